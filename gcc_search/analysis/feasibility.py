@@ -1,0 +1,57 @@
+"""What the run asked for, read from run.json, and which trials keep to it. Validation decides, test values never."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gcc_search.analysis.pairing import Pair
+from gcc_search.errors import ResultsError, SpaceError
+from gcc_search.objectives import METRICS, Constraint, Metric, parse_constraint
+from gcc_search.results.schema import RunRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """The metrics that the run ranks by, whether each is maximised, and what must hold."""
+
+    metrics: tuple[Metric, ...]
+    maximise: tuple[bool, ...]
+    constraints: tuple[Constraint, ...]
+
+
+def read_question(record: RunRecord) -> Question:
+    """The frozen space's `metrics` and `constraints`, parsed by the search's own rules.
+
+    Raises:
+        ResultsError: a metric or constraint that this version does not know.
+    """
+    try:
+        metrics = tuple(METRICS[entry["name"]] for entry in record.space["metrics"])
+        maximise = tuple(_goal(entry) == "maximize" for entry in record.space["metrics"])
+        constraints = tuple(parse_constraint(text) for text in record.space["constraints"])
+    except (KeyError, TypeError) as error:
+        raise ResultsError(
+            f"{record.name}: run.json's space must have known metrics and constraints, got: {error}; "
+            "read it with the gcc-search that wrote it"
+        ) from None
+    except SpaceError as error:
+        raise ResultsError(f"{record.name}: run.json: constraints: {error}") from None
+    return Question(metrics=metrics, maximise=maximise, constraints=constraints)
+
+
+def _goal(entry: dict[str, Any]) -> str:
+    return str(entry.get("goal") or METRICS[entry["name"]].goal)
+
+
+def is_feasible(pair: Pair, constraints: tuple[Constraint, ...]) -> bool:
+    """True where the trial finished and every constraint holds on validation values; a missing value breaks it."""
+    return pair.trial.status == "finished" and all(_holds(constraint, pair) for constraint in constraints)
+
+
+def _holds(constraint: Constraint, pair: Pair) -> bool:
+    value = (pair.trial.validation or {}).get(constraint.metric.column)
+    baseline = (pair.baseline.validation or {}).get(constraint.metric.column)
+    if value is None or (constraint.relative and baseline is None):
+        return False
+    return constraint.violation(value, baseline if baseline is not None else 0.0) <= 0

@@ -1,0 +1,90 @@
+"""Rows as CSV for machines, and as a table of at most 100 columns for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from gcc_search.analysis.best import Row
+
+Format = Callable[[Any], str]
+
+
+def to_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """UTF-8 with a header line from the first row's keys. Empty is None; numbers keep every digit; lists are JSON."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+    return text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict | list | tuple | bool) else value
+
+
+def short_scientific(value: float) -> str:
+    """`1.2e-3`: two digits say which decade and where in it. 0 is 0: the term is off."""
+    if value == 0:
+        return "0"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def _fixed(digits: int) -> Format:
+    return lambda value: f"{value:.{digits}f}"
+
+
+# Longer ids, which are baselines' keys, are cut; the CSV files have them whole.
+TRIAL_WIDTH = 13
+
+# Heading, field of Row, how it is written. A unit or split stands on the heading's first line.
+COLUMNS: tuple[tuple[str, str, Format], ...] = (
+    ("\n#", "rank", str),
+    ("\ntrial", "trial", str),
+    ("\nnetwork", "network", str),
+    ("\nalpha", "alpha", short_scientific),
+    ("\nbeta", "beta", short_scientific),
+    ("\np", "p", _fixed(2)),
+    ("val\nC*", "validation_corrected_consistency", _fixed(3)),
+    ("test\nacc %", "accuracy_points", _fixed(2)),
+    ("test\nlost", "tradeoff_points", lambda value: f"{value:+.2f}"),
+    ("test\ncons", "consistency", _fixed(3)),
+    ("test\nC*", "corrected_consistency", _fixed(3)),
+    ("test\ngini", "gini", _fixed(3)),
+    ("test\niauc", "iauc", _fixed(2)),
+    ("test\nbox", "box_mass", _fixed(2)),
+)
+
+LEGEND = (
+    "* on the frontier | val, test: split | C*: corrected consistency | lost: accuracy tradeoff, points\n"
+    "(negative: gained) | cons: consistency, mean SSIM | iauc: insertion AUC | box: mass on the object"
+)
+
+
+def best_table(rows: Sequence[Row], *, limit: int) -> Table:
+    """Baselines and the first `limit` ranked rows, frontier members starred; a column that no row fills is left out."""
+    shown = [row for row in rows if row.rank is None or row.rank <= limit]
+    columns = [column for column in COLUMNS if any(getattr(row, column[1]) is not None for row in shown)]
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading, name, _ in columns:
+        is_text = name in ("trial", "network")
+        table.add_column(Text(heading), justify="left" if is_text else "right", no_wrap=True, overflow="ellipsis")
+    for row in shown:
+        table.add_row(*(Text(_text(row, name, write)) for _, name, write in columns))
+    return table
+
+
+def _text(row: Row, name: str, write: Format) -> str:
+    value = getattr(row, name)
+    if name == "rank":
+        return f"{value}{'*' if row.on_frontier else ' '}" if value is not None else "base "
+    if name == "trial":
+        return str(value)[:TRIAL_WIDTH]
+    return "-" if value is None else write(value)

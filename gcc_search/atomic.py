@@ -1,0 +1,52 @@
+"""Files that appear whole or not at all, and digests that tell when one is not what was written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from pathlib import Path
+
+from gcc_search.errors import ResultsError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replaces `path` by `content` in one step: temporary name, fsync, rename. A killed process leaves the old file or the new one.
+
+    Raises:
+        ResultsError: the folder cannot be written to, or the disk is full; nothing is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        _remove_quietly(temporary)
+        raise ResultsError(f"{path}: must be writable, got: {error.strerror}; free space or choose another place") from None
+
+
+def sha256(content: bytes) -> str:
+    """Hex digest of `content`."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the rename itself survive a power cut (POSIX: a folder is a file to sync)."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove_quietly(path: Path) -> None:
+    # Where the folder itself is missing or forbidden there is nothing to remove, and the first error is the one to tell.
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return

@@ -1,0 +1,162 @@
+"""The command line: arguments -> one call -> exit code. Heavy imports stand inside the commands."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from gcc_search import __version__
+from gcc_search.errors import GccSearchError
+
+
+class _SearchByDefault(TyperGroup):
+    """`gcc-search --space FILE` is `gcc-search search --space FILE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0].startswith("-") and args[0] not in ("--help", "-h", "--version"):
+            args = ["search", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_SearchByDefault,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Search alpha, beta and p for image classifiers whose Grad-CAM explanations are consistent and sparse.\n\n"
+    "gcc-search --space FILE --gpus N is short for gcc-search search --space FILE --gpus N.",
+)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line on stderr and exit code 1."""
+    try:
+        app()
+    except GccSearchError as error:
+        print(f"gcc-search: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("gcc-search: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"gcc-search {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Options before a command."""
+
+
+DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the data set; overrides data.root.")]
+Out = Annotated[Path, typer.Option(help="Folder of the runs.")]
+Download = Annotated[bool, typer.Option("--download", help="Fetch a missing data set, where there is internet.")]
+
+
+@app.command()
+def search(
+    space: Annotated[Path, typer.Option(help="Search-space file; examples are in search_spaces/.")],
+    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to use; 0: train on the CPU. Default: all.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run; overrides name.")] = None,
+    out: Out = Path("runs"),
+    data_root: DataRoot = None,
+    download: Download = False,
+    weights: Annotated[str | None, typer.Option(help="none, a torchvision name or a file; overrides weights.")] = None,
+    run_cap: Annotated[int | None, typer.Option(help="Trials in all; overrides run_cap.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Overrides seed.")] = None,
+    storage: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the Optuna study. Default: study.db.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its estimated cost; train nothing.")] = False,
+) -> None:
+    """Run a whole search: baselines, then trials, then where to look."""
+    from rich.console import Console
+
+    from gcc_search.space import load_space
+
+    asked = {"name": name, "data.root": data_root, "weights": weights, "run_cap": run_cap, "seed": seed}
+    overrides = {key: str(value) if isinstance(value, Path) else value for key, value in asked.items()}
+    overrides["data.download"] = True if download else None
+    checked = load_space(space, {key: value for key, value in overrides.items() if value is not None})
+
+    from gcc_search.search.launch import SearchOptions, prepare_search, run_search
+
+    console = Console()
+    options = SearchOptions(out=out, gpus=gpus, storage=storage, command=shlex.join(["gcc-search", *sys.argv[1:]]))
+    prepared = prepare_search(checked, options, console)
+    if dry_run:
+        from gcc_search.search.plan import print_plan
+
+        print_plan(prepared, console)
+        return
+    result = run_search(prepared, console)
+
+    from gcc_search.search.summary import print_summary
+
+    print_summary(result, console)
+    raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def train(
+    dataset: Annotated[str, typer.Option(help="shapes, caltech101, cub200 or imagefolder.")],
+    model: Annotated[str, typer.Option(help="resnet18, resnet50, convnext_tiny or convnet_small.")],
+    alpha: Annotated[float, typer.Option(help="Weight of the consistency loss.")] = 0.0,
+    beta: Annotated[float, typer.Option(help="Weight of the sparsity loss.")] = 0.0,
+    p: Annotated[float, typer.Option(help="Order of the sparsity norm.")] = 1.0,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 20,
+    distance: Annotated[str, typer.Option(help="ssim or correlation.")] = "ssim",
+    weights: Annotated[str, typer.Option(help="IMAGENET1K_V1, DEFAULT, none or a file.")] = "IMAGENET1K_V1",
+    classes: Annotated[str | None, typer.Option(help="Only these classes, separated by commas.")] = None,
+    lr: Annotated[float, typer.Option(help="Learning rate of SGD.")] = 1e-3,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 32,
+    image_size: Annotated[int, typer.Option(help="Side of the images as the network sees them, pixels.")] = 224,
+    insertion_images: Annotated[int, typer.Option(help="Test images for insertion and deletion AUC.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run. Default: made from the settings.")] = None,
+    out: Out = Path("runs"),
+    data_root: DataRoot = None,
+    download: Download = False,
+) -> None:
+    """Train one network with L = L_CE + alpha L_C + beta L_S, with a progress bar. Needs no Ray."""
+    from gcc_search.single import train_one
+    from gcc_search.space import check_settings
+
+    settings = check_settings(
+        {
+            "network": model,
+            "weights": weights,
+            "data": {
+                "name": dataset,
+                "root": data_root,
+                "classes": classes.split(",") if classes else None,
+                "download": download,
+            },
+            "recipe": {"epochs": epochs, "lr": lr, "batch_size": batch_size, "image_size": image_size},
+            "explanation": {"alpha": alpha, "beta": beta, "p": p, "distance": distance},
+            "evaluation": {"insertion_images": insertion_images},
+            "seed": seed,
+        }
+    )
+    train_one(settings, out=out, name=name, device=device, command=shlex.join(["gcc-search", *sys.argv[1:]]))
+
+
+@app.command()
+def analyze(run: Annotated[Path, typer.Argument(help="A run directory, as in runs/shapes.")]) -> None:
+    """Draw the frontier and the accuracy tradeoffs of a run, and print its best feasible trials."""
+    from rich.console import Console
+
+    from gcc_search.analysis.report import analyze as analyze_run
+    from gcc_search.analysis.report import print_analysis
+
+    print_analysis(analyze_run(run), Console())

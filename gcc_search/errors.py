@@ -1,0 +1,37 @@
+"""What a user can cause, as one tree. Each is one line on stderr and exit code 1; none shows a traceback.
+
+GccSearchError
+├── SpaceError       a search-space file or a setting in it
+├── DataError        a data set: folder, image, label, cache
+├── WeightsError     a weights file: missing, torn, for another network
+├── ResultsError     a run directory: missing, torn, of another schema version, in the way
+└── ResourceError    more GPUs, CPUs or disk asked for than there are
+
+A trial that diverges or collapses is a result (`results.schema.Status`), not an error.
+"""
+
+from __future__ import annotations
+
+
+class GccSearchError(Exception):
+    """The root: `<where>: <what> must be <rule>, got <value>; <what to do>`."""
+
+
+class SpaceError(GccSearchError):
+    """A search space, or one of its fields, breaks a rule."""
+
+
+class DataError(GccSearchError):
+    """A data set is missing, laid out wrongly or unreadable."""
+
+
+class WeightsError(GccSearchError):
+    """Weights are missing, torn, or belong to another network."""
+
+
+class ResultsError(GccSearchError):
+    """A run directory cannot be read or written."""
+
+
+class ResourceError(GccSearchError):
+    """The machine or cluster has less than was asked for."""

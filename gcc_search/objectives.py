@@ -1,0 +1,107 @@
+"""What a search may ask for: metrics with their direction, and constraints against the baseline.
+
+A metric is a column of epochs.parquet, read off the validation split at a trial's last epoch. Imported by the space file's
+checks, the sampler and the analysis, so that one rule decides what is feasible.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gcc_search.errors import SpaceError
+
+Goal = Literal["maximize", "minimize"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A quantity a search may rank by. `worst` and `best` bound it: what a diverged trial is told as, and the other end."""
+
+    name: str
+    column: str
+    goal: Goal
+    worst: float
+    best: float
+    meaning: str
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(name="accuracy", column="accuracy_points", goal="maximize", worst=0, best=100, meaning="top-1, points"),
+        Metric(name="consistency", column="consistency", goal="maximize", worst=-1, best=1, meaning="mean SSIM"),
+        Metric(
+            name="corrected_consistency",
+            column="corrected_consistency",
+            goal="maximize",
+            worst=-1,
+            best=1,
+            meaning="C*: consistency beyond chance",
+        ),
+        Metric(name="correlation", column="correlation", goal="maximize", worst=-1, best=1, meaning="mean Pearson"),
+        Metric(name="gini", column="gini", goal="maximize", worst=0, best=1, meaning="sparsity: Gini index"),
+        Metric(name="mass_half", column="mass_half", goal="minimize", worst=1, best=0, meaning="area above 0.5"),
+        Metric(name="box_mass", column="box_mass", goal="maximize", worst=0, best=1, meaning="mass on the object"),
+        Metric(name="pointing", column="pointing", goal="maximize", worst=0, best=1, meaning="peak on the object"),
+    )
+}
+
+_CONSTRAINT = re.compile(
+    r"\s*(?P<metric>[a-z_0-9]+)\s*(?P<sign>>=|<=)\s*(?:(?P<baseline>baseline)\s*(?:(?P<op>[+-])\s*(?P<offset>\d*\.?\d+))?"
+    r"|(?P<value>-?\d*\.?\d+))\s*"
+)
+
+
+def closest(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+    """`; did you mean X?` where something known is spelt like `name`, else the list of what is known."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraint:
+    """`metric >= baseline + offset`, or `metric >= offset` where not `relative`; `<=` where not `at_least`."""
+
+    text: str
+    metric: Metric
+    at_least: bool
+    relative: bool
+    offset: float
+
+    def violation(self, value: float, baseline: float) -> float:
+        """How far `value` is on the wrong side, in the metric's unit; at most 0 when the constraint holds."""
+        bound = self.offset + (baseline if self.relative else 0.0)
+        return bound - value if self.at_least else value - bound
+
+
+def parse_constraint(text: str) -> Constraint:
+    """A constraint from the words of a space file: `accuracy >= baseline - 1.0` (points), `gini >= 0.4`.
+
+    Raises:
+        SpaceError: other words, or a metric that does not exist.
+    """
+    match = _CONSTRAINT.fullmatch(text)
+    if match is None:
+        raise SpaceError(f'must read "METRIC >= baseline - NUMBER" or "METRIC >= NUMBER" (or <=), got "{text}"')
+    name = match["metric"]
+    if name not in METRICS:
+        raise SpaceError(f"unknown metric {name}; {closest(name, METRICS)}")
+    relative = match["baseline"] is not None
+    offset = float(match["offset"] or 0) * (-1 if match["op"] == "-" else 1) if relative else float(match["value"])
+    return Constraint(
+        text=text, metric=METRICS[name], at_least=match["sign"] == ">=", relative=relative, offset=offset
+    )
+
+
+def non_dominated(rows: Sequence[Sequence[float]]) -> list[bool]:
+    """For each row whether no other is at least as large everywhere and larger somewhere. Equal rows stay together."""
+    return [not any(_dominates(other, row) for other in rows) for row in rows]
+
+
+def _dominates(row: Sequence[float], other: Sequence[float]) -> bool:
+    pairs = list(zip(row, other, strict=True))
+    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)

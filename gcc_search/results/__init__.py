@@ -1,0 +1,1 @@
+"""The run directory: its schema, its writer, its reader; neither torch nor Ray."""

@@ -1,0 +1,184 @@
+"""What a run directory holds: every column with unit, direction, meaning and what a missing value says.
+
+One place defines them, `writer.py` writes them, `reader.py` checks them on reading. How each is measured: README,
+"What is measured".
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+Status = Literal["running", "finished", "stopped", "diverged", "collapsed", "interrupted", "failed"]
+Role = Literal["trial", "baseline", "start"]
+Direction = Literal["up", "down", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One Parquet column. `direction` says which way is better; `missing` what a null means ("never": cannot be)."""
+
+    name: str
+    type: pa.DataType
+    unit: str
+    direction: Direction
+    meaning: str
+    missing: str = "never"
+
+    def to_field(self) -> pa.Field[Any]:
+        told = {"unit": self.unit, "direction": self.direction, "meaning": self.meaning, "missing": self.missing}
+        return pa.field(self.name, self.type, nullable=self.missing != "never", metadata=told)
+
+
+def _measure(name: str, direction: Direction, meaning: str, *, unit: str = "1", missing: str = "never") -> Column:
+    return Column(name=name, type=pa.float64(), unit=unit, direction=direction, meaning=meaning, missing=missing)
+
+
+NO_MAPS = "the loss was not finite"
+NO_REGIONS = "the image has neither box nor mask, or its positive map is empty"
+NOT_INSERTED = "not among the images insertion and deletion were run on"
+
+EPOCH_COLUMNS = (
+    Column(name="epoch", type=pa.int64(), unit="epoch", direction="none", meaning="1 is the first"),
+    _measure("lr", "none", "learning rate during the epoch"),
+    _measure("loss", "down", "mean of L_CE + alpha L_C + beta L_S over the training images (equation 4)"),
+    _measure("cross_entropy", "down", "mean L_CE (equation 1)", unit="nat"),
+    _measure("consistency_loss", "down", "mean L_C (equation 2)", missing="one-view training: alpha is 0"),
+    _measure("sparsity_loss", "down", "mean L_S (equation 3)", missing="beta is 0"),
+    _measure("accuracy_points", "up", "top-1 on the validation split", unit="points, 0 to 100"),
+    _measure("consistency", "up", "mean SSIM of t(M(x)) and M(t(x)), validation split", missing=NO_MAPS),
+    _measure("chance", "none", "mean SSIM of t(M(x')) and M(t(x)), x' another image", missing=NO_MAPS),
+    _measure("corrected_consistency", "up", "C* = (consistency - chance) / (1 - chance)", missing=NO_MAPS),
+    _measure("correlation", "up", "mean Pearson correlation of t(M(x)) and M(t(x))", missing=NO_MAPS),
+    _measure("gini", "up", "mean Gini index of the positive map at its own resolution", missing=NO_MAPS),
+    _measure("mass_half", "down", "mean share of heatmap pixels above 0.5", missing=NO_MAPS),
+    _measure("degenerate_fraction", "down", "share of images with a constant map", missing=NO_MAPS),
+    _measure("box_mass", "up", "mean share of the positive map inside box or mask", missing="no boxes or masks"),
+    _measure("pointing", "up", "share of images whose map peaks inside box or mask", missing="no boxes or masks"),
+    _measure("train_seconds", "down", "training part of the epoch", unit="s"),
+    _measure("evaluation_seconds", "down", "validation part of the epoch", unit="s"),
+    _measure("peak_memory_bytes", "down", "peak of the device's allocator (CPU: of the process)", unit="B"),
+)
+
+IMAGE_COLUMNS = (
+    Column(name="index", type=pa.int64(), unit="image", direction="none", meaning="position in the test split"),
+    Column(name="name", type=pa.string(), unit="path", direction="none", meaning="image, below the data set's folder"),
+    Column(name="label", type=pa.int64(), unit="class", direction="none", meaning="true class"),
+    Column(name="predicted", type=pa.int64(), unit="class", direction="none", meaning="class with the highest logit"),
+    _measure("confidence", "none", "softmax probability of the predicted class"),
+    Column(name="correct", type=pa.bool_(), unit="0 or 1", direction="up", meaning="predicted is label"),
+    _measure("consistency", "up", "SSIM of t(M(x)) and M(t(x)), t fixed by (evaluation seed, index)", unit="-1 to 1"),
+    _measure("chance", "none", "SSIM of t(M(x')) and M(t(x)), x' another test image, same t", unit="-1 to 1"),
+    _measure("correlation", "up", "Pearson correlation of t(M(x)) and M(t(x))", unit="-1 to 1"),
+    _measure("gini", "up", "Gini index of the positive map at its own resolution", unit="0 to 1"),
+    _measure("mass_half", "down", "share of heatmap pixels above 0.5", unit="0 to 1"),
+    _measure("norm_p0", "down", "number of heatmap pixels that are not 0", unit="pixel"),
+    _measure("norm_p1", "down", "1-norm of the heatmap as one vector"),
+    _measure("norm_p2", "down", "2-norm of the heatmap as one vector"),
+    _measure("iauc", "up", "insertion AUC (RISE, 28 steps)", unit="0 to 1", missing=NOT_INSERTED),
+    _measure("dauc", "down", "deletion AUC (RISE, 28 steps)", unit="0 to 1", missing=NOT_INSERTED),
+    _measure("iauc_start", "none", "probability on the blurred image", unit="0 to 1", missing=NOT_INSERTED),
+    _measure("iauc_end", "none", "probability on the whole image", unit="0 to 1", missing=NOT_INSERTED),
+    _measure("box_mass", "up", "share of the positive map inside box or mask", unit="0 to 1", missing=NO_REGIONS),
+    _measure("pointing", "up", "the map peaks inside box or mask", unit="0 or 1", missing=NO_REGIONS),
+    _measure("box_share", "none", "area share of box or mask: what a uniform map scores", missing=NO_REGIONS),
+    Column(name="degenerate", type=pa.bool_(), unit="0 or 1", direction="down", meaning="the map is constant"),
+    _measure("crop_mass", "none", "share of the positive map inside t's crop", unit="0 to 1", missing="the map is 0"),
+)
+
+
+def _schema(kind: str, columns: tuple[Column, ...]) -> pa.Schema:
+    return pa.schema(
+        [column.to_field() for column in columns],
+        metadata={"gcc_search.table": kind, "gcc_search.schema_version": str(SCHEMA_VERSION)},
+    )
+
+
+EPOCHS = _schema("epochs", EPOCH_COLUMNS)
+IMAGES = _schema("images", IMAGE_COLUMNS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRow:
+    """One row of epochs.parquet; fields, units and order are `EPOCH_COLUMNS`."""
+
+    epoch: int
+    lr: float
+    loss: float
+    cross_entropy: float
+    consistency_loss: float | None
+    sparsity_loss: float | None
+    accuracy_points: float
+    consistency: float | None
+    chance: float | None
+    corrected_consistency: float | None
+    correlation: float | None
+    gini: float | None
+    mass_half: float | None
+    degenerate_fraction: float | None
+    box_mass: float | None
+    pointing: float | None
+    train_seconds: float
+    evaluation_seconds: float
+    peak_memory_bytes: float
+
+    def to_dict(self) -> dict[str, float | None]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """trial.json: what was trained, how it ended, and where. `validation` is the last epoch, `test` the split's means.
+
+    Args:
+        settings: `TrialSettings` as JSON.
+        sampled: what the sampler chose, by parameter name; empty for a baseline.
+        baseline: folder name below baselines/ that this trial is compared to; None for baselines themselves.
+        device_seconds: wall seconds during which the trial held its device, over all its attempts.
+        test: means over the test split, by column of images.parquet, plus `accuracy_points` and
+            `corrected_consistency`; None unless the test split was scored.
+    """
+
+    id: str
+    role: Role
+    status: Status
+    reason: str | None
+    network: str
+    settings: dict[str, Any]
+    sampled: dict[str, Any] = field(default_factory=dict)
+    baseline: str | None = None
+    node: str
+    device: str
+    started: str
+    updated: str
+    device_seconds: float
+    epochs_done: int
+    attempts: int = 1
+    validation: dict[str, float | None] | None = None
+    test: dict[str, float | None] | None = None
+    data_fingerprint: str
+    versions: dict[str, str]
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """run.json: what was asked for, on which images, by whom it can be repeated.
+
+    Args:
+        data: for each image size the data set's name, fingerprint, classes, images by split, and what was unreadable.
+    """
+
+    name: str
+    created: str
+    command: str
+    space: dict[str, Any]
+    seed: int
+    data: list[dict[str, Any]] = field(default_factory=list)
+    versions: dict[str, str]
+    host: str
+    schema_version: int = SCHEMA_VERSION

@@ -1,0 +1,157 @@
+"""The transform t as a value: drawn once, applied to an image and replayed on its heatmap.
+
+Boxes are fractions of the source frame, so that one box fits the photograph, a copy of it squashed to a square, and its
+heatmap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gcc_search.saliency.shapes import (
+    Boxes,
+    Claims,
+    Heatmaps,
+    Images,
+    Lengths,
+    Regions,
+    SizedHeatmaps,
+    SizedImages,
+)
+
+_ATTEMPTS = 10
+"""How often torchvision's RandomResizedCrop tries before it takes the centre."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Transforms:
+    """One crop and perhaps a flip for each image of a batch. Boxes are float64, so that whole pixels stay whole."""
+
+    boxes: Boxes
+    flips: Claims
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def to(self, device: torch.device | str) -> Transforms:
+        """The same transforms on `device`."""
+        return Transforms(boxes=self.boxes.to(device), flips=self.flips.to(device))
+
+    def select(self, indices: Tensor | slice | Sequence[int]) -> Transforms:
+        """The transforms at `indices`, in that order."""
+        return Transforms(boxes=self.boxes[indices], flips=self.flips[indices])
+
+    @classmethod
+    def identity(cls, count: int) -> Transforms:
+        """`count` whole frames, unflipped."""
+        boxes = torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=torch.float64).repeat(count, 1)
+        return cls(boxes=boxes, flips=torch.zeros(count, dtype=torch.bool))
+
+    @classmethod
+    def center_crop(cls, heights: Lengths, widths: Lengths, *, fraction: float) -> Transforms:
+        """Centred squares in the geometry of the photographs, of side `fraction` times the shorter side, unflipped."""
+        sides = torch.stack([heights, widths], 1).double()
+        extents = fraction * sides.amin(1, keepdim=True) / sides
+        boxes = torch.cat([(1 - extents) / 2, extents], 1)
+        return cls(boxes=boxes, flips=torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device))
+
+    @classmethod
+    def concatenate(cls, sequence: Sequence[Transforms]) -> Transforms:
+        """One batch of all the batches in `sequence`."""
+        return cls(boxes=torch.cat([t.boxes for t in sequence]), flips=torch.cat([t.flips for t in sequence]))
+
+
+def draw_transforms(
+    heights: Lengths,
+    widths: Lengths,
+    *,
+    scale: tuple[float, float],
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    flip_probability: float = 0.5,
+    generator: torch.Generator,
+) -> Transforms:
+    """A random resized crop and a random flip for each frame of `heights` x `widths` pixels.
+
+    The distribution is that of torchvision's `RandomResizedCrop.get_params`: whole-pixel boxes; the first of ten
+    attempts that fits; the largest centred box within `ratio` where none does. What an image gets depends only on the
+    generator's state and on the image's position and size: 23 numbers are drawn for each, whatever becomes of them.
+
+    Args:
+        scale: least and greatest area of the crop, as shares of the frame.
+        ratio: least and greatest width over height, in pixels of the frame; log-uniform in between.
+    """
+    draws = torch.empty(len(heights), 2 * _ATTEMPTS + 3, dtype=torch.float64, device=generator.device)
+    draws = draws.uniform_(generator=generator).to(heights.device)
+    frames = torch.stack([heights, widths], 1).double()
+    areas = frames.prod(1, keepdim=True) * _uniform(draws[:, :_ATTEMPTS], scale[0], scale[1])
+    low, high = torch.tensor(ratio, dtype=torch.float64).log().tolist()
+    aspects = _uniform(draws[:, _ATTEMPTS : 2 * _ATTEMPTS], low, high).exp()
+    attempts = torch.stack([(areas / aspects).sqrt(), (areas * aspects).sqrt()], 2).round()
+    fits = ((attempts > 0) & (attempts <= frames[:, None])).all(2)
+    # argmax of a 0/1 row is not promised to be the first 1; of these descending numbers it is.
+    first = (fits * torch.arange(_ATTEMPTS, 0, -1, device=fits.device)).argmax(1)
+    extents = attempts[torch.arange(len(frames), device=first.device), first]
+    corners = (draws[:, 2 * _ATTEMPTS : -1] * (frames - extents + 1)).floor()
+    fallback = _central_extents(frames, ratio)
+    fitted = fits.any(1, keepdim=True)
+    extents = torch.where(fitted, extents, fallback)
+    corners = torch.where(fitted, corners, ((frames - fallback) / 2).floor())
+    boxes = torch.cat([corners / frames, extents / frames], 1)
+    return Transforms(boxes=boxes, flips=draws[:, -1] < flip_probability)
+
+
+def apply_transforms(transforms: Transforms, images: Images, size: int) -> SizedImages:
+    """Each image cropped, resized to `size` x `size` and flipped; differentiable in `images`.
+
+    Bilinear, align_corners False, no antialiasing. Samples never reach beyond the centres of the crop's outermost
+    pixels, so that on whole-pixel boxes this is torchvision's `resized_crop(antialias=False)`, then `hflip`. The
+    transforms may stay on the CPU while the images do not.
+    """
+    positions = _sample_positions(transforms, images.shape[2], images.shape[3], size)
+    rows, columns = (position.to(images.device, images.dtype) for position in positions)
+    grid = torch.stack([columns[:, None, :].expand(-1, size, -1), rows[:, :, None].expand(-1, -1, size)], 3)
+    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def move_heatmaps(transforms: Transforms, heatmaps: Heatmaps, size: int) -> SizedHeatmaps:
+    """t(M): the transforms of the images, replayed on heatmaps of the same frames; differentiable."""
+    return apply_transforms(transforms, heatmaps[:, None], size)[:, 0]
+
+
+def crop_regions(transforms: Transforms, size: int) -> Regions:
+    """Share of each pixel of a `size` x `size` frame that lies inside the crop, in [0, 1]."""
+    starts, extents = size * transforms.boxes[:, :2], size * transforms.boxes[:, 2:]
+    pixels = torch.arange(size, device=starts.device)
+    ends = (starts + extents)[:, :, None].minimum(pixels + 1)
+    shares = (ends - starts[:, :, None].maximum(pixels)).clamp(min=0)
+    return (shares[:, 0, :, None] * shares[:, 1, None, :]).float()
+
+
+def _uniform(draws: Tensor, low: float, high: float) -> Tensor:
+    return low + (high - low) * draws
+
+
+def _central_extents(frames: Tensor, ratio: tuple[float, float]) -> Tensor:
+    """Height and width of the largest centred box whose aspect is within `ratio` (torchvision's last resort)."""
+    heights, widths = frames.unbind(1)
+    allowed_heights = torch.where(widths / heights < min(ratio), (widths / min(ratio)).round(), heights)
+    allowed_widths = torch.where(widths / heights > max(ratio), (heights * max(ratio)).round(), widths)
+    return torch.stack([allowed_heights, allowed_widths], 1)
+
+
+def _sample_positions(transforms: Transforms, height: int, width: int, size: int) -> tuple[Tensor, Tensor]:
+    """Row and column of each output pixel in `grid_sample`'s units, where -1 and 1 are the frame's outer edges."""
+    frame = torch.tensor([height, width], dtype=torch.float64, device=transforms.boxes.device)
+    starts, extents = transforms.boxes[:, :2], transforms.boxes[:, 2:]
+    # From the crop's centre outwards, in units of the crop: a sample stays half a source pixel inside its edges.
+    offsets = (torch.arange(size, dtype=torch.float64, device=frame.device) + 0.5) / size - 0.5
+    reach = (0.5 - 0.5 / (extents * frame)).clamp(min=0)[:, :, None]
+    offsets = torch.minimum(torch.maximum(offsets, -reach), reach)
+    positions = 2 * (starts[:, :, None] + extents[:, :, None] * (0.5 + offsets)) - 1
+    rows, columns = positions.unbind(1)
+    return rows, torch.where(transforms.flips[:, None], columns.flip(1), columns)

@@ -1,0 +1,51 @@
+"""Signed, differentiable Grad-CAM of a network "features -> global average pool -> head".
+
+No network is differentiated twice. The score depends on the feature maps A only through their mean g, so its gradient
+is the same at every position: with v = d y_c / d g, the map is M = (1 / HW) sum_k v_k A_k. Differs from
+`pytorch_grad_cam.GradCAM` in keeping the sign and the graph.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from gcc_search.saliency.shapes import Classes, FeatureMaps, Pooled, RawMaps
+
+
+def gradcam(features: FeatureMaps, head: nn.Module, classes: Classes, *, detach_head: bool = False) -> RawMaps:
+    """Map of each image for its class, signed, float32 (float64 if `features` are), at the features' resolution.
+
+    For a linear head the cells of a map sum to logit minus bias, exactly. Gradients flow into `features` and into the
+    head's parameters; autocast does not apply.
+
+    Args:
+        features: output of the last stage before pooling.
+        head: maps the pooled (batch, features) tensor to logits; any module whose rows do not depend on each other.
+            A head with dropout in train mode draws a mask of its own here.
+        classes: whose logit is explained.
+        detach_head: treat v as a constant, so that a loss on the map moves the features only.
+    """
+    features = features.to(torch.promote_types(features.dtype, torch.float32))
+    if isinstance(head, nn.Linear):
+        weights = head.weight[classes].to(features.dtype)
+        weights = weights.detach() if detach_head else weights
+    elif torch.is_grad_enabled() and not detach_head:
+        weights = _score_gradient(head, features.mean((2, 3)), classes, keep_graph=True)
+    else:
+        # Evaluation runs without grad or in inference mode; the head's own gradient is needed all the same.
+        with torch.inference_mode(False), torch.enable_grad():
+            weights = _score_gradient(head, features.detach().mean((2, 3)), classes, keep_graph=False)
+    # Products and a sum, not einsum: matrix products fall to TF32 or bfloat16 by settings made elsewhere.
+    return (weights[:, :, None, None] * features).sum(1) / features.shape[2:].numel()
+
+
+def _score_gradient(head: nn.Module, pooled: Pooled, classes: Classes, *, keep_graph: bool) -> Pooled:
+    """v = d y_c / d g, differentiable where `keep_graph`."""
+    if not pooled.requires_grad:
+        pooled.requires_grad_()
+    with torch.autocast(pooled.device.type, enabled=False):
+        scores = head(pooled).gather(1, classes[:, None])
+        # Inside, too: autocast would round this backward pass, which runs in the caller's thread.
+        (gradient,) = torch.autograd.grad(scores.sum(), pooled, create_graph=keep_graph)
+    return gradient

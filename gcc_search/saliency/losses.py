@@ -1,0 +1,72 @@
+"""From map to heatmap, and the two terms that equation 4 adds to cross-entropy."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from gcc_search.saliency.shapes import Claims, Heatmaps, PerImage, RawMaps, SizedHeatmaps
+from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
+
+SPARSITY_TAU = 0.1
+"""Heatmap value that counts half in the trainable stand-in for p = 0."""
+_SIMILARITIES = {"ssim": structural_similarity, "correlation": pearson_correlation}
+
+
+def upsample(maps: RawMaps, size: int) -> SizedHeatmaps:
+    """Maps at `size` x `size`, bilinear, align_corners False."""
+    return functional.interpolate(maps[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0]
+
+
+def normalise(maps: Heatmaps) -> Heatmaps:
+    """N(m) = (m - min) / (max - min + eps) of each map, in [0, 1); a constant map becomes exactly 0, without gradient.
+
+    eps = 1e-3 std + 1e-6, a constant to the gradient. pytorch-grad-cam's fixed 1e-7 gives slopes of 1e6 on a nearly
+    flat map.
+    """
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    eps = 1e-3 * maps.detach().std((1, 2), correction=0, keepdim=True) + 1e-6
+    return torch.where(is_degenerate(maps)[:, None, None], 0, (maps - low) / (high - low + eps))
+
+
+def is_degenerate(maps: Heatmaps) -> Claims:
+    """Whether each map is constant, up to the rounding that upsampling leaves on a constant. False for NaN."""
+    low, high = maps.detach().amin((1, 2)), maps.detach().amax((1, 2))
+    rounding = 16 * torch.finfo(maps.dtype).eps * torch.maximum(low.abs(), high.abs())
+    return high - low <= rounding
+
+
+def consistency_loss(moved_map: Heatmaps, map_of_moved: Heatmaps, *, distance: str = "ssim") -> PerImage:
+    """Distance between t(M(x)) and M(t(x)), both normalised, in [0, 2]; 0 means equivariant.
+
+    Equation 2 of the paper with d = 1 - SSIM; kornia's `ssim_loss` is half of this. Gradients flow into both maps.
+
+    Args:
+        distance: "ssim" (the paper's) or "correlation", 1 - Pearson.
+
+    Raises:
+        ValueError: a map is smaller than the SSIM window; a raw 7 x 7 map is.
+    """
+    return 1 - _SIMILARITIES[distance](moved_map, map_of_moved)
+
+
+def sparsity_loss(heatmap: Heatmaps, *, p: float, form: str = "searched") -> PerImage:
+    """How much of each heatmap is lit; 0 for an empty one.
+
+    "searched": S_p = (mean (m^2 + 1e-6)^(p/2))^(1/p), in [0.001, 1] for every p > 0, so that beta means the same
+    whatever p is; at p = 0 its trainable stand-in, mean m^2 / (m^2 + tau^2).
+    "paper": the p-norm of the heatmap as one vector; for p = 0 the number of pixels that are not 0, which has no
+    gradient. It grows like (pixels)^(1/p) and leaves float32 below p = 0.13 at 224 x 224.
+
+    Args:
+        heatmap: normalised, in [0, 1].
+        p: at least 0.
+    """
+    if form == "paper":
+        norm: PerImage = torch.linalg.vector_norm(heatmap if p > 0 else heatmap.detach(), ord=p, dim=(1, 2))
+        return norm
+    assert form == "searched", form
+    squares = heatmap.square()
+    if p == 0:
+        return (squares / (squares + SPARSITY_TAU**2)).mean((1, 2))
+    return (squares + 1e-6).pow(p / 2).mean((1, 2)).pow(1 / p)

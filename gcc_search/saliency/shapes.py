@@ -1,0 +1,27 @@
+"""Names for the tensors of this package. Shapes are checked under pytest only (`--jaxtyping-packages`)."""
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Images = Float[Tensor, "batch channels height width"]
+SizedImages = Float[Tensor, "batch channels {size} {size}"]
+"""Images of the size that the function's own argument `size` asks for."""
+FeatureMaps = Float[Tensor, "batch features rows columns"]
+Pooled = Float[Tensor, "batch features"]
+RawMaps = Float[Tensor, "batch rows columns"]
+"""Signed Grad-CAM maps at the network's own resolution, 7 x 7 for most networks at 224 pixels."""
+Heatmaps = Float[Tensor, "batch height width"]
+"""Maps at the resolution of the image."""
+SizedHeatmaps = Float[Tensor, "batch {size} {size}"]
+Regions = Float[Tensor, "batch height width"]
+"""Share of each pixel that lies inside a box or mask, in [0, 1]."""
+Logits = Float[Tensor, "batch classes"]
+Classes = Int[Tensor, "batch"]
+PerImage = Float[Tensor, "batch"]
+Claims = Bool[Tensor, "batch"]
+"""One yes or no per image."""
+Lengths = Int[Tensor, "batch"]
+"""One height or width per image, in pixels."""
+Boxes = Float[Tensor, "batch 4"]
+"""Top, left, height, width as fractions of the frame."""
+Curves = Float[Tensor, "batch points"]

@@ -1,0 +1,1 @@
+"""The search: the only package that imports Ray or Optuna."""

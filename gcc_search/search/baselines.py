@@ -1,0 +1,46 @@
+"""Baselines are trained once: found again by their key, in this run or in one beside it."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+
+from gcc_search.errors import ResultsError
+from gcc_search.recording import NETWORK_FILE
+from gcc_search.results.reader import read_trial
+from gcc_search.results.schema import TrialRecord
+
+
+def find_baseline(run: Path, key: str) -> TrialRecord | None:
+    """The finished baseline `key`, or None. One that a run beside this one holds is copied into this one.
+
+    Equal keys mean equal network, weights, images, recipe, evaluation and seed, so an equal result.
+    """
+    own = run / "baselines" / key
+    for folder in (own, *sorted(run.parent.glob(f"*/baselines/{key}"))):
+        record = _read_finished(folder)
+        if record is not None:
+            if folder != own:
+                _copy(folder, own)
+            return record
+    return None
+
+
+def _read_finished(folder: Path) -> TrialRecord | None:
+    if not (folder / NETWORK_FILE).exists():
+        return None
+    try:
+        record = read_trial(folder).record
+    except ResultsError:
+        # A torn one is no baseline: it is trained again in its own run.
+        return None
+    return record if record.status == "finished" else None
+
+
+def _copy(source: Path, target: Path) -> None:
+    """All of it or nothing: copied under a temporary name, then renamed."""
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, temporary)
+    temporary.rename(target)

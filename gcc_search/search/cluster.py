@@ -1,0 +1,117 @@
+"""Ray itself: started quietly for one search and shut down after it; what there is against what was asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from gcc_search.errors import ResourceError
+from gcc_search.space import Resources
+
+# Read by Ray and by its workers, so set before Ray is imported.
+QUIET_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # A trial that unwinds slowly must not cost the next one its slot: by default Ray waits 2 seconds.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
+    "TUNE_WARN_THRESHOLD_S": "3600",
+    "TUNE_MAX_PENDING_TRIALS_PG": "auto",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """What a search may use, and how many trials that lets run at once."""
+
+    num_gpus: int
+    num_cpus: float
+    slots: int
+    gpus_per_trial: float
+    cpus_per_trial: float
+
+
+def plan_machines(resources: Resources, *, gpus: int | None) -> Machines:
+    """How many trials run at once on this machine.
+
+    Args:
+        gpus: GPUs to use; None takes all there are, 0 trains on the CPU.
+
+    Raises:
+        ResourceError: more GPUs than there are, or a trial that fits nowhere.
+    """
+    there = count_gpus()
+    if gpus is not None and gpus > there:
+        raise ResourceError(f"--gpus: must be at most {there}, the GPUs on this machine, got {gpus}; --gpus 0 trains on the CPU")
+    num_gpus, num_cpus = there if gpus is None else gpus, psutil.cpu_count() or 1
+    if resources.cpus_per_trial > num_cpus:
+        raise ResourceError(
+            f"resources.cpus_per_trial: must be at most {num_cpus}, the CPUs on this machine, got {resources.cpus_per_trial:g}"
+        )
+    slots = int(num_cpus / resources.cpus_per_trial)
+    if num_gpus > 0:
+        if resources.gpus_per_trial > num_gpus:
+            raise ResourceError(
+                f"resources.gpus_per_trial: must be at most {num_gpus}, the GPUs in use, got {resources.gpus_per_trial:g}"
+            )
+        slots = min(slots, _gpu_slots(num_gpus, resources.gpus_per_trial))
+    return Machines(
+        num_gpus=num_gpus,
+        num_cpus=num_cpus,
+        slots=slots,
+        gpus_per_trial=resources.gpus_per_trial if num_gpus else 0.0,
+        cpus_per_trial=resources.cpus_per_trial,
+    )
+
+
+def count_gpus() -> int:
+    """CUDA devices that torch can use here."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _gpu_slots(num_gpus: int, share: float) -> int:
+    # Ray places a fraction on one GPU and whole numbers on several.
+    return num_gpus * int(1 / share + 1e-9) if share <= 1 else int(num_gpus / share)
+
+
+@contextlib.contextmanager
+def local_ray(machines: Machines) -> Iterator[Path]:
+    """Ray on this machine for the duration, saying nothing. Yields a scratch folder that is removed afterwards."""
+    os.environ.update(QUIET_ENVIRONMENT)
+    import ray
+
+    # Unix socket paths end after 107 characters, and Ray adds 60 of its own.
+    scratch = Path(tempfile.mkdtemp(prefix="gcc-", dir="/tmp" if Path("/tmp").is_dir() else None))
+    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ray.init(
+                num_cpus=int(machines.num_cpus),
+                num_gpus=machines.num_gpus,
+                include_dashboard=False,
+                logging_level=logging.CRITICAL,
+                log_to_driver=False,
+                configure_logging=True,
+                _temp_dir=str(scratch / "ray"),
+                object_store_memory=256 << 20,
+            )
+            yield scratch
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)

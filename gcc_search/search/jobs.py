@@ -1,0 +1,118 @@
+"""What is to be trained: trials, the baselines they are compared to, and the networks they start from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from gcc_search import __version__
+from gcc_search.recording import START, Identity
+from gcc_search.results.schema import Role
+from gcc_search.settings import Explanation, TrialSettings
+from gcc_search.space import NetworkName, SearchSpace, Value, changes_baseline
+
+FOLDERS: dict[Role, str] = {"trial": "trials", "baseline": "baselines", "start": "baselines"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One network to train, and which others must be finished before (by folder name below baselines/)."""
+
+    identity: Identity
+    settings: TrialSettings
+    needs: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.identity.id
+
+    @property
+    def is_trial(self) -> bool:
+        return self.identity.role == "trial"
+
+    def folder(self, run: Path) -> Path:
+        return run / FOLDERS[self.identity.role] / self.id
+
+    def to_config(self) -> dict[str, Any]:
+        """Plain values for Ray to carry; `from_config` reads them."""
+        identity = self.identity
+        return {
+            "id": identity.id,
+            "role": identity.role,
+            "sampled": json.dumps(identity.sampled),
+            "baseline": identity.baseline,
+            "settings": self.settings.model_dump_json(),
+        }
+
+    @staticmethod
+    def from_config(config: dict[str, Any]) -> Job:
+        identity = Identity(
+            id=config["id"], role=config["role"], sampled=json.loads(config["sampled"]), baseline=config["baseline"]
+        )
+        return Job(identity=identity, settings=TrialSettings.model_validate_json(config["settings"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobMaker:
+    """Turns sampled settings into jobs. `fingerprints` are the data sets', by image size."""
+
+    space: SearchSpace
+    fingerprints: dict[int, str]
+
+    def jobs_of(self, network: str, trial_id: str, sampled: dict[str, Value]) -> list[Job]:
+        """The trial, last, after the baseline and the start network that it needs."""
+        settings = self.space.settings(cast(NetworkName, network), sampled)
+        start = self._start(settings)
+        if start is not None:
+            settings = settings.model_copy(update={"weights": START + start.id})
+        baseline = self._baseline(settings, start)
+        needs = tuple(job.id for job in (start, baseline) if job is not None)
+        identity = Identity(id=trial_id, sampled=dict(sampled), baseline=baseline.id)
+        trial = Job(identity=identity, settings=settings, needs=needs)
+        return [job for job in (start, baseline, trial) if job is not None]
+
+    def _baseline(self, settings: TrialSettings, start: Job | None) -> Job:
+        settings = settings.model_copy(update={"explanation": Explanation()})
+        needs = () if start is None else (start.id,)
+        return Job(identity=Identity(id=self._key(settings), role="baseline"), settings=settings, needs=needs)
+
+    def _start(self, settings: TrialSettings) -> Job | None:
+        if self.space.start is None:
+            return None
+        # Images are read at one size by both, whatever `start` says of it.
+        recipe = self.space.start.model_copy(update={"image_size": settings.recipe.image_size})
+        settings = settings.model_copy(update={"weights": "none", "recipe": recipe, "explanation": Explanation()})
+        return Job(identity=Identity(id=self._key(settings), role="start"), settings=settings)
+
+    def _key(self, settings: TrialSettings) -> str:
+        """Folder name of a baseline: equal for equal (network, weights, images, recipe, evaluation, seed)."""
+        decisive = settings.model_dump(mode="json") | {
+            "data": self.fingerprints[settings.recipe.image_size],
+            "weights": _weights_identity(settings.weights),
+            "package": __version__,
+        }
+        digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+        return f"{settings.network}-{digest[:12]}"
+
+
+def image_sizes(space: SearchSpace) -> tuple[int, ...]:
+    """Every image size that trials of this space can have."""
+    parameter = space.parameters.get("image_size")
+    if parameter is None or parameter.choices is None:
+        return (space.recipe.image_size,)
+    return tuple(int(size) for size in parameter.choices)
+
+
+def baseline_combinations(space: SearchSpace) -> int:
+    """How many baselines each network needs: one for each combination of values that change it."""
+    sizes = [len(item.choices or ()) for name, item in space.parameters.items() if changes_baseline(name)]
+    return math.prod(sizes)
+
+
+def _weights_identity(weights: str) -> str:
+    path = Path(weights)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else weights

@@ -1,0 +1,61 @@
+"""`--dry-run`: what a search would train, where it would put it, and what it would cost."""
+
+from __future__ import annotations
+
+import torch
+from rich.console import Console
+
+from gcc_search.preparation import estimate_cost, say
+from gcc_search.search.jobs import baseline_combinations
+from gcc_search.search.launch import Prepared
+from gcc_search.search.study import trials_per_network
+
+
+def print_plan(prepared: Prepared, console: Console) -> None:
+    """The plan as plain lines. Times a few passes of each network; trains nothing, writes nothing."""
+    for line in (*_asked(prepared), *_costs(prepared)):
+        say(console, line)
+
+
+def _asked(prepared: Prepared) -> list[str]:
+    space, machines = prepared.space, prepared.machines
+    images = [
+        f"images    {data.name} at {size} pixels: {len(data.classes)} classes, {len(data.train)} training, "
+        f"{len(data.validation)} validation, {len(data.test)} test"
+        for size, data in prepared.datasets.items()
+    ]
+    return [
+        f"results   {prepared.run}",
+        *images,
+        f"devices   {machines.num_gpus} GPUs, {machines.num_cpus:g} CPUs: {machines.slots} trials at a time",
+        f"search    {space.method} over {', '.join(space.parameters)}",
+        f"ranks by  {', '.join(metric.name for metric in space.metrics)} (validation split)",
+        f"where     {' and '.join(space.constraints) or 'anything goes'}",
+    ]
+
+
+def _costs(prepared: Prepared) -> list[str]:
+    space, slots = prepared.space, prepared.machines.slots
+    device = torch.device("cuda" if prepared.machines.num_gpus else "cpu")
+    data = next(iter(prepared.datasets.values()))
+    lines, total = [], 0.0
+    baselines = baseline_combinations(space)
+    for network, count in trials_per_network(space).items():
+        settings = space.settings(network, {})
+        start_epochs = space.start.epochs if space.start else 0
+        cost = estimate_cost(settings, start_epochs=start_epochs, data=data, device=device)
+        total += count * cost.trial_seconds + baselines * (cost.baseline_seconds + cost.start_seconds)
+        start = f", {baselines} start network(s) of about {_told(cost.start_seconds)}" if space.start else ""
+        lines.append(
+            f"network   {network}: {count} trials of about {_told(cost.trial_seconds)}, "
+            f"{baselines} baseline(s) of about {_told(cost.baseline_seconds)}{start}"
+        )
+    early = "; early stopping makes it less" if space.early_terminate else ""
+    lines.append(f"cost      about {_told(total)} on one device at a time, {_told(total / slots)} with {slots} trials at a time")
+    return [*lines, f"          guessed from a few steps timed here{early}"]
+
+
+def _told(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,195 @@
+"""The screen of a search: a live table on a terminal, a line an event elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray.tune import Callback
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from gcc_search.objectives import METRICS, non_dominated
+from gcc_search.search.job_queue import JobQueue, Outcome
+from gcc_search.search.jobs import Job
+from gcc_search.space import SearchSpace
+
+FRONTIER_ROWS = 8
+
+
+@dataclass
+class RunningJob:
+    """A job in a worker: since when, and its last epoch's row."""
+
+    job: Job
+    since: float
+    row: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def share(self) -> float:
+        """How much of its epochs is done, in [0, 1]."""
+        return float(self.row.get("epoch", 0)) / self.job.settings.recipe.epochs
+
+
+class SearchScreen(Callback):  # type: ignore[misc]
+    """Ray tells it what happens; it keeps what to show. Use as a context manager around the search."""
+
+    def __init__(self, space: SearchSpace, queue: JobQueue, console: Console, *, slots: int) -> None:
+        self._space, self._queue, self._console, self._slots = space, queue, console, slots
+        self._running: dict[str, RunningJob] = {}
+        self._started = time.monotonic()
+        self._told = 0
+        self._live = Live(console=console, get_renderable=self.render, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> SearchScreen:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    # Ray's side.
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        job = Job.from_config(trial.config)
+        self._running[trial.trial_id] = RunningJob(job=job, since=time.monotonic())
+        self._say(f"{job.id}: started{_told_settings(job)}")
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+        if trial.trial_id in self._running:
+            self._running[trial.trial_id].row = result
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._running.pop(trial.trial_id, None)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._running.pop(trial.trial_id, None)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        for outcome in self._queue.outcomes[self._told :]:
+            self._say(f"{outcome.job.id}: {_told_outcome(outcome)}  [{self._counts()}]")
+        self._told = len(self._queue.outcomes)
+
+    # What is shown.
+
+    def render(self) -> RenderableType:
+        return Group(self._header(), self._running_table(), self._frontier_table())
+
+    def _say(self, line: str) -> None:
+        if not self._console.is_terminal:
+            self._console.print(f"{_clock(time.monotonic() - self._started)} {line}", highlight=False, soft_wrap=True)
+
+    def _done(self) -> list[Outcome]:
+        return [outcome for outcome in self._queue.outcomes if outcome.job.is_trial]
+
+    def _counts(self) -> str:
+        left = self.seconds_left()
+        tail = "" if left is None else f", about {_clock(left)} left"
+        return f"{len(self._done())}/{self._queue.num_trials} trials{tail}"
+
+    def seconds_left(self) -> float | None:
+        """Trials still to do at the mean time of those done, spread over the slots; None before the first has ended."""
+        seconds = [o.record.device_seconds for o in self._done() if o.record.status == "finished"]
+        if not seconds:
+            return None
+        running = [item for item in self._running.values() if item.job.is_trial]
+        to_do = self._queue.num_trials - len(self._done()) - sum(item.share for item in running)
+        return max(0.0, to_do) * sum(seconds) / len(seconds) / self._slots
+
+    def _header(self) -> RenderableType:
+        statuses = Counter(outcome.record.status for outcome in self._done())
+        ended = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items())) or "none ended yet"
+        feasible = sum(outcome.feasible for outcome in self._done())
+        text = Text.assemble(
+            (f"{self._space.name}  ", "bold"),
+            f"{self._counts()}   {_clock(time.monotonic() - self._started)} so far   {ended}; {feasible} feasible",
+        )
+        bar = ProgressBar(total=self._queue.num_trials, completed=len(self._done()), width=60)
+        return Group(text, bar)
+
+    def _running_table(self) -> Table:
+        table = Table(title="running", title_justify="left", box=None, padding=(0, 2, 0, 0))
+        for name in ("trial", "settings", "epoch", "", "accuracy", "C*", "Gini", "since"):
+            table.add_column(name, justify="left" if name in ("trial", "settings") else "right", no_wrap=True)
+        for item in list(self._running.values()):
+            table.add_row(
+                item.job.id if item.job.is_trial else f"{item.job.identity.role} {item.job.id}",
+                _told_settings(item.job).removeprefix(" with "),
+                f"{item.row.get('epoch', 0)}/{item.job.settings.recipe.epochs}",
+                ProgressBar(total=1, completed=item.share, width=12),
+                _number(item.row.get("accuracy_points"), 1),
+                _number(item.row.get("corrected_consistency"), 3),
+                _number(item.row.get("gini"), 3),
+                _clock(time.monotonic() - item.since),
+            )
+        return table
+
+    def _frontier_table(self) -> Table:
+        names = [metric.name for metric in self._space.metrics]
+        table = Table(title="frontier of the feasible (validation)", title_justify="left", box=None, padding=(0, 2, 0, 0))
+        for name in ("trial", "settings", "accuracy", "baseline", *(n for n in names if n != "accuracy")):
+            table.add_column(name, justify="left" if name in ("trial", "settings") else "right", no_wrap=True)
+        for outcome in self.frontier()[:FRONTIER_ROWS]:
+            found, of_baseline = outcome.record.validation or {}, outcome.baseline and outcome.baseline.validation or {}
+            measured = (_number(found.get(METRICS[name].column), 3) for name in names if name != "accuracy")
+            table.add_row(
+                outcome.job.id,
+                _told_settings(outcome.job).removeprefix(" with "),
+                _number(found.get("accuracy_points"), 1),
+                _number(of_baseline.get("accuracy_points"), 1),
+                *measured,
+            )
+        return table
+
+    def frontier(self) -> list[Outcome]:
+        """Feasible trials that no other of their network beats in every metric, best in the first metric first."""
+        metrics = [METRICS[metric.name] for metric in self._space.metrics]
+        signs = [1 if metric.goal == "maximize" else -1 for metric in metrics]
+        kept: list[tuple[tuple[float, ...], Outcome]] = []
+        for network in self._space.networks:
+            rows = [
+                (tuple(sign * float(values[metric.column] or 0) for sign, metric in zip(signs, metrics, strict=True)), outcome)
+                for outcome in self._done()
+                if outcome.feasible and outcome.job.settings.network == network and (values := outcome.record.validation)
+            ]
+            on_frontier = non_dominated([row[0] for row in rows])
+            kept += [row for row, kept_row in zip(rows, on_frontier, strict=True) if kept_row]
+        return [outcome for _, outcome in sorted(kept, key=lambda row: row[0], reverse=True)]
+
+
+def _told_settings(job: Job) -> str:
+    if not job.is_trial:
+        return ""
+    return " with " + " ".join(f"{name} {_short(value)}" for name, value in job.identity.sampled.items())
+
+
+def _told_outcome(outcome: Outcome) -> str:
+    record = outcome.record
+    if record.status != "finished" or record.validation is None:
+        return f"{record.status}: {record.reason}"
+    values = record.validation
+    told = f"finished, accuracy {_number(values['accuracy_points'], 1)}"
+    if outcome.baseline and outcome.baseline.validation:
+        told += f" (baseline {_number(outcome.baseline.validation['accuracy_points'], 1)})"
+    told += f", C* {_number(values['corrected_consistency'], 3)}, Gini {_number(values['gini'], 3)}"
+    return told + (", feasible" if outcome.feasible else ", infeasible" if outcome.job.is_trial else "")
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

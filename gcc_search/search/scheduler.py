@@ -1,0 +1,54 @@
+"""Early stopping by successive halving (ASHA: Li et al., 2020) on one metric of the validation split.
+
+Ours rather than Ray's: baselines are never stopped, networks are not compared with each other, and what decides is a pure function of
+the values at a rung, so that the state can be rebuilt from the trials' rows.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from gcc_search.objectives import METRICS
+from gcc_search.space import EarlyTerminate
+
+
+def survives(value: float, others: list[float], *, eta: int) -> bool:
+    """True where `value` (larger is better) is among the best 1 / eta, rounded up, of itself and `others`."""
+    better = sum(other > value for other in others)
+    return better < math.ceil((len(others) + 1) / eta)
+
+
+def list_rungs(early: EarlyTerminate, epochs: int) -> tuple[int, ...]:
+    """Epochs after which trials are compared: min_epochs, times eta, ... below the last one."""
+    last = min(epochs, early.max_epochs or epochs)
+    rungs: list[int] = []
+    epoch = early.min_epochs
+    while epoch < last:
+        rungs.append(epoch)
+        epoch *= early.eta
+    return tuple(rungs)
+
+
+class SuccessiveHalving(FIFOScheduler):  # type: ignore[misc]
+    """Ray's side of it: reads `id`, `role`, `network`, `epoch` and the metric's column from each report."""
+
+    def __init__(self, early: EarlyTerminate, *, epochs: int) -> None:
+        super().__init__()
+        self._column = METRICS[early.metric].column
+        self._sign = 1.0 if METRICS[early.metric].goal == "maximize" else -1.0
+        self._eta = early.eta
+        self._values: dict[tuple[str, int], list[float]] = {}
+        self._rungs = list_rungs(early, epochs)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        value = result.get(self._column)
+        if result["role"] != "trial" or result["epoch"] not in self._rungs or value is None:
+            return str(TrialScheduler.CONTINUE)
+        others = self._values.setdefault((result["network"], result["epoch"]), [])
+        stays = survives(self._sign * value, others, eta=self._eta)
+        others.append(self._sign * value)
+        return str(TrialScheduler.CONTINUE if stays else TrialScheduler.STOP)

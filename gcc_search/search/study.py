@@ -1,0 +1,146 @@
+"""One Optuna study for each network: asks for settings, tells what came of them. A cache: trial directories are the truth.
+
+Differs from `ray.tune.search.optuna.OptunaSearch`: constraints are told; a trial that was stopped early is told as pruned, not as complete
+with the values of a half-trained network; a diverged or collapsed one as infeasible with finite values, so that it does not stay RUNNING
+for ever; the sampler's state is a function of (seed, network, number), so that it survives a restart.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Mapping
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from gcc_search.objectives import METRICS
+from gcc_search.results.schema import TrialRecord
+from gcc_search.search.domains import to_distribution
+from gcc_search.seeding import derive_seed
+from gcc_search.space import NetworkName, SearchSpace, Value
+
+# Violation of a trial that did not train, larger than any number of accuracy points it could be short of.
+UNTRAINED_VIOLATION = 1000.0
+# Optuna's default of 10 random trials is most of a small search.
+STARTUP_TRIALS = 10
+
+
+class NetworkStudy:
+    """The trials of one network in one search."""
+
+    def __init__(self, space: SearchSpace, network: str, storage: BaseStorage, *, cap: int) -> None:
+        self.network, self.cap = network, cap
+        self._space = space
+        self._distributions = {name: to_distribution(item) for name, item in space.parameters.items()}
+        self._points = list_points(space)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        goals = [METRICS[metric.name].goal for metric in space.metrics]
+        self._study = optuna.create_study(
+            study_name=f"{space.name}/{network}", storage=storage, directions=goals, load_if_exists=True
+        )
+        with warnings.catch_warnings():
+            # Experimental in Optuna since 3.2; names its columns in optuna-dashboard.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study.set_metric_names([metric.name for metric in space.metrics])
+        self._asked: dict[str, optuna.Trial] = {}
+
+    @property
+    def num_asked(self) -> int:
+        return len(self._asked)
+
+    @property
+    def is_exhausted(self) -> bool:
+        return self.num_asked >= self.cap
+
+    def ask(self) -> tuple[str, dict[str, Value]]:
+        """A new trial's id and settings."""
+        number = self.num_asked
+        self._study.sampler = make_sampler(self._space, self.network, number, cap=self.cap)
+        if number < len(self._points):
+            self._study.enqueue_trial(dict(self._points[number]))
+        trial = self._study.ask(self._distributions)
+        trial_id = f"{self.network}-{number:04d}"
+        trial.set_user_attr("trial_id", trial_id)
+        self._asked[trial_id] = trial
+        return trial_id, dict(trial.params)
+
+    def tell(self, record: TrialRecord, baseline: TrialRecord | None) -> None:
+        """What became of a trial, from its record and its baseline's."""
+        trial = self._asked[record.id]
+        if record.status in ("finished", "collapsed", "diverged"):
+            for name, violation in violations(self._space, record, baseline).items():
+                trial.set_constraint(name, violation)
+            self._study.tell(trial, objective_values(self._space, record))
+        elif record.status == "stopped":
+            self._study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self._study.tell(trial, state=TrialState.FAIL)
+
+
+def make_sampler(space: SearchSpace, network: str, number: int, *, cap: int) -> BaseSampler:
+    """The sampler of one trial. Made anew for each, from its number: there is no state to lose."""
+    seed = derive_seed(space.seed, network, number, "sampler") % 2**32
+    if space.method != "bayes":
+        return RandomSampler(seed=seed)
+    return TPESampler(
+        seed=seed,
+        n_startup_trials=min(STARTUP_TRIALS, max(4, cap // 3)),
+        constant_liar=True,
+        warn_independent_sampling=False,
+    )
+
+
+def list_points(space: SearchSpace) -> list[Mapping[str, Value]]:
+    """Settings to be tried before the sampler is asked: `points:`, then the whole grid under `method: grid`."""
+    points: list[Mapping[str, Value]] = [dict(point) for point in space.points]
+    if space.method == "grid":
+        names = list(space.parameters)
+        choices = [space.parameters[name].choices or () for name in names]
+        points += [dict(zip(names, values, strict=True)) for values in itertools.product(*choices)]
+    return points
+
+
+def trials_per_network(space: SearchSpace) -> dict[NetworkName, int]:
+    """`run_cap` dealt out over the networks in turn; without one, all the points."""
+    num_networks = len(space.networks)
+    points = len(list_points(space))
+    if space.run_cap is None:
+        return dict.fromkeys(space.networks, points)
+    share, rest = divmod(space.run_cap, num_networks)
+    caps = {network: share + (i < rest) for i, network in enumerate(space.networks)}
+    if space.method in ("grid", "points"):
+        caps = {network: min(cap, points) for network, cap in caps.items()}
+    return caps
+
+
+def objective_values(space: SearchSpace, record: TrialRecord) -> list[float]:
+    """The record's objectives on the validation split; each metric's worst value where the network did not train."""
+    metrics = [METRICS[metric.name] for metric in space.metrics]
+    if record.status != "finished" or record.validation is None:
+        return [metric.worst for metric in metrics]
+    values = [record.validation[metric.column] for metric in metrics]
+    return [metric.worst if value is None else value for metric, value in zip(metrics, values, strict=True)]
+
+
+def violations(space: SearchSpace, record: TrialRecord, baseline: TrialRecord | None) -> dict[str, float]:
+    """By constraint: how far it is violated; at most 0 where it holds. `trained` is violated by diverged and collapsed trials."""
+    trained = record.status == "finished"
+    found = {"trained": 0.0 if trained else UNTRAINED_VIOLATION}
+    for constraint in space.parsed_constraints():
+        value = _validation(record, constraint.metric.column) if trained else constraint.metric.worst
+        of_baseline = _validation(baseline, constraint.metric.column) if constraint.relative else 0.0
+        known = value is not None and of_baseline is not None
+        found[constraint.text] = constraint.violation(value, of_baseline) if known else UNTRAINED_VIOLATION  # type: ignore[arg-type]
+    return found
+
+
+def _validation(record: TrialRecord | None, column: str) -> float | None:
+    return None if record is None or record.validation is None else record.validation.get(column)
+
+
+def open_storage(url: str) -> BaseStorage:
+    """Any SQLAlchemy URL; what is written there, optuna-dashboard can show."""
+    return optuna.storages.RDBStorage(url)
+

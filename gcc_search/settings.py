@@ -1,0 +1,108 @@
+"""The settings of one trial, as people write them: checked once, here, and frozen from then on.
+
+Shared by the space file (`space.py`), the command line (`cli.py`) and the trial (`trial.py`). Imports neither torch nor
+Ray, so that a space file is checked in milliseconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NETWORKS = ("resnet18", "resnet50", "convnext_tiny", "convnet_small")
+DATASETS = ("shapes", "caltech101", "cub200", "imagefolder")
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """Frozen; a misspelt key is an error, not a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class DataSettings(Settings):
+    """Which images, and how they are split. Search and test never share an image."""
+
+    name: Literal["shapes", "caltech101", "cub200", "imagefolder"]
+    root: Path | None = None
+    """Folder that holds the data set as its authors distribute it; `shapes` needs none."""
+    classes: tuple[str, ...] | None = None
+    """Keep only these classes, by folder name; all of them where None."""
+    max_images_per_class: PositiveInt | None = None
+    """Keep at most so many images of each class before splitting (drawn by `split_seed`); all where None."""
+    test_fraction: Fraction = 0.2
+    """Stratified share of each class kept for the test split; ignored where the authors give a split (CUB-200)."""
+    validation_fraction: Fraction = 0.15
+    """Stratified share of each class's training part that the sampler is scored on."""
+    split_seed: int = 0
+    download: bool = False
+    """Let torchvision fetch what is missing, where there is internet."""
+    num_images: PositiveInt = 2000
+    """`shapes` only: images generated, over all splits."""
+    data_seed: int = 0
+    """`shapes` only: seed of the generator."""
+
+
+class Recipe(Settings):
+    """How a network is trained, baseline or not. Every field is part of the baseline's key."""
+
+    epochs: PositiveInt = 20
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    lr: Positive = 1e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NonNegative = 1e-4
+    lr_step_epochs: PositiveInt = 30
+    """Multiply the learning rate by `lr_gamma` every so many epochs (paper: 0.1 every 30)."""
+    lr_gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    image_size: Annotated[int, Field(ge=32, le=1024)] = 224
+    crop_scale_min: Annotated[float, Field(gt=0, le=1)] = 0.08
+    """Smallest area share of the random resized crop that perturbs x itself (paper: 0.08)."""
+
+
+class Explanation(Settings):
+    """Equation 4's terms: L = L_CE + alpha L_C + beta L_S. alpha = beta = 0 is the baseline."""
+
+    alpha: NonNegative = 0.0
+    beta: NonNegative = 0.0
+    p: Annotated[float, Field(ge=0, le=4)] = 1.0
+    distance: Literal["ssim", "correlation"] = "ssim"
+    sparsity: Literal["searched", "paper"] = "searched"
+    """`searched`: in [0, 1] for every p, so that beta means the same whatever p is. `paper`: the p-norm of the heatmap as one vector."""
+    cam_class: Literal["first-view", "own"] = "first-view"
+    """Class explained in the second view: the first view's prediction, or (paper) its own."""
+    ce_on_views: Literal["first", "both"] = "first"
+    detach: Literal["none", "head", "second-view"] = "none"
+    """Cut gradients of the map terms: into the head's weights, or into the second view."""
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    """alpha and beta rise linearly from 0 over so many epochs."""
+    transform_scale_min: Annotated[float, Field(gt=0, le=1)] = 0.08
+    """Smallest area share of the transform t in training (paper: 0.08). Evaluation always uses the paper's."""
+
+
+class EvaluationSettings(Settings):
+    """What the test split is scored with, once, at the end of a trial."""
+
+    seed: int = 0
+    """Seed of the fixed transforms: equal seeds make networks comparable image by image."""
+    insertion_images: Annotated[int, Field(ge=0)] = 1000
+    """Insertion and deletion AUC on at most so many fixed test images (58 forward passes each); 0 leaves them out."""
+    batch_size: PositiveInt = 64
+
+
+class TrialSettings(Settings):
+    """Everything that decides one trial's result. Equal settings on one machine give equal bits (CPU)."""
+
+    network: Literal["resnet18", "resnet50", "convnext_tiny", "convnet_small"]
+    weights: str = "IMAGENET1K_V1"
+    """`IMAGENET1K_V1`, `DEFAULT`, `none` (random), or a file of weights."""
+    data: DataSettings
+    recipe: Recipe = Recipe()
+    explanation: Explanation = Explanation()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    seed: Annotated[int, Field(ge=0)] = 0

@@ -1,0 +1,1 @@
+"""Networks, data, the epoch and the evaluation; torch and torchvision, no Ray."""

@@ -1,0 +1,77 @@
+"""One split of a data set: memory-mapped images, their labels, and boxes or masks where they exist."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float32, Int64, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+Indices = Int64[Tensor, " batch"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageSet:
+    """One split. Position i of every field but `images` and `masks` is the split's image i."""
+
+    images: UInt8[Tensor, "cached 3 side side"]
+    """RGB of every image of the data set's cache, on its read-only memory map: copy before writing."""
+    rows: Int64[Tensor, " n"]
+    """Which of `images` belong to this split."""
+    labels: Int64[Tensor, " n"]
+    heights: Int64[Tensor, " n"]
+    """Of the original, in pixels; widths alike."""
+    widths: Int64[Tensor, " n"]
+    names: tuple[str, ...]
+    """Path relative to the data set's folder, or `shapes/000123`."""
+    boxes: Float32[Tensor, "n 4"]
+    """Top, left, height, width of the object as fractions of the whole image; NaN where none is known."""
+    masks: UInt8[Tensor, "cached side side"] | None = None
+    """255 on the object, for the rows of `images`; None where the data set has none."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether any image has a box or a mask."""
+        return self.masks is not None or not bool(self.boxes.isnan().all())
+
+    def pixels(self, indices: Indices) -> UInt8[Tensor, "batch 3 side side"]:
+        """A contiguous copy of the images at these positions of the split, on the CPU."""
+        return self.images.index_select(0, self.rows[indices])
+
+    def regions(self, indices: Indices, size: int) -> Float32[Tensor, "batch {size} {size}"]:
+        """Share of each cell of a grid over the whole image that the object, its mask or box, covers; in [0, 1].
+
+        All zero where neither is known.
+        """
+        if self.masks is not None:
+            masks = self.masks.index_select(0, self.rows[indices]).float() / 255
+            coarse: Tensor = functional.interpolate(masks[:, None], size=(size, size), mode="area")
+            return coarse[:, 0]
+        top, left, height, width = self.boxes[indices].nan_to_num(0).unbind(1)
+        return _covered(top, height, size)[:, :, None] * _covered(left, width, size)[:, None, :]
+
+    def subset(self, indices: Indices) -> ImageSet:
+        """The images at these positions of the split, in this order."""
+        return replace(
+            self,
+            rows=self.rows[indices],
+            labels=self.labels[indices],
+            heights=self.heights[indices],
+            widths=self.widths[indices],
+            names=tuple(self.names[index] for index in indices.tolist()),
+            boxes=self.boxes[indices],
+        )
+
+
+def _covered(
+    start: Float32[Tensor, " batch"], length: Float32[Tensor, " batch"], cells: int
+) -> Float32[Tensor, "batch cells"]:
+    """Share of each of `cells` equal parts of [0, 1] that [start, start + length] covers."""
+    edges = torch.linspace(0, 1, cells + 1)
+    overlap = torch.minimum((start + length)[:, None], edges[1:]) - torch.maximum(start[:, None], edges[:-1])
+    return (overlap * cells).clamp(0, 1)

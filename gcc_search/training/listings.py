@@ -1,0 +1,130 @@
+"""What a data set's folder holds, found without opening any image: the types, and the ways of reading folders.
+
+One module per data set (`caltech101`, `cub200`, `imagefolder`) turns the layout of its authors into a `Listing`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gcc_search.errors import DataError
+from gcc_search.settings import DataSettings
+from gcc_search.training.splits import Split
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """A file that cannot be used, and why; an image is left out, an annotation done without."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stamp:
+    """A file as its folder knows it."""
+
+    name: str
+    """Relative to the data set's folder."""
+    path: Path
+    size_bytes: int
+    modified_ns: int
+
+    @property
+    def identity(self) -> list[Any]:
+        return [self.name, self.size_bytes, self.modified_ns]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One image to decode."""
+
+    file: Stamp
+    label: int
+    official: Split | None = None
+    """The authors' split, where they give one."""
+    annotation: Stamp | None = None
+    """A MATLAB file with the object's box."""
+    box: tuple[float, float, float, float] | None = None
+    """Top, left, height, width in pixels of the original, where a list gives them."""
+
+    @property
+    def identity(self) -> list[Any]:
+        """All that decides the cached row, without opening a file."""
+        return [self.file.identity, self.annotation and self.annotation.identity, self.box]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    folder: Path
+    classes: tuple[str, ...]
+    sources: tuple[Source, ...]
+    unreadable: tuple[Unreadable, ...] = ()
+    """Known to be so without opening an image: listed but missing, or named in no known encoding."""
+
+
+def kept_classes(known: Sequence[str], settings: DataSettings) -> tuple[str, ...]:
+    """The classes that `settings.classes` keeps, in the data set's own order.
+
+    Raises:
+        DataError: a name is not known, or fewer than two classes are left.
+    """
+    wanted = set(known if settings.classes is None else settings.classes)
+    for name in sorted(wanted - set(known)):
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        some = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+        advice = f"did you mean {near[0]!r}?" if near else f"its {len(known)} classes are {some}"
+        raise DataError(f"data.classes: names must be classes of {settings.name}, got {name!r}; {advice}")
+    kept = tuple(name for name in known if name in wanted)
+    if len(kept) < 2:
+        raise DataError(
+            f"data.classes: classes of {settings.name} must be at least 2, got {len(kept)} ({', '.join(kept)}); "
+            "add folders, or name more classes"
+        )
+    return kept
+
+
+def missing_folder(folder: Path, layout: str, advice: str) -> DataError:
+    """The error of a folder that is not there, or is laid out otherwise."""
+    return DataError(f"{folder}: folder must hold {layout}, got none; {advice}")
+
+
+def folders_in(folder: Path) -> list[str]:
+    """Names of the visible folders, sorted; empty where `folder` is missing."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.is_dir()]
+    return sorted(name for name in names if not name.startswith(".") and name != "__MACOSX")
+
+
+def files_in(
+    folder: Path, part: str, *, suffixes: frozenset[str] = IMAGE_SUFFIXES
+) -> tuple[list[Stamp], list[Unreadable]]:
+    """Visible files of folder/part with one of the suffixes, of any case, by name; and those that cannot be used."""
+    files, unreadable = [], []
+    with os.scandir(folder / part) as entries:
+        found = sorted((entry.name, entry.path) for entry in entries if not entry.is_dir())
+    for file_name, path in found:
+        if file_name.startswith(".") or Path(file_name).suffix.lower() not in suffixes:
+            continue
+        stamp = stamp_of(f"{part}/{file_name}", Path(path))
+        files.append(stamp) if isinstance(stamp, Stamp) else unreadable.append(stamp)
+    return files, unreadable
+
+
+def stamp_of(name: str, path: Path) -> Stamp | Unreadable:
+    if not name.isprintable():
+        return Unreadable(name=ascii(name), reason="the file's name is not printable text")
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return Unreadable(name=name, reason="missing")
+    return Stamp(name=name, path=path, size_bytes=facts.st_size, modified_ns=facts.st_mtime_ns)

@@ -1,0 +1,212 @@
+"""One epoch of training with L = L_CE + alpha L_C + beta L_S (equation 4), read from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gcc_search.saliency.geometry import Transforms, apply_transforms, draw_transforms, move_heatmaps
+from gcc_search.saliency.gradcam import gradcam
+from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss, upsample
+from gcc_search.saliency.shapes import Classes, Images, PerImage
+from gcc_search.seeding import derive_seed
+from gcc_search.settings import Explanation, Recipe
+from gcc_search.training.datasets import ImageSet
+from gcc_search.training.networks import Network
+
+# ImageNet's channel means and standard deviations, as torchvision's weights expect them.
+CHANNEL_MEAN = (0.485, 0.456, 0.406)
+CHANNEL_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochPlan:
+    """What decides an epoch's numbers, besides the network's state and the images. `epoch` counts from 1."""
+
+    recipe: Recipe
+    explanation: Explanation
+    epoch: int
+    seed: int
+    device: torch.device
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """CPU generator of one purpose in this epoch: a resumed trial draws what the undisturbed one would have."""
+        return torch.Generator().manual_seed(derive_seed(self.seed, self.epoch, purpose))
+
+    @property
+    def warmup(self) -> float:
+        """Factor on alpha and beta, in (0, 1]."""
+        return min(1.0, self.epoch / (self.explanation.warmup_epochs + 1))
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of this epoch: multiplied by `lr_gamma` every `lr_step_epochs`."""
+        return self.recipe.lr * self.recipe.lr_gamma ** ((self.epoch - 1) // self.recipe.lr_step_epochs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossTerms:
+    """The terms of equation 4, one number per image; a term that was not computed is None."""
+
+    cross_entropy: PerImage
+    consistency: PerImage | None
+    sparsity: PerImage | None
+
+    def total(self, alpha: float, beta: float) -> Tensor:
+        """Mean over the batch of L_CE + alpha L_C + beta L_S."""
+        loss = self.cross_entropy.mean()
+        if self.consistency is not None:
+            loss = loss + alpha * self.consistency.mean()
+        if self.sparsity is not None:
+            loss = loss + beta * self.sparsity.mean()
+        return loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStats:
+    """Means over the epoch's images. `finite` is False when the epoch was left at a loss that is not."""
+
+    loss: float
+    cross_entropy: float
+    consistency_loss: float | None
+    sparsity_loss: float | None
+    finite: bool
+
+
+def prepare(pixels: Tensor, device: torch.device) -> Images:
+    """uint8 (B, 3, H, W) -> float32 on `device`, normalised as ImageNet weights expect."""
+    images = pixels.to(device, non_blocking=True).float().div_(255)
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (CHANNEL_MEAN, CHANNEL_STD))
+    return images.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
+
+
+def precision(device: torch.device) -> torch.autocast:
+    """bfloat16 autocast on CUDA, nothing on the CPU."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+def train_epoch(
+    network: Network,
+    images: ImageSet,
+    optimizer: torch.optim.Optimizer,
+    plan: EpochPlan,
+    *,
+    on_step: Callable[[int, int], None] | None = None,
+) -> TrainStats:
+    """Trains for one pass over `images`; stops within one step of a loss that is not finite.
+
+    Args:
+        on_step: called with (images done, images in all) after each step.
+    """
+    network.train()
+    for group in optimizer.param_groups:
+        group["lr"] = plan.lr
+    order = torch.randperm(len(images), generator=plan.generator("order"))
+    augment, transform = plan.generator("augment"), plan.generator("transform")
+    alpha, beta = plan.explanation.alpha * plan.warmup, plan.explanation.beta * plan.warmup
+    sums = torch.zeros(4, dtype=torch.float64)
+    done = 0
+    for batch in _batches(order, plan.recipe.batch_size):
+        x = perturb(images, batch, plan, generator=augment)
+        moved = _draw(plan, len(batch), transform)
+        terms = loss_terms(network, x, images.labels[batch].to(plan.device), moved, plan.explanation)
+        loss = terms.total(alpha, beta)
+        if not torch.isfinite(loss):
+            return _stats(sums, max(done, 1), terms, finite=False)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        sums += _sums(loss, terms)
+        done += len(batch)
+        if on_step:
+            on_step(done, len(images))
+    return _stats(sums, done, terms, finite=True)
+
+
+def perturb(images: ImageSet, batch: Tensor, plan: EpochPlan, *, generator: torch.Generator) -> Images:
+    """x as the network sees it: random resized crop and flip of the stored images (METHOD: the paper's "Input Image")."""
+    crop = draw_transforms(
+        images.heights[batch], images.widths[batch], scale=(plan.recipe.crop_scale_min, 1.0), generator=generator
+    )
+    stored = prepare(images.pixels(batch), plan.device)
+    return apply_transforms(crop.to(plan.device), stored, plan.recipe.image_size)
+
+
+def loss_terms(
+    network: Network, x: Images, labels: Classes, transforms: Transforms, explanation: Explanation
+) -> LossTerms:
+    """Forward pass and losses of one batch. Both views go through the network together: batch statistics are shared.
+
+    The second view is left out where nothing asks for it (alpha = 0 and cross-entropy on the first view alone).
+    """
+    count, size = len(x), x.shape[-1]
+    two_views = explanation.alpha > 0 or explanation.ce_on_views == "both"
+    views = torch.cat([x, apply_transforms(transforms, x, size)]) if two_views else x
+    with precision(x.device):
+        features = network.features(views)
+    # Maps, heatmaps and losses are float32: bf16 has 8 bits, SSIM needs more.
+    features = features.float()
+    logits = network.head(features.mean((2, 3)))
+    cross_entropy = functional.cross_entropy(logits[:count], labels, reduction="none")
+    if explanation.ce_on_views == "both":
+        second = functional.cross_entropy(logits[count:], labels, reduction="none")
+        cross_entropy = (cross_entropy + second) / 2
+    if explanation.alpha == 0 and explanation.beta == 0:
+        return LossTerms(cross_entropy=cross_entropy, consistency=None, sparsity=None)
+
+    classes = _explained_classes(logits, count, explanation)
+    maps = gradcam(features, network.head, classes, detach_head=explanation.detach == "head")
+    first = upsample(maps[:count], size)
+    sparsity = (
+        sparsity_loss(normalise(first), p=explanation.p, form=explanation.sparsity) if explanation.beta > 0 else None
+    )
+    if explanation.alpha == 0:
+        return LossTerms(cross_entropy=cross_entropy, consistency=None, sparsity=sparsity)
+    second_maps = maps[count:].detach() if explanation.detach == "second-view" else maps[count:]
+    consistency = consistency_loss(
+        normalise(move_heatmaps(transforms, first, size)),
+        normalise(upsample(second_maps, size)),
+        distance=explanation.distance,
+    )
+    return LossTerms(cross_entropy=cross_entropy, consistency=consistency, sparsity=sparsity)
+
+
+def _explained_classes(logits: Tensor, count: int, explanation: Explanation) -> Classes:
+    predicted = logits.detach().argmax(1)
+    if explanation.cam_class == "own" or len(predicted) == count:
+        return predicted
+    return predicted[:count].repeat(2)
+
+
+def _draw(plan: EpochPlan, count: int, generator: torch.Generator) -> Transforms:
+    frame = torch.full((count,), plan.recipe.image_size)
+    scale = (plan.explanation.transform_scale_min, 1.0)
+    return draw_transforms(frame, frame, scale=scale, generator=generator).to(plan.device)
+
+
+def _batches(order: Tensor, batch_size: int) -> list[Tensor]:
+    batches = list(order.split(batch_size))
+    # Batch normalisation cannot see a single image: the odd one out sits this epoch out.
+    return batches[:-1] if len(batches) > 1 and len(batches[-1]) == 1 else batches
+
+
+def _sums(loss: Tensor, terms: LossTerms) -> Tensor:
+    per_image = (terms.cross_entropy, terms.consistency, terms.sparsity)
+    sums = [loss.detach() * len(terms.cross_entropy)]
+    sums += [loss.new_zeros(()) if term is None else term.detach().sum() for term in per_image]
+    return torch.stack(sums).double().cpu()
+
+
+def _stats(sums: Tensor, done: int, terms: LossTerms, *, finite: bool) -> TrainStats:
+    loss, cross_entropy, consistency, sparsity = (sums / done).tolist()
+    return TrainStats(
+        loss=loss,
+        cross_entropy=cross_entropy,
+        consistency_loss=None if terms.consistency is None else consistency,
+        sparsity_loss=None if terms.sparsity is None else sparsity,
+        finite=finite,
+    )

@@ -1,0 +1,253 @@
+"""One trial from start to finish: settings in, one row per epoch out, then the per-image measures. Needs no Ray.
+
+`run_trial` trains and yields; `record_trial` does the same and keeps the trial's directory. Ray reports the rows, a laptop
+prints them, a test keeps them in a list.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+from gcc_search.results.schema import EpochRow, Status
+from gcc_search.settings import DataSettings, TrialSettings
+from gcc_search.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from gcc_search.training.datasets import DataSet, load_dataset
+from gcc_search.training.evaluation import Columns, Evaluation, measure, summarise
+from gcc_search.training.loop import EpochPlan, TrainStats, train_epoch
+from gcc_search.training.networks import Network, build_network
+
+# METHOD 7: points under the baseline, share of constant maps, and the shortcut "consistent because input-independent".
+COLLAPSE_POINTS = 10.0
+COLLAPSE_DEGENERATE = 0.5
+COLLAPSE_CORRECTED, COLLAPSE_CONSISTENCY = 0.05, 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A trial's last word. `status` is finished, diverged or collapsed; `columns` the test images, None where not scored."""
+
+    status: Status
+    reason: str | None
+    columns: Columns | None
+    summary: dict[str, float | None] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a trial stands: `phase` is train, validate or test; counts are images (test: forward passes)."""
+
+    phase: str
+    epoch: int
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a trial finds where it runs, and what does not change its numbers.
+
+    Args:
+        reference: the baseline's validation accuracy after each epoch, in points; empty for a baseline itself.
+        checkpoints: folder for the latest two states; None keeps none. A trial goes on from what it finds there.
+        weights_file: where the trained network is left; None leaves none.
+        on_progress: called many times an epoch.
+    """
+
+    device: torch.device
+    reference: tuple[float, ...] = ()
+    checkpoints: Path | None = None
+    weights_file: Path | None = None
+    on_progress: Callable[[Progress], None] | None = None
+
+
+@functools.lru_cache(maxsize=4)
+def open_dataset(settings: DataSettings, image_size: int) -> DataSet:
+    """The data set, memory-mapped; trials that follow each other in one process share it."""
+    return load_dataset(settings, image_size=image_size)
+
+
+def run_trial(settings: TrialSettings, surroundings: Surroundings) -> Iterator[EpochRow | Ended]:
+    """Trains one network and yields an `EpochRow` per epoch, then `Ended`.
+
+    Equal settings give equal rows (but for seconds and bytes), bit for bit on the CPU with as many threads, resumed or not.
+
+    Raises:
+        DataError, WeightsError: see `load_dataset`, `build_network`.
+    """
+    data = open_dataset(settings.data, settings.recipe.image_size)
+    device = surroundings.device
+    network = build_network(
+        settings.network, num_classes=len(data.classes), weights=settings.weights, seed=settings.seed
+    ).to(device)
+    optimizer = make_optimizer(network, settings)
+    last_epoch = _restore(network, optimizer, surroundings.checkpoints)
+    for epoch in range(last_epoch + 1, settings.recipe.epochs + 1):
+        row = _run_epoch(network, optimizer, data, settings, surroundings, epoch)
+        # The row is kept before the state is: a trial killed in between repeats the epoch, and loses no row.
+        yield row
+        failure = _diverged(row) or _collapsed(row, settings, surroundings.reference)
+        if failure:
+            yield _end(network, data, settings, surroundings, status=failure[0], reason=failure[1])
+            return
+        if surroundings.checkpoints:
+            save_checkpoint(surroundings.checkpoints, network, optimizer, epoch=epoch)
+    yield _end(network, data, settings, surroundings, status="finished", reason=None)
+
+
+def make_optimizer(network: Network, settings: TrialSettings) -> torch.optim.SGD:
+    """SGD as in the paper's section 3.3.3."""
+    recipe = settings.recipe
+    return torch.optim.SGD(
+        network.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
+
+
+def evaluation_of(settings: TrialSettings, data: DataSet, device: torch.device, *, insertion: bool) -> Evaluation:
+    """How this trial's network is measured; `insertion` adds the costly insertion and deletion curves."""
+    asked = settings.evaluation
+    return Evaluation(
+        image_size=settings.recipe.image_size,
+        crop=data.eval_crop,
+        seed=asked.seed,
+        batch_size=asked.batch_size,
+        device=device,
+        insertion_images=asked.insertion_images if insertion else 0,
+    )
+
+
+def _restore(network: Network, optimizer: torch.optim.Optimizer, folder: Path | None) -> int:
+    checkpoint = load_checkpoint(folder) if folder else None
+    if checkpoint is None:
+        return 0
+    checkpoint.restore(network, optimizer)
+    return checkpoint.epoch
+
+
+def _run_epoch(
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    data: DataSet,
+    settings: TrialSettings,
+    surroundings: Surroundings,
+    epoch: int,
+) -> EpochRow:
+    device = surroundings.device
+    plan = EpochPlan(
+        recipe=settings.recipe, explanation=settings.explanation, epoch=epoch, seed=settings.seed, device=device
+    )
+    started = time.monotonic()
+    stats = train_epoch(network, data.train, optimizer, plan, on_step=_report(surroundings, "train", epoch))
+    trained = time.monotonic()
+    validation: dict[str, float | None] = {"accuracy_points": 0.0}
+    if stats.finite:
+        evaluation = evaluation_of(settings, data, device, insertion=False)
+        on_step = _report(surroundings, "validate", epoch)
+        validation = summarise(measure(network, data.validation, evaluation, on_step=on_step))
+    seconds = (trained - started, time.monotonic() - trained)
+    return _row(plan, stats, validation, seconds=seconds, peak=_peak_memory(device))
+
+
+def _row(
+    plan: EpochPlan,
+    stats: TrainStats,
+    validation: dict[str, float | None],
+    *,
+    seconds: tuple[float, float],
+    peak: float,
+) -> EpochRow:
+    measured = {name: validation.get(name) for name in _VALIDATION_COLUMNS}
+    accuracy = validation["accuracy_points"]
+    assert accuracy is not None, "accuracy exists for any images"
+    return EpochRow(
+        epoch=plan.epoch,
+        lr=plan.lr,
+        loss=stats.loss if stats.finite else math.nan,
+        cross_entropy=stats.cross_entropy,
+        consistency_loss=stats.consistency_loss,
+        sparsity_loss=stats.sparsity_loss,
+        accuracy_points=accuracy,
+        train_seconds=seconds[0],
+        evaluation_seconds=seconds[1],
+        peak_memory_bytes=peak,
+        **measured,
+    )
+
+
+_VALIDATION_COLUMNS = (
+    "consistency",
+    "chance",
+    "corrected_consistency",
+    "correlation",
+    "gini",
+    "mass_half",
+    "degenerate_fraction",
+    "box_mass",
+    "pointing",
+)
+
+
+def _diverged(row: EpochRow) -> tuple[Status, str] | None:
+    return None if math.isfinite(row.loss) else ("diverged", f"loss was not finite in epoch {row.epoch}")
+
+
+def _collapsed(row: EpochRow, settings: TrialSettings, reference: tuple[float, ...]) -> tuple[Status, str] | None:
+    """METHOD 7's three signs, from a quarter of the epochs on: before that a new classifier has not settled."""
+    if row.epoch < math.ceil(settings.recipe.epochs / 4) or not reference:
+        return None
+    sign = _sign_of_collapse(row, reference[min(row.epoch, len(reference)) - 1])
+    return ("collapsed", f"{sign} in epoch {row.epoch}") if sign else None
+
+
+def _sign_of_collapse(row: EpochRow, baseline_points: float) -> str | None:
+    drop = baseline_points - row.accuracy_points
+    if drop > COLLAPSE_POINTS:
+        return f"accuracy {drop:.1f} points under the baseline's"
+    if row.degenerate_fraction is not None and row.degenerate_fraction > COLLAPSE_DEGENERATE:
+        return f"{row.degenerate_fraction:.0%} of the maps constant"
+    corrected, consistency = row.corrected_consistency, row.consistency
+    if corrected is None or consistency is None:
+        return None
+    if corrected < COLLAPSE_CORRECTED and consistency > COLLAPSE_CONSISTENCY:
+        return f"maps ignore the image (C* {corrected:.2f}, consistency {consistency:.2f})"
+    return None
+
+
+def _end(
+    network: Network,
+    data: DataSet,
+    settings: TrialSettings,
+    surroundings: Surroundings,
+    *,
+    status: Status,
+    reason: str | None,
+) -> Ended:
+    """Scores the test split once. A collapsed network is scored without insertion; a diverged one not at all."""
+    if status == "diverged":
+        return Ended(status=status, reason=reason, columns=None, summary=None)
+    if surroundings.weights_file:
+        save_weights(surroundings.weights_file, network)
+    evaluation = evaluation_of(settings, data, surroundings.device, insertion=status == "finished")
+    on_step = _report(surroundings, "test", settings.recipe.epochs)
+    columns = measure(network, data.test, evaluation, on_step=on_step)
+    return Ended(status=status, reason=reason, columns=columns, summary=summarise(columns))
+
+
+def _report(surroundings: Surroundings, phase: str, epoch: int) -> Callable[[int, int], None] | None:
+    on_progress = surroundings.on_progress
+    if on_progress is None:
+        return None
+    return lambda done, total: on_progress(Progress(phase=phase, epoch=epoch, done=done, total=total))
+
+
+def _peak_memory(device: torch.device) -> float:
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    return float(psutil.Process().memory_info().rss)

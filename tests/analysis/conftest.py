@@ -1,0 +1,177 @@
+"""Run directories as a search leaves them, written by the real writer, with made-up but plausible values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gcc_search.results.schema import EpochRow, RunRecord, TrialRecord
+from gcc_search.results.writer import write_epochs, write_images, write_run, write_trial
+
+METRICS = [
+    {"name": "accuracy", "goal": "maximize"},
+    {"name": "corrected_consistency", "goal": "maximize"},
+    {"name": "gini", "goal": "maximize"},
+]
+NUM_IMAGES = 6
+
+
+class RunBuilder:
+    """Writes one run directory, trial by trial; every method returns what it wrote."""
+
+    def __init__(self, folder: Path, *, constraints: tuple[str, ...] = ("accuracy >= baseline - 1.0",)) -> None:
+        self.folder = folder
+        space = {"metrics": METRICS, "constraints": list(constraints)}
+        self.record = RunRecord(
+            name=folder.name,
+            created="2026-01-02T03:04:05+00:00",
+            command="gcc-search search --space demo.yaml",
+            space=space,
+            seed=7,
+            versions={"gcc_search": "0.1.0"},
+            host="node-1",
+        )
+        write_run(folder, self.record)
+
+    def baseline(self, network: str = "resnet18", *, accuracy: float = 94.0, key: str | None = None) -> TrialRecord:
+        record = _record(key or f"{network}-base", network, "finished", accuracy=accuracy, role="baseline")
+        return self._write("baselines", record)
+
+    def trial(self, name: str, network: str = "resnet18", status: str = "finished", **values: Any) -> TrialRecord:
+        baseline = values.pop("baseline", f"{network}-base")
+        return self._write("trials", replace(_record(name, network, status, **values), baseline=baseline))
+
+    def _write(self, parent: str, record: TrialRecord) -> TrialRecord:
+        folder = self.folder / parent / record.id
+        write_trial(folder, record)
+        write_epochs(folder, [_epoch(epoch + 1, record) for epoch in range(record.epochs_done)])
+        if record.test is not None:
+            write_images(folder, _images())
+        return record
+
+
+def _record(
+    name: str,
+    network: str,
+    status: str,
+    *,
+    accuracy: float = 93.5,
+    test_accuracy: float | None = None,
+    corrected: float | None = 0.4,
+    gini: float | None = 0.45,
+    alpha: float = 0.0,
+    beta: float = 0.0,
+    seed: int = 0,
+    role: Any = "trial",
+    sampled: dict[str, Any] | None = None,
+) -> TrialRecord:
+    """Validation values as given; the test split says the same unless `test_accuracy` differs."""
+    scored = status in ("finished", "collapsed")
+    consistency = None if corrected is None else 0.65 + 0.35 * corrected
+    measured = {"corrected_consistency": corrected, "consistency": consistency, "gini": gini}
+    validation = {"accuracy_points": accuracy, **measured}
+    test = {"accuracy_points": accuracy if test_accuracy is None else test_accuracy, **measured, "iauc": 0.81}
+    return TrialRecord(
+        id=name,
+        role=role,
+        status=status,  # type: ignore[arg-type]
+        reason=None if status == "finished" else f"made {status}",
+        network=network,
+        settings={
+            "network": network,
+            "data": {"name": "shapes"},
+            "explanation": {"alpha": alpha, "beta": beta, "p": 1.0, "distance": "ssim"},
+            "seed": seed,
+        },
+        sampled=sampled or {},
+        node="node-1",
+        device="cpu",
+        started="2026-01-02T03:04:05+00:00",
+        updated="2026-01-02T03:14:05+00:00",
+        device_seconds=600.0,
+        epochs_done=2,
+        validation=validation if scored else None,
+        test=test if scored else None,
+        data_fingerprint="shapes-1",
+        versions={"gcc_search": "0.1.0"},
+    )
+
+
+def _epoch(epoch: int, record: TrialRecord) -> EpochRow:
+    validation = record.validation or {}
+    return EpochRow(
+        epoch=epoch,
+        lr=1e-3,
+        loss=0.5,
+        cross_entropy=0.4,
+        consistency_loss=None,
+        sparsity_loss=None,
+        accuracy_points=validation.get("accuracy_points") or 0.0,
+        consistency=validation.get("consistency"),
+        chance=0.65,
+        corrected_consistency=validation.get("corrected_consistency"),
+        correlation=0.7,
+        gini=validation.get("gini"),
+        mass_half=0.2,
+        degenerate_fraction=0.0,
+        box_mass=None,
+        pointing=None,
+        train_seconds=20.0,
+        evaluation_seconds=3.0,
+        peak_memory_bytes=1e9,
+    )
+
+
+def _images() -> dict[str, Any]:
+    half, missing = np.full(NUM_IMAGES, 0.5), np.full(NUM_IMAGES, np.nan)
+    measures = (
+        "confidence",
+        "consistency",
+        "chance",
+        "correlation",
+        "gini",
+        "mass_half",
+        "norm_p0",
+        "norm_p1",
+        "norm_p2",
+    )
+    return {
+        "index": np.arange(NUM_IMAGES),
+        "name": [f"square/{i}.png" for i in range(NUM_IMAGES)],
+        "label": np.zeros(NUM_IMAGES, dtype=np.int64),
+        "predicted": np.zeros(NUM_IMAGES, dtype=np.int64),
+        "correct": np.ones(NUM_IMAGES, dtype=bool),
+        "degenerate": np.zeros(NUM_IMAGES, dtype=bool),
+        **dict.fromkeys(measures, half),
+        **dict.fromkeys(("iauc", "dauc", "iauc_start", "iauc_end", "crop_mass"), half),
+        **dict.fromkeys(("box_mass", "pointing", "box_share"), missing),
+    }
+
+
+@pytest.fixture
+def new_run(tmp_path: Path) -> Callable[..., RunBuilder]:
+    """Makes an empty run called `demo` below tmp_path/runs."""
+    return lambda **options: RunBuilder(tmp_path / "runs" / "demo", **options)
+
+
+@pytest.fixture
+def mixed_run(new_run: Callable[..., RunBuilder]) -> RunBuilder:
+    """Two networks and every status. By hand: t1, t2 and r1 are feasible; t3 beats them on test and is not."""
+    run = new_run()
+    run.baseline("resnet18", accuracy=94.0)
+    run.baseline("resnet50", accuracy=96.0)
+    run.trial("t1", accuracy=93.5, corrected=0.40, gini=0.50, alpha=1e-3, beta=2.5e-4, sampled={"recipe.lr": 0.01})
+    run.trial("t2", accuracy=93.0, corrected=0.50, gini=0.40, alpha=3.0, beta=0.05)
+    run.trial("t3", accuracy=92.9, corrected=0.90, gini=0.90, test_accuracy=99.0)
+    run.trial("t4", status="collapsed", accuracy=20.0, corrected=0.01, gini=0.95)
+    run.trial("t5", status="diverged")
+    run.trial("t6", status="stopped")
+    run.trial("t7", status="running")
+    run.trial("r1", "resnet50", accuracy=96.5, corrected=0.35, gini=0.45)
+    run.trial("r2", "resnet50", status="failed")
+    return run

@@ -1,0 +1,134 @@
+import io
+import itertools
+import xml.etree.ElementTree as ET
+
+import matplotlib
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+
+from gcc_search.analysis.feasibility import read_question
+from gcc_search.analysis.figures import COLOURS, MARKERS, network_style, render
+from gcc_search.analysis.frontier import find_frontier
+from gcc_search.analysis.frontier_figure import draw_frontier
+from gcc_search.analysis.pairing import pair_with_baselines
+from gcc_search.analysis.tradeoff import accuracy_tradeoffs
+from gcc_search.analysis.tradeoff_figure import AXIS, draw_tradeoff, say_counts, say_spread
+from gcc_search.results.reader import read_run
+
+KINDS = ("frontier", "tradeoff")
+
+
+def figure_of(builder, kind):
+    run = read_run(builder.folder)
+    pairs = pair_with_baselines(run)
+    if kind == "frontier":
+        return draw_frontier(find_frontier(pairs, read_question(run.record)), title="demo")
+    return draw_tradeoff(accuracy_tradeoffs(pairs, [trial.record for trial in run.trials]), title="demo")
+
+
+def render_of(builder, kind):
+    return render(lambda: figure_of(builder, kind), title="demo", description="run demo, seed 7")
+
+
+def all_text(figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_figure_is_a_valid_png_and_a_valid_svg(mixed_run, kind):
+    files = render_of(mixed_run, kind)
+    with Image.open(io.BytesIO(files["png"])) as image:
+        image.load()
+        assert min(image.size) > 600
+        assert image.info["Description"] == "run demo, seed 7"
+        assert len(image.convert("RGB").getcolors(maxcolors=1 << 24)) > 20
+    assert ET.fromstring(files["svg"]).tag == "{http://www.w3.org/2000/svg}svg"
+    assert b"run demo, seed 7" in files["svg"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_figure_has_the_same_bytes_each_time_whatever_the_users_style(mixed_run, kind):
+    first = render_of(mixed_run, kind)
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red"}):
+        assert render_of(mixed_run, kind) == first
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_single_trial_can_be_drawn(new_run, kind):
+    run = new_run()
+    run.baseline()
+    run.trial("t1")
+    assert len(render_of(run, kind)["png"]) > 1000
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mixed", ["finished", "collapsed"])
+def test_all_letters_lie_inside_the_figure(new_run, kind, mixed):
+    run = new_run()
+    for network in ("resnet18", "resnet50", "convnext_tiny"):
+        run.baseline(network)
+        for index in range(3):
+            run.trial(f"{network}-{index}", network, accuracy=93.5 + 0.1 * index, gini=0.4 + 0.01 * index)
+        run.trial(f"{network}-c", network, status=mixed, accuracy=12.0, corrected=0.0, gini=0.1)
+    figure = figure_of(run, kind)
+    FigureCanvasAgg(figure).draw()
+    frame = figure.bbox
+    for text in figure.findobj(matplotlib.text.Text):
+        if text.get_visible() and text.get_text():
+            box = text.get_window_extent()
+            inside = (box.x0 >= frame.x0, box.y0 >= frame.y0, box.x1 <= frame.x1, box.y1 <= frame.y1)
+            # Tick labels beyond an axis' limits exist as objects and are not drawn.
+            assert all(inside) or not any(letter.isalpha() for letter in text.get_text()), text
+
+
+def test_the_legend_covers_no_point(mixed_run):
+    figure = figure_of(mixed_run, "frontier")
+    FigureCanvasAgg(figure).draw()
+    assert not figure.legends[0].get_window_extent().overlaps(figure.axes[0].get_window_extent())
+
+
+def test_labels_of_neighbouring_networks_do_not_touch(new_run):
+    run = new_run()
+    for network in ("convnext_tiny", "resnet18", "resnet50"):
+        run.baseline(network)
+        run.trial(f"{network}-1", network)
+        for status in ("collapsed", "collapsed", "diverged", "failed", "stopped", "running"):
+            run.trial(f"{network}-{status}", network, status=status, accuracy=1.0)
+    figure = figure_of(run, "tradeoff")
+    FigureCanvasAgg(figure).draw()
+    boxes = [label.get_window_extent() for label in figure.axes[-1].get_xticklabels()]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_a_frontier_of_no_trial_says_so(new_run):
+    run = new_run()
+    run.baseline(accuracy=94.0)
+    run.trial("t1", accuracy=80.0)
+    assert "no feasible trial: 0 of 1 kept\naccuracy >= baseline - 1.0" in all_text(figure_of(run, "frontier"))
+
+
+def test_axes_carry_quantity_split_and_unit(mixed_run):
+    frontier, tradeoff = (all_text(figure_of(mixed_run, kind)) for kind in KINDS)
+    assert "sparsity: Gini index of the map, validation split" in frontier
+    assert "corrected consistency C*, validation split" in frontier
+    assert "test accuracy, points" in frontier
+    assert AXIS == "accuracy tradeoff, points (positive = accuracy lost)"
+    assert AXIS in tradeoff
+
+
+def test_a_box_tells_mean_count_and_what_did_not_finish(mixed_run):
+    text = all_text(figure_of(mixed_run, "tradeoff"))
+    assert "resnet18\n-1.17 ± 3.33 (n = 3)\nwith collapsed:\n+17.62 ± 37.68 (n = 4)\n" in text
+    assert "1 collapsed, 1 diverged\n1 running, 1 stopped early" in text
+
+
+def test_words_for_little_or_nothing():
+    assert say_spread(None) == "no finished trial"
+    assert say_counts({"finished": 3}) == []
+
+
+def test_neighbouring_networks_differ_in_shape_and_colour():
+    styles = network_style([f"net{i}" for i in range(7)])
+    assert len({marker for marker, _ in styles.values()}) == len(MARKERS) == 7
+    assert len({colour for _, colour in styles.values()}) == len(COLOURS) == 7

@@ -1,0 +1,151 @@
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from gcc_search.analysis.report import analyze, print_analysis
+from gcc_search.errors import ResultsError
+from gcc_search.results.reader import read_json
+
+FILES = [
+    "frontier.png",
+    "frontier.svg",
+    "tradeoff.png",
+    "tradeoff.svg",
+    "best.csv",
+    "trials.csv",
+    "columns.csv",
+    "frontier.json",
+    "tradeoff.json",
+]
+
+
+def printed(analysis) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    print_analysis(analysis, console)
+    return console.file.getvalue()
+
+
+def test_analyze_writes_every_file_and_nothing_else(mixed_run):
+    analysis = analyze(mixed_run.folder)
+    assert list(analysis.files) == [mixed_run.folder / "analysis" / name for name in FILES]
+    assert sorted(path.name for path in (mixed_run.folder / "analysis").iterdir()) == sorted(FILES)
+    assert all(path.stat().st_size > 0 for path in analysis.files)
+
+
+def test_analyze_counts_a_running_trial_and_does_not_score_it(mixed_run):
+    analysis = analyze(mixed_run.folder)
+    assert analysis.counts == {"collapsed": 1, "diverged": 1, "failed": 1, "finished": 4, "running": 1, "stopped": 1}
+    assert analysis.problems == ()
+    assert "t7" not in [point.id for point in analysis.frontier.points]
+
+
+def test_the_figures_can_be_redrawn_from_their_files(mixed_run):
+    analysis = analyze(mixed_run.folder)
+    folder = mixed_run.folder / "analysis"
+    frontier, tradeoff = read_json(folder / "frontier.json"), read_json(folder / "tradeoff.json")
+    assert [point["id"] for point in frontier["frontier"]["points"]] == [p.id for p in analysis.frontier.points]
+    assert tradeoff["networks"][0]["finished"] == list(analysis.tradeoffs[0].finished)
+    assert (frontier["run"], frontier["seed"]) == ("demo", 7)
+
+
+def test_analyzing_twice_gives_the_same_bytes(mixed_run):
+    first = {path: path.read_bytes() for path in analyze(mixed_run.folder).files}
+    assert {path: path.read_bytes() for path in analyze(mixed_run.folder).files} == first
+
+
+def test_best_csv_has_every_feasible_trial_with_what_else_was_sampled(mixed_run):
+    analyze(mixed_run.folder)
+    rows = list(csv.DictReader(io.StringIO((mixed_run.folder / "analysis/best.csv").read_text())))
+    assert [row["trial"] for row in rows] == ["resnet18-base", "resnet50-base", "t2", "t1", "r1"]
+    assert [row["sampled.recipe.lr"] for row in rows] == ["", "", "", "0.01", ""]
+
+
+def test_what_is_printed_tells_counts_table_tradeoff_and_files(mixed_run):
+    text = printed(analyze(mixed_run.folder))
+    assert "demo: 9 trials: 1 collapsed, 1 diverged, 1 failed, 4 finished, 1 running, 1 stopped" in text
+    assert "resnet18: -1.17 ± 3.33 (n = 3); with collapsed: +17.62 ± 37.68 (n = 4)" in text
+    assert f"wrote {mixed_run.folder / 'analysis'}: frontier.png" in text
+    assert "refused" not in text
+
+
+def test_more_than_ten_feasible_trials_are_pointed_to(new_run):
+    run = new_run()
+    run.baseline()
+    for index in range(13):
+        run.trial(f"t{index:02d}")
+    assert "... and 3 more feasible trials in best.csv" in printed(analyze(run.folder))
+
+
+def test_a_run_without_feasible_trials_is_analyzed_and_says_so(new_run):
+    run = new_run()
+    run.baseline(accuracy=94.0)
+    run.trial("t1", accuracy=80.0)
+    assert "no feasible trial: none kept accuracy >= baseline - 1.0" in printed(analyze(run.folder))
+
+
+def test_brackets_in_names_are_printed_as_they_are(new_run):
+    run = new_run()
+    run.baseline()
+    run.trial("[red]t1")
+    assert "[red]t1" in printed(analyze(run.folder))
+
+
+@pytest.mark.parametrize("name", ["trial.json", "epochs.parquet", "images.parquet"])
+def test_a_torn_file_is_named_and_the_rest_is_used(mixed_run, name):
+    path = mixed_run.folder / "trials/t2" / name
+    path.write_bytes(path.read_bytes()[:-20])
+    analysis = analyze(mixed_run.folder)
+    assert [problem.startswith(f"{path}: must be whole") for problem in analysis.problems] == [True]
+    assert f"refused files: 1\n  {path}: must be whole" in printed(analysis)
+    assert "t1" in [row.trial for row in analysis.rows]
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(ResultsError, match=r"must be a run directory \(with a run.json\), got a folder without one"):
+        analyze(tmp_path)
+
+
+def test_without_a_finished_trial_the_others_are_counted(new_run):
+    run = new_run()
+    run.trial("t1", status="running")
+    run.trial("t2", status="running")
+    run.trial("t3", status="diverged")
+    with pytest.raises(ResultsError, match=r"demo: must have a finished trial, got 1 diverged, 2 running; wait for"):
+        analyze(run.folder)
+
+
+def test_without_any_trial_that_is_said(new_run):
+    with pytest.raises(ResultsError, match=r"demo: must have a finished trial, got no trial; "):
+        analyze(new_run().folder)
+
+
+@pytest.mark.parametrize("scenario", ["no finished trial", "no baseline", "no run"])
+def test_a_refusal_is_one_line_and_writes_nothing(new_run, scenario):
+    run = new_run()
+    if scenario == "no baseline":
+        run.trial("t1")
+    folder = run.folder if scenario != "no run" else run.folder / "nowhere"
+    with pytest.raises(ResultsError) as error:
+        analyze(folder)
+    assert "\n" not in str(error.value)
+    assert not (run.folder / "analysis").exists()
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Which of torch and ray a fresh Python has loaded after `statement`."""
+    probe = f"{statement}; import json, sys; print(json.dumps([n for n in ('torch', 'ray') if n in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_analysis_loads_neither_torch_nor_ray():
+    assert loaded_by("import gcc_search.analysis.report") == set()
+
+
+def test_the_probe_would_notice_torch():
+    assert loaded_by("import gcc_search.analysis.report, torch") == {"torch"}

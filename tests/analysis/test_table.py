@@ -1,0 +1,118 @@
+import csv
+import io
+
+from rich.console import Console
+
+from gcc_search.analysis.best import Row, best_trials
+from gcc_search.analysis.feasibility import read_question
+from gcc_search.analysis.frontier import find_frontier
+from gcc_search.analysis.listing import explain_columns, list_trials
+from gcc_search.analysis.pairing import pair_with_baselines
+from gcc_search.analysis.table import best_table, short_scientific, to_csv
+from gcc_search.results.reader import read_run
+
+
+def read_and_find(builder):
+    run = read_run(builder.folder)
+    pairs = pair_with_baselines(run)
+    return run, pairs, find_frontier(pairs, read_question(run.record))
+
+
+def rows_of(builder) -> tuple[Row, ...]:
+    _, pairs, frontier = read_and_find(builder)
+    return best_trials(pairs, frontier)
+
+
+def printed(rows, *, limit: int = 10, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(best_table(rows, limit=limit))
+    return console.file.getvalue()
+
+
+def test_baselines_come_first_then_feasible_trials_by_validation_corrected_consistency(mixed_run):
+    rows = rows_of(mixed_run)
+    expected = [(None, "resnet18-base"), (None, "resnet50-base"), (1, "t2"), (2, "t1"), (3, "r1")]
+    assert [(row.rank, row.trial) for row in rows] == expected
+
+
+def test_a_row_holds_settings_validation_rank_and_test_values(mixed_run):
+    assert rows_of(mixed_run)[3] == Row(
+        rank=2,
+        trial="t1",
+        network="resnet18",
+        on_frontier=True,
+        alpha=1e-3,
+        beta=2.5e-4,
+        p=1.0,
+        sampled={"recipe.lr": 0.01},
+        validation_corrected_consistency=0.40,
+        accuracy_points=93.5,
+        tradeoff_points=0.5,
+        consistency=0.65 + 0.35 * 0.4,
+        corrected_consistency=0.40,
+        gini=0.50,
+        iauc=0.81,
+        box_mass=None,
+    )
+
+
+def test_the_table_fits_100_columns_whatever_the_names(new_run):
+    run = new_run()
+    run.baseline("convnext_tiny", key="convnext_tiny-caltech101-seed0-0123456789abcdef")
+    baseline = "convnext_tiny-caltech101-seed0-0123456789abcdef"
+    for index in range(12):
+        run.trial(f"{index:04d}_0123abcd", "convnext_tiny", baseline=baseline, alpha=1.234e-3, beta=5e-4)
+    lines = printed(rows_of(run)).splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 100
+    assert "…" not in "".join(lines)
+    assert len(lines) == 2 + 1 + 10
+
+
+def test_numbers_are_written_short(mixed_run):
+    text = printed(rows_of(mixed_run))
+    assert "1.0e-3 2.5e-4 1.00 0.400 93.50 +0.50 0.790 0.400 0.500 0.81" in text
+    assert "box" not in text
+
+
+def test_scientific_form_is_short():
+    assert [short_scientific(value) for value in (0.0, 1e-6, 0.25, 3.0, 10.0)] == [
+        "0",
+        "1.0e-6",
+        "2.5e-1",
+        "3.0e0",
+        "1.0e1",
+    ]
+
+
+def test_trials_csv_lists_every_trial_of_any_status(mixed_run):
+    run, pairs, frontier = read_and_find(mixed_run)
+    listed = list(
+        csv.DictReader(io.StringIO(to_csv(list_trials([t.record for t in run.trials], pairs, frontier)).decode()))
+    )
+    assert [row["trial"] for row in listed] == ["r1", "r2", "t1", "t2", "t3", "t4", "t5", "t6", "t7"]
+    statuses = [row["status"] for row in listed]
+    assert statuses == ["finished", "failed", *["finished"] * 3, "collapsed", "diverged", "stopped", "running"]
+    t1, t5 = listed[2], listed[6]
+    assert (t1["feasible"], t1["on_frontier"], t1["tradeoff_points"], t1["sampled.recipe.lr"]) == (
+        "true",
+        "true",
+        "0.5",
+        "0.01",
+    )
+    assert (t1["validation.gini"], t1["test.accuracy_points"], t1["test.iauc"]) == ("0.5", "93.5", "0.81")
+    assert (t5["feasible"], t5["reason"], t5["test.gini"], t5["tradeoff_points"]) == ("false", "made diverged", "", "")
+
+
+def test_every_measured_column_of_trials_csv_is_explained(mixed_run):
+    run, pairs, frontier = read_and_find(mixed_run)
+    columns = list_trials([t.record for t in run.trials], pairs, frontier)[0]
+    measured = [name for name in columns if name.startswith(("validation.", "test."))]
+    assert [row["column"] for row in explain_columns()] == measured
+    assert all(all(row.values()) for row in explain_columns())
+
+
+def test_a_reason_with_commas_and_lines_stays_one_cell():
+    assert list(csv.reader(io.StringIO(to_csv([{"reason": 'a, "b"\nc', "n": None}]).decode()))) == [
+        ["reason", "n"],
+        ['a, "b"\nc', ""],
+    ]

@@ -1,0 +1,141 @@
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from gcc_search.errors import ResultsError
+from gcc_search.results.reader import read_json, read_run, read_trial
+from gcc_search.results.schema import EPOCHS
+from gcc_search.results.writer import write_epochs, write_images, write_json, write_run, write_trial
+
+
+def test_a_trial_is_read_as_it_was_written(tmp_path, trial_record, epoch_rows):
+    write_trial(tmp_path / "t1", trial_record)
+    write_epochs(tmp_path / "t1", epoch_rows)
+    trial = read_trial(tmp_path / "t1")
+    assert trial.record == trial_record
+    assert trial.epochs().to_pylist() == [row.to_dict() for row in epoch_rows]
+
+
+def test_a_run_is_read_with_its_trials_in_order_and_its_baselines_by_key(tmp_path, run_record, trial_record):
+    write_run(tmp_path, run_record)
+    for name in ("t2", "t10", "t1"):
+        write_trial(tmp_path / "trials" / name, replace(trial_record, id=name))
+    write_trial(tmp_path / "baselines/base", replace(trial_record, id="base", role="baseline", baseline=None))
+    run = read_run(tmp_path)
+    assert run.record == run_record
+    assert [trial.record.id for trial in run.trials] == ["t1", "t10", "t2"]
+    assert list(run.baselines) == ["base"]
+    assert run.problems == ()
+
+
+def test_a_run_that_has_just_begun_has_no_trials(tmp_path, run_record):
+    write_run(tmp_path, run_record)
+    assert read_run(tmp_path).trials == ()
+
+
+def test_a_trial_before_its_first_epoch_has_no_rows(tmp_path, trial_record):
+    write_trial(tmp_path, trial_record)
+    assert read_trial(tmp_path).epochs() == EPOCHS.empty_table()
+
+
+def test_images_that_were_not_scored_are_said_to_be_missing(tmp_path, trial_record):
+    write_trial(tmp_path, trial_record)
+    with pytest.raises(ResultsError, match=r"images.parquet: must exist, got nothing; the trial has not written it"):
+        read_trial(tmp_path).images()
+
+
+def test_one_column_can_be_read_alone(tmp_path, trial_record, image_columns):
+    write_trial(tmp_path, trial_record)
+    write_images(tmp_path, image_columns)
+    table = read_trial(tmp_path).images(["gini"])
+    assert table.to_pydict() == {"gini": [0.25, 0.5, 0.75]}
+    assert table.schema.field("gini").metadata[b"unit"] == b"0 to 1"
+
+
+def test_a_torn_trial_is_named_and_the_others_are_read(tmp_path, run_record, trial_record):
+    write_run(tmp_path, run_record)
+    for name in ("t1", "t2"):
+        write_trial(tmp_path / "trials" / name, replace(trial_record, id=name))
+    (tmp_path / "trials/t1/trial.json").write_text("{")
+    (tmp_path / "trials/t3").mkdir()
+    run = read_run(tmp_path)
+    assert [trial.record.id for trial in run.trials] == ["t2"]
+    torn, missing = run.problems
+    assert torn.startswith(f"{tmp_path}/trials/t1/trial.json: must be whole JSON")
+    assert missing.startswith(f"{tmp_path}/trials/t3/trial.json: must exist, got nothing")
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_a_record_of_another_schema_version_is_refused(tmp_path, run_record, version):
+    write_json(tmp_path / "run.json", asdict(run_record) | {"schema_version": version})
+    with pytest.raises(ResultsError, match=rf"run.json: schema_version must be 1, got {version}; read it with"):
+        read_run(tmp_path)
+
+
+def test_a_record_that_lacks_a_field_is_refused(tmp_path, run_record):
+    content = asdict(run_record)
+    del content["seed"]
+    write_json(tmp_path / "run.json", content)
+    with pytest.raises(ResultsError, match=r"run.json: must have every field of a RunRecord, got: .*'seed'"):
+        read_run(tmp_path)
+
+
+def test_a_field_of_a_later_writer_is_ignored(tmp_path, run_record):
+    write_json(tmp_path / "run.json", asdict(run_record) | {"weather": "fine"})
+    assert read_run(tmp_path).record == run_record
+
+
+@pytest.mark.parametrize(("name", "got"), [("nowhere", "no folder"), ("", "a folder without one")])
+def test_what_is_no_run_directory_is_told_apart(tmp_path, name, got):
+    with pytest.raises(ResultsError, match=rf"must be a run directory \(with a run.json\), got {got}; "):
+        read_run(tmp_path / name)
+
+
+def test_a_folder_where_a_file_should_be_is_refused(tmp_path):
+    (tmp_path / "run.json").mkdir()
+    with pytest.raises(ResultsError, match=r"run.json: must be readable, got: Is a directory"):
+        read_run(tmp_path)
+
+
+def test_json_cut_anywhere_is_refused(tmp_path, trial_record):
+    write_trial(tmp_path, trial_record)
+    path = tmp_path / "trial.json"
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ResultsError, match=r"trial\.json: "):
+            read_json(path)
+
+
+def test_json_with_any_single_bit_flipped_is_refused_or_says_the_same(tmp_path):
+    """Refused, but for the `e` of 1e-05, which as `E` says the same number."""
+    path = tmp_path / "a.json"
+    write_json(path, {"beta": 1e-5, "id": "t1", "box_mass": None})
+    whole, expected = path.read_bytes(), read_json(path)
+    assert [changed for changed in _flips(whole) if _reads_the_same(path, changed, expected)] == [
+        whole.replace(b"1e-05", b"1E-05")
+    ]
+
+
+def _flips(whole: bytes):
+    for index in range(len(whole)):
+        for bit in range(8):
+            yield whole[:index] + bytes([whole[index] ^ (1 << bit)]) + whole[index + 1 :]
+
+
+def _reads_the_same(path: Path, content: bytes, expected: object) -> bool:
+    path.write_bytes(content)
+    try:
+        found = read_json(path)
+    except ResultsError:
+        return False
+    assert found == expected
+    return True
+
+
+@pytest.mark.parametrize("text", ["[1]", "3", '{"a": 1}', "", "[" * 100_000, "\xff"])
+def test_json_of_others_is_refused(tmp_path, text):
+    (tmp_path / "run.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ResultsError, match=r"run.json: "):
+        read_json(tmp_path / "run.json")

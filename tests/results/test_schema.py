@@ -1,0 +1,36 @@
+from dataclasses import fields
+
+import pytest
+
+from gcc_search.results.schema import EPOCH_COLUMNS, EPOCHS, IMAGE_COLUMNS, IMAGES, EpochRow
+
+COLUMNS = [*EPOCH_COLUMNS, *IMAGE_COLUMNS]
+
+
+@pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)
+def test_every_column_has_unit_direction_meaning_and_says_what_missing_means(column):
+    assert column.unit
+    assert column.meaning
+    assert column.missing
+    assert column.direction in ("up", "down", "none")
+
+
+@pytest.mark.parametrize("schema", [EPOCHS, IMAGES], ids=["epochs", "images"])
+def test_the_file_itself_carries_what_each_column_means(schema):
+    for item in schema:
+        assert set(item.metadata) == {b"unit", b"direction", b"meaning", b"missing"}
+    assert schema.metadata[b"gcc_search.schema_version"] == b"1"
+
+
+@pytest.mark.parametrize("columns", [EPOCH_COLUMNS, IMAGE_COLUMNS], ids=["epochs", "images"])
+def test_column_names_are_unique(columns):
+    assert len({column.name for column in columns}) == len(columns)
+
+
+def test_a_column_is_nullable_exactly_where_missing_has_a_meaning():
+    for column, item in zip(COLUMNS, [*EPOCHS, *IMAGES], strict=True):
+        assert item.nullable == (column.missing != "never")
+
+
+def test_an_epoch_row_has_the_columns_in_their_order():
+    assert [field.name for field in fields(EpochRow)] == [column.name for column in EPOCH_COLUMNS]

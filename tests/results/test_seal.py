@@ -1,0 +1,81 @@
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gcc_search.errors import ResultsError
+from gcc_search.results.reader import read_table
+from gcc_search.results.schema import EPOCHS, IMAGES
+from gcc_search.results.seal import KEY, is_whole, read_sealed, sealed_parquet
+from gcc_search.results.writer import write_epochs
+
+SMALL = pa.table({"a": [0.5, 1.5, None], "b": ["x", "y", f"{KEY}={'0' * 64}"]})
+
+
+def test_a_sealed_file_is_whole_and_holds_the_table():
+    content = sealed_parquet(SMALL)
+    assert is_whole(content)
+    assert read_sealed(content) == SMALL
+
+
+def test_any_parquet_reader_opens_a_sealed_file(tmp_path):
+    (tmp_path / "small.parquet").write_bytes(sealed_parquet(SMALL))
+    assert pq.read_table(tmp_path / "small.parquet") == SMALL
+
+
+def test_equal_tables_have_equal_bytes():
+    assert sealed_parquet(SMALL) == sealed_parquet(SMALL)
+
+
+def test_every_single_bit_flip_is_told():
+    content = sealed_parquet(SMALL)
+    slipped = [
+        (index, bit)
+        for index in range(len(content))
+        for bit in range(8)
+        if is_whole(content[:index] + bytes([content[index] ^ (1 << bit)]) + content[index + 1 :])
+    ]
+    assert slipped == []
+
+
+def test_a_file_cut_anywhere_or_grown_is_told():
+    content = sealed_parquet(SMALL)
+    assert not any(is_whole(content[:length]) for length in range(len(content)))
+    assert not is_whole(content + b"\0")
+
+
+def test_a_file_without_a_seal_is_not_whole():
+    sink = pa.BufferOutputStream()
+    pq.write_table(SMALL.select(["a"]), sink)
+    assert not is_whole(sink.getvalue().to_pybytes())
+
+
+def test_a_torn_table_is_refused_by_name(tmp_path, epoch_rows):
+    write_epochs(tmp_path, epoch_rows)
+    path = tmp_path / "epochs.parquet"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ResultsError, match=r"epochs.parquet: must be whole Parquet, got a torn or changed file"):
+        read_table(path, EPOCHS)
+
+
+def test_a_table_with_a_flipped_bit_is_refused_even_where_only_another_column_is_read(tmp_path, epoch_rows):
+    write_epochs(tmp_path, epoch_rows)
+    path = tmp_path / "epochs.parquet"
+    content = bytearray(path.read_bytes())
+    content[30] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(ResultsError, match="torn or changed"):
+        read_table(path, EPOCHS, ["pointing"])
+
+
+def test_a_table_of_another_kind_is_refused(tmp_path, epoch_rows):
+    write_epochs(tmp_path, epoch_rows)
+    with pytest.raises(ResultsError, match=r"epochs.parquet: columns must be those of schema version 1, got others"):
+        read_table(tmp_path / "epochs.parquet", IMAGES)
+
+
+@pytest.mark.parametrize(("metadata", "got"), [({"gcc_search.schema_version": "2"}, "2"), ({}, "None")])
+def test_a_table_of_another_schema_version_is_refused(tmp_path, metadata, got):
+    table = EPOCHS.with_metadata(metadata).empty_table()
+    (tmp_path / "epochs.parquet").write_bytes(sealed_parquet(table))
+    with pytest.raises(ResultsError, match=rf"schema_version must be 1, got {got}; "):
+        read_table(tmp_path / "epochs.parquet", EPOCHS)

@@ -1,0 +1,119 @@
+"""Who may import whom (one direction, no way around), and a proof that a violation would be noticed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "gcc_search"
+
+# Package or module of ours -> what of ours it may import. Nothing points up or sideways.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "seeding": set(),
+    "settings": set(),
+    "atomic": {"errors"},
+    "yaml_file": {"errors"},
+    "objectives": {"errors"},
+    "space": {"errors", "objectives", "settings", "yaml_file"},
+    "saliency": set(),
+    "results": {"errors", "atomic"},
+    "training": {"saliency", "seeding", "settings", "errors", "atomic"},
+    "analysis": {"results", "objectives", "errors", "atomic"},
+    "trial": {"training", "saliency", "seeding", "results", "settings", "errors"},
+    "recording": {"trial", "training", "results", "settings", "errors"},
+    "preparation": {"training", "saliency", "settings", "errors"},
+    "single": {"trial", "recording", "preparation", "results", "settings", "errors"},
+    "search": {"trial", "recording", "preparation", "results", "space", "settings", "objectives", "seeding", "errors"},
+    "cli": {"search", "analysis", "trial", "single", "space", "errors"},
+}
+
+# Third-party package -> the only packages or modules of ours that may import it.
+OWNERS: dict[str, set[str]] = {
+    "ray": {"search"},
+    "optuna": {"search"},
+    "torch": {"saliency", "training", "trial", "recording", "preparation", "single", "search"},
+    "torchvision": {"training"},
+    "matplotlib": {"analysis"},
+    "typer": {"cli"},
+    "yaml": {"yaml_file"},
+}
+
+
+def find_violations(root: Path) -> list[str]:
+    """One line per import that the tables above do not allow, wherever in a file it stands."""
+    found = []
+    for path in sorted(root.rglob("*.py")):
+        place = path.relative_to(root).parts[0].removesuffix(".py")
+        for name in imports_of(path):
+            first, *rest = name.split(".")
+            if first == "gcc_search" and rest:
+                allowed = rest[0] == place or rest[0] == "__version__" or rest[0] in ALLOWED.get(place, set())
+            else:
+                allowed = place in OWNERS.get(first, {place})
+            if not allowed:
+                found.append(f"{path.relative_to(root)} imports {name}")
+    return found
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide where they point"
+            own = node.module == "gcc_search"
+            yield from (f"gcc_search.{alias.name}" for alias in node.names) if own else (node.module or "",)
+
+
+def test_imports_point_one_way():
+    assert find_violations(ROOT) == []
+
+
+def test_every_package_and_module_has_a_rule():
+    places = {path.relative_to(ROOT).parts[0].removesuffix(".py") for path in ROOT.rglob("*.py")}
+    assert places - {"__init__", "__main__"} == ALLOWED.keys()
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        ("saliency/maps.py", "import ray"),
+        ("training/loop.py", "def f():\n    from optuna import create_study"),
+        ("analysis/figures.py", "import torch.nn"),
+        ("results/reader.py", "from gcc_search.analysis import frontier"),
+        ("training/loop.py", "from gcc_search import search"),
+    ],
+)
+def test_a_planted_violation_is_noticed(tmp_path, place, line):
+    (tmp_path / place).parent.mkdir()
+    (tmp_path / place).write_text(line)
+    assert len(find_violations(tmp_path)) == 1
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Top-level packages that a fresh Python has loaded after `statement`."""
+    command = f"import sys\n{statement}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_a_trial_runs_without_ray_or_optuna():
+    assert {"ray", "optuna"} & loaded_by("import gcc_search.single, gcc_search.recording") == set()
+
+
+def test_results_are_read_without_torch_or_ray():
+    assert {"torch", "ray", "optuna"} & loaded_by("import gcc_search.analysis.report") == set()
+
+
+def test_a_space_is_checked_without_torch_or_ray():
+    assert {"torch", "ray", "optuna", "numpy"} & loaded_by("import gcc_search.space, gcc_search.cli") == set()
+
+
+def test_the_probe_would_notice():
+    assert {"torch", "ray", "optuna"} <= loaded_by("import gcc_search.search.progress")
