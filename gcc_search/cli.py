@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,6 +37,8 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point: a user's mistake is one line on stderr and exit code 1."""
+    # A cluster's scheduler asks with SIGTERM what a person asks with Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except GccSearchError as error:
@@ -54,7 +57,9 @@ def _show_version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")
+    ] = False,
 ) -> None:
     """Options before a command."""
 
@@ -76,7 +81,9 @@ def search(
     run_cap: Annotated[int | None, typer.Option(help="Trials in all; overrides run_cap.")] = None,
     seed: Annotated[int | None, typer.Option(help="Overrides seed.")] = None,
     storage: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the Optuna study. Default: study.db.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its estimated cost; train nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and its estimated cost; train nothing.")
+    ] = False,
 ) -> None:
     """Run a whole search: baselines, then trials, then where to look."""
     from rich.console import Console

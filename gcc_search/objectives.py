@@ -1,14 +1,14 @@
 """What a search may ask for: metrics with their direction, and constraints against the baseline.
 
-A metric is a column of epochs.parquet, read off the validation split at a trial's last epoch. Imported by the space file's
-checks, the sampler and the analysis, so that one rule decides what is feasible.
+A metric is a column of epochs.parquet, read off the validation split at a trial's last epoch. Imported by the space
+file's checks, the sampler and the analysis, so that one rule decides what is feasible.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +19,7 @@ Goal = Literal["maximize", "minimize"]
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A quantity a search may rank by. `worst` and `best` bound it: what a diverged trial is told as, and the other end."""
+    """A quantity a search may rank by. `worst` is what a diverged trial is told as, `best` the other end."""
 
     name: str
     column: str
@@ -95,13 +95,3 @@ def parse_constraint(text: str) -> Constraint:
     return Constraint(
         text=text, metric=METRICS[name], at_least=match["sign"] == ">=", relative=relative, offset=offset
     )
-
-
-def non_dominated(rows: Sequence[Sequence[float]]) -> list[bool]:
-    """For each row whether no other is at least as large everywhere and larger somewhere. Equal rows stay together."""
-    return [not any(_dominates(other, row) for other in rows) for row in rows]
-
-
-def _dominates(row: Sequence[float], other: Sequence[float]) -> bool:
-    pairs = list(zip(row, other, strict=True))
-    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)

@@ -12,12 +12,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gcc_search.saliency.geometry import Transforms
 from gcc_search.settings import DataSettings, Explanation, TrialSettings
 from gcc_search.training.datasets import DataSet, load_dataset
+from gcc_search.training.evaluation import INSERTION_PASSES
 from gcc_search.training.loop import EpochPlan, loss_terms, perturb
 from gcc_search.training.networks import Network, build_network
 
+__all__ = ["Cost", "DataSet", "check_weights", "estimate_cost", "prepare_images", "say"]
+
 TIMED_IMAGES = 8
-# Insertion and deletion share an end: 29 + 29 - 1 forward passes an image.
-INSERTION_PASSES = 57
 TOLD_UNREADABLE = 10
 
 

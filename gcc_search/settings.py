@@ -91,7 +91,7 @@ class EvaluationSettings(Settings):
     seed: int = 0
     """Seed of the fixed transforms: equal seeds make networks comparable image by image."""
     insertion_images: Annotated[int, Field(ge=0)] = 1000
-    """Insertion and deletion AUC on at most so many fixed test images (58 forward passes each); 0 leaves them out."""
+    """Insertion and deletion AUC on at most so many fixed test images (57 forward passes each); 0 leaves them out."""
     batch_size: PositiveInt = 64
 
 

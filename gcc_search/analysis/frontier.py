@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gcc_search.analysis.feasibility import Question, is_feasible
 from gcc_search.analysis.pairing import Pair
+from gcc_search.pareto import non_dominated
 from gcc_search.results.schema import TrialRecord
 
 # The figure's axes and colour, told of each point whatever the run ranks by.
@@ -54,29 +54,6 @@ class Frontier:
     gini_range: tuple[float, float]
     corrected_consistency_range: tuple[float, float]
     outside: int
-
-
-def non_dominated(values: NDArray[np.float64], maximise: Sequence[bool]) -> NDArray[np.bool_]:
-    """Mask of the rows of `values` (n, m) that no row beats; equal rows stand or fall together.
-
-    A row beats another when it is at least as good in all m columns and better in one. A row with NaN is never on the
-    frontier and beats nothing.
-
-    Raises:
-        ValueError: `maximise` does not have one entry per column.
-    """
-    if values.ndim != 2 or values.shape[1] != len(maximise):
-        raise ValueError(f"values must be (n, {len(maximise)}), one column per entry of maximise, got {values.shape}")
-    gains = np.where(np.asarray(maximise, dtype=bool), values, -values)
-    known = ~np.isnan(gains).any(axis=1)
-    rivals = gains[known]
-    on_frontier = np.zeros(len(values), dtype=bool)
-    # One row against all at a time: n x m memory, and a thousand trials take a few milliseconds.
-    for index in np.flatnonzero(known):
-        at_least_as_good = (rivals >= gains[index]).all(axis=1)
-        better_somewhere = (rivals > gains[index]).any(axis=1)
-        on_frontier[index] = not (at_least_as_good & better_somewhere).any()
-    return on_frontier
 
 
 def find_frontier(pairs: Sequence[Pair], question: Question) -> Frontier:

@@ -40,8 +40,6 @@ def draw_frontier(frontier: Frontier, *, title: str) -> Figure:
     )
     axes.set_title(f"{title}\n{_subtitle(frontier)}", loc="left", fontsize=10)
     figure.legend(handles=_legend(frontier), loc="outside lower left", ncols=2, fontsize=9)
-    if not any(point.feasible for point in frontier.points):
-        _say_empty(axes, frontier)
     return figure
 
 
@@ -115,6 +113,9 @@ def _markers(frontier: Frontier) -> dict[str, str]:
 
 def _subtitle(frontier: Frontier) -> str:
     feasible = sum(point.feasible for point in frontier.points)
+    if feasible == 0:
+        constraints = " and\n".join(frontier.constraints) or "no constraint"
+        return f"no feasible trial: 0 of {len(frontier.points)} kept {constraints}"
     members = sum(point.on_frontier for point in frontier.points)
     names = ", ".join(frontier.metrics)
     return f"scored: {len(frontier.points)}, feasible: {feasible}, on the frontier in {names}: {members}"
@@ -149,9 +150,3 @@ def _count(frontier: Frontier, network: str) -> int:
 def _told_collapsed(frontier: Frontier) -> str:
     total = sum(point.status == "collapsed" for point in frontier.points)
     return f"{total}, {frontier.outside} of them outside the axes" if frontier.outside else str(total)
-
-
-def _say_empty(axes: Axes, frontier: Frontier) -> None:
-    constraints = " and ".join(frontier.constraints) or "no constraint"
-    text = f"no feasible trial: 0 of {len(frontier.points)} kept\n{constraints}"
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=12, zorder=5)

@@ -34,12 +34,21 @@ def test_accuracy(record: TrialRecord) -> float | None:
 
 
 def pair_with_baselines(run: Run) -> tuple[Pair, ...]:
-    """Every finished or collapsed trial with its baseline, in the order of the trials' folders.
+    """Every finished or collapsed trial with its baseline, in the order of the trials' folders; not those that wait.
 
     Raises:
-        ResultsError: a baseline is missing, unfinished, or of another network, data set or seed.
+        ResultsError: a baseline is missing, failed, or of another network, data set or seed.
     """
-    return tuple(_pair(run, trial) for trial in run.trials if trial.record.status in SCORED)
+    waiting = waiting_trials(run)
+    scored = [trial for trial in run.trials if trial.record.status in SCORED]
+    return tuple(_pair(run, trial) for trial in scored if trial.record.id not in waiting)
+
+
+def waiting_trials(run: Run) -> tuple[str, ...]:
+    """Ids of trials that ended before their baseline did: in a search under way, they cannot be compared yet."""
+    under_way = {key for key, baseline in run.baselines.items() if baseline.record.status == "running"}
+    records = [trial.record for trial in run.trials]
+    return tuple(record.id for record in records if record.status in SCORED and record.baseline in under_way)
 
 
 def _pair(run: Run, trial: Trial) -> Pair:

@@ -20,7 +20,7 @@ from gcc_search.analysis.figures import render
 from gcc_search.analysis.frontier import Frontier, find_frontier
 from gcc_search.analysis.frontier_figure import draw_frontier
 from gcc_search.analysis.listing import explain_columns, list_trials
-from gcc_search.analysis.pairing import Pair, pair_with_baselines
+from gcc_search.analysis.pairing import Pair, pair_with_baselines, waiting_trials
 from gcc_search.analysis.table import LEGEND, best_table, to_csv
 from gcc_search.analysis.tradeoff import NetworkTradeoff, accuracy_tradeoffs, count_statuses
 from gcc_search.analysis.tradeoff_figure import AXIS, draw_tradeoff, say_spread
@@ -39,13 +39,15 @@ class Analysis:
 
     Args:
         counts: trials by status, whether scored or not.
-        problems: one line per file that was refused; nothing else was left out.
+        problems: one line per file that was refused.
+        waiting: ids of trials left out because their baseline is still being trained.
         files: what was written, in the order a reader would open it.
     """
 
     run: RunRecord
     counts: dict[str, int]
     problems: tuple[str, ...]
+    waiting: tuple[str, ...]
     frontier: Frontier
     tradeoffs: tuple[NetworkTradeoff, ...]
     rows: tuple[Row, ...]
@@ -70,6 +72,7 @@ def analyze(folder: Path) -> Analysis:
         run=run.record,
         counts=count_statuses(records),
         problems=(*run.problems, *_torn_tables(run)),
+        waiting=waiting_trials(run),
         frontier=frontier,
         tradeoffs=tradeoffs,
         rows=rows,
@@ -154,7 +157,7 @@ def _write(
 def print_analysis(analysis: Analysis, console: Console) -> None:
     """What was read, the table, the tradeoffs, what was refused, and where the files are."""
     total = sum(analysis.counts.values())
-    _say(console, f"{analysis.run.name}: {total} trials: {say_counts(analysis.counts)}\n")
+    _say(console, f"{analysis.run.name}: trials: {total} ({say_counts(analysis.counts)})\n")
     console.print(best_table(analysis.rows, limit=TOLD_ROWS))
     _say(console, LEGEND)
     feasible = sum(row.rank is not None for row in analysis.rows)
@@ -166,6 +169,8 @@ def print_analysis(analysis: Analysis, console: Console) -> None:
     for item in analysis.tradeoffs:
         collapsed = f"; with collapsed: {say_spread(item.spread_all)}" if item.collapsed else ""
         _say(console, f"  {item.network}: {say_spread(item.spread_finished)}{collapsed}")
+    if analysis.waiting:
+        _say(console, f"\nleft out until their baselines are trained: {', '.join(analysis.waiting)}")
     if analysis.problems:
         _say(console, f"\nrefused files: {len(analysis.problems)}")
     for problem in analysis.problems:

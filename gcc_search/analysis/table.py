@@ -42,7 +42,7 @@ def _fixed(digits: int) -> Format:
 
 
 # Longer ids, which are baselines' keys, are cut; the CSV files have them whole.
-TRIAL_WIDTH = 13
+TRIAL_WIDTH = 18
 
 # Heading, field of Row, how it is written. A unit or split stands on the heading's first line.
 COLUMNS: tuple[tuple[str, str, Format], ...] = (
@@ -71,7 +71,7 @@ LEGEND = (
 def best_table(rows: Sequence[Row], *, limit: int) -> Table:
     """Baselines and the first `limit` ranked rows, frontier members starred; a column that no row fills is left out."""
     shown = [row for row in rows if row.rank is None or row.rank <= limit]
-    columns = [column for column in COLUMNS if any(getattr(row, column[1]) is not None for row in shown)]
+    columns = [c for c in COLUMNS if c[1] == "rank" or any(getattr(row, c[1]) is not None for row in shown)]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for heading, name, _ in columns:
         is_text = name in ("trial", "network")
@@ -86,5 +86,5 @@ def _text(row: Row, name: str, write: Format) -> str:
     if name == "rank":
         return f"{value}{'*' if row.on_frontier else ' '}" if value is not None else "base "
     if name == "trial":
-        return str(value)[:TRIAL_WIDTH]
+        return str(value) if len(value) <= TRIAL_WIDTH else f"{value[: TRIAL_WIDTH - 1]}…"
     return "-" if value is None else write(value)

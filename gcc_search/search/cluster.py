@@ -54,18 +54,14 @@ def plan_machines(resources: Resources, *, gpus: int | None) -> Machines:
     """
     there = count_gpus()
     if gpus is not None and gpus > there:
-        raise ResourceError(f"--gpus: must be at most {there}, the GPUs on this machine, got {gpus}; --gpus 0 trains on the CPU")
-    num_gpus, num_cpus = there if gpus is None else gpus, psutil.cpu_count() or 1
-    if resources.cpus_per_trial > num_cpus:
         raise ResourceError(
-            f"resources.cpus_per_trial: must be at most {num_cpus}, the CPUs on this machine, got {resources.cpus_per_trial:g}"
+            f"--gpus: must be at most {there}, the GPUs on this machine, got {gpus}; --gpus 0 trains on the CPU"
         )
+    num_gpus, num_cpus = there if gpus is None else gpus, psutil.cpu_count() or 1
+    _check_share("cpus_per_trial", resources.cpus_per_trial, num_cpus)
     slots = int(num_cpus / resources.cpus_per_trial)
     if num_gpus > 0:
-        if resources.gpus_per_trial > num_gpus:
-            raise ResourceError(
-                f"resources.gpus_per_trial: must be at most {num_gpus}, the GPUs in use, got {resources.gpus_per_trial:g}"
-            )
+        _check_share("gpus_per_trial", resources.gpus_per_trial, num_gpus)
         slots = min(slots, _gpu_slots(num_gpus, resources.gpus_per_trial))
     return Machines(
         num_gpus=num_gpus,
@@ -74,6 +70,11 @@ def plan_machines(resources: Resources, *, gpus: int | None) -> Machines:
         gpus_per_trial=resources.gpus_per_trial if num_gpus else 0.0,
         cpus_per_trial=resources.cpus_per_trial,
     )
+
+
+def _check_share(name: str, asked: float, there: int) -> None:
+    if asked > there:
+        raise ResourceError(f"resources.{name}: must be at most {there}, what this machine may use, got {asked:g}")
 
 
 def count_gpus() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from gcc_search.results.writer import write_trial
 from gcc_search.search.baselines import find_baseline
 from gcc_search.search.jobs import Job, JobMaker
 from gcc_search.search.study import NetworkStudy, violations
-from gcc_search.space import SearchSpace
+from gcc_search.space import NetworkName, SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +29,12 @@ class Outcome:
     feasible: bool
 
 
-class JobQueue(Searcher):  # type: ignore[misc]
+class JobQueue(Searcher):
     """Hands out jobs, and takes what the trial directories say came of them."""
 
-    def __init__(self, space: SearchSpace, run: Path, maker: JobMaker, studies: dict[str, NetworkStudy]) -> None:
+    def __init__(
+        self, space: SearchSpace, run: Path, maker: JobMaker, studies: Mapping[NetworkName, NetworkStudy]
+    ) -> None:
         super().__init__()
         self._space, self._run, self._maker, self._studies = space, run, maker, studies
         self._waiting: list[Job] = []
@@ -49,7 +52,7 @@ class JobQueue(Searcher):  # type: ignore[misc]
 
     # Ray's side: the four methods that Tune calls.
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         self._drop_hopeless()
         while True:
             job = self._take_ready()

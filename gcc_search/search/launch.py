@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from gcc_search.errors import ResultsError, SpaceError
-from gcc_search.preparation import check_weights, prepare_images
+from gcc_search.preparation import DataSet, check_weights, prepare_images
 from gcc_search.recording import package_versions
 from gcc_search.results.reader import read_trial
 from gcc_search.results.schema import RunRecord
@@ -25,7 +25,6 @@ from gcc_search.search.job_queue import JobQueue, Outcome
 from gcc_search.search.jobs import JobMaker, image_sizes
 from gcc_search.search.study import NetworkStudy, open_storage, trials_per_network
 from gcc_search.space import SearchSpace
-from gcc_search.trial import DataSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +55,7 @@ class Prepared:
 class SearchResult:
     run: Path
     outcomes: tuple[Outcome, ...]
+    num_interrupted: int
     interrupted: bool
 
     def statuses(self) -> Counter[str]:
@@ -94,7 +94,7 @@ def run_search(prepared: Prepared, console: Console) -> SearchResult:
 
     Ctrl-C ends it within seconds: what was running is recorded as interrupted.
     """
-    space, run = prepared.space, prepared.run
+    run = prepared.run
     _write_run(prepared)
     queue = _make_queue(prepared)
     interrupted = False
@@ -102,8 +102,10 @@ def run_search(prepared: Prepared, console: Console) -> SearchResult:
         _tune(prepared, queue, console)
     except KeyboardInterrupt:
         interrupted = True
-    _close_running(run, queue)
-    return SearchResult(run=run, outcomes=tuple(queue.outcomes), interrupted=interrupted)
+    num_interrupted = _close_running(run, queue)
+    return SearchResult(
+        run=run, outcomes=tuple(queue.outcomes), num_interrupted=num_interrupted, interrupted=interrupted
+    )
 
 
 def _tune(prepared: Prepared, queue: JobQueue, console: Console) -> None:
@@ -179,8 +181,9 @@ def _describe(size: int, data: DataSet) -> dict[str, object]:
     }
 
 
-def _close_running(run: Path, queue: JobQueue) -> None:
-    """Ray is down and its workers with it: nobody else writes these records now."""
+def _close_running(run: Path, queue: JobQueue) -> int:
+    """Records what was running as interrupted, and counts it. Ray is down: nobody else writes these records now."""
+    closed = 0
     for job in queue.running:
         try:
             record = read_trial(job.folder(run)).record
@@ -189,16 +192,22 @@ def _close_running(run: Path, queue: JobQueue) -> None:
             continue
         if record.status == "running":
             write_trial(job.folder(run), replace(record, status="interrupted", reason="the search was stopped"))
+            closed += 1
+    return closed
 
 
 def _check_writable(out: Path) -> None:
     parent = next(folder for folder in (out, *out.resolve().parents) if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise ResultsError(f"{out}: must be a folder that can be written to, got one that cannot; choose another with --out")
+        raise ResultsError(
+            f"{out}: must be a folder that can be written to, got one that cannot; choose another with --out"
+        )
 
 
 def _check_metrics(space: SearchSpace, data: DataSet) -> None:
     asked = {metric.name for metric in space.metrics} | {item.metric.name for item in space.parsed_constraints()}
     on_objects = sorted(asked & {"box_mass", "pointing"})
     if on_objects and not data.validation.has_regions:
-        raise SpaceError(f"metrics: {on_objects[0]} must have boxes or masks to score, got none in {data.name}; leave it out")
+        raise SpaceError(
+            f"metrics: {on_objects[0]} must have boxes or masks to score, got none in {data.name}; leave it out"
+        )

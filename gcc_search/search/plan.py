@@ -51,7 +51,9 @@ def _costs(prepared: Prepared) -> list[str]:
             f"{baselines} baseline(s) of about {_told(cost.baseline_seconds)}{start}"
         )
     early = "; early stopping makes it less" if space.early_terminate else ""
-    lines.append(f"cost      about {_told(total)} on one device at a time, {_told(total / slots)} with {slots} trials at a time")
+    lines.append(
+        f"cost      about {_told(total)} on one device at a time, {_told(total / slots)} with {slots} trials at a time"
+    )
     return [*lines, f"          guessed from a few steps timed here{early}"]
 
 

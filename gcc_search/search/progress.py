@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from ray.tune import Callback
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,9 +16,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gcc_search.objectives import METRICS, non_dominated
+from gcc_search.objectives import METRICS
+from gcc_search.pareto import non_dominated
 from gcc_search.search.job_queue import JobQueue, Outcome
 from gcc_search.search.jobs import Job
+from gcc_search.search.study import objective_values
 from gcc_search.space import SearchSpace
 
 FRONTIER_ROWS = 8
@@ -36,12 +40,13 @@ class RunningJob:
         return float(self.row.get("epoch", 0)) / self.job.settings.recipe.epochs
 
 
-class SearchScreen(Callback):  # type: ignore[misc]
+class SearchScreen(Callback):
     """Ray tells it what happens; it keeps what to show. Use as a context manager around the search."""
 
     def __init__(self, space: SearchSpace, queue: JobQueue, console: Console, *, slots: int) -> None:
         self._space, self._queue, self._console, self._slots = space, queue, console, slots
         self._running: dict[str, RunningJob] = {}
+        self._maximise = [METRICS[metric.name].goal == "maximize" for metric in space.metrics]
         self._started = time.monotonic()
         self._told = 0
         self._live = Live(console=console, get_renderable=self.render, refresh_per_second=2, transient=True)
@@ -61,7 +66,9 @@ class SearchScreen(Callback):  # type: ignore[misc]
         self._running[trial.trial_id] = RunningJob(job=job, since=time.monotonic())
         self._say(f"{job.id}: started{_told_settings(job)}")
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         if trial.trial_id in self._running:
             self._running[trial.trial_id].row = result
 
@@ -79,7 +86,7 @@ class SearchScreen(Callback):  # type: ignore[misc]
     # What is shown.
 
     def render(self) -> RenderableType:
-        return Group(self._header(), self._running_table(), self._frontier_table())
+        return Group(self._header(), Text(), self._running_table(), Text(), self._frontier_table())
 
     def _say(self, line: str) -> None:
         if not self._console.is_terminal:
@@ -98,9 +105,12 @@ class SearchScreen(Callback):  # type: ignore[misc]
         seconds = [o.record.device_seconds for o in self._done() if o.record.status == "finished"]
         if not seconds:
             return None
-        running = [item for item in self._running.values() if item.job.is_trial]
-        to_do = self._queue.num_trials - len(self._done()) - sum(item.share for item in running)
+        to_do = self._queue.num_trials - len(self._done()) - self._trials_under_way()
         return max(0.0, to_do) * sum(seconds) / len(seconds) / self._slots
+
+    def _trials_under_way(self) -> float:
+        """Running trials as a number of whole ones."""
+        return sum(item.share for item in self._running.values() if item.job.is_trial)
 
     def _header(self) -> RenderableType:
         statuses = Counter(outcome.record.status for outcome in self._done())
@@ -110,7 +120,7 @@ class SearchScreen(Callback):  # type: ignore[misc]
             (f"{self._space.name}  ", "bold"),
             f"{self._counts()}   {_clock(time.monotonic() - self._started)} so far   {ended}; {feasible} feasible",
         )
-        bar = ProgressBar(total=self._queue.num_trials, completed=len(self._done()), width=60)
+        bar = ProgressBar(total=self._queue.num_trials, completed=len(self._done()) + self._trials_under_way())
         return Group(text, bar)
 
     def _running_table(self) -> Table:
@@ -132,11 +142,14 @@ class SearchScreen(Callback):  # type: ignore[misc]
 
     def _frontier_table(self) -> Table:
         names = [metric.name for metric in self._space.metrics]
-        table = Table(title="frontier of the feasible (validation)", title_justify="left", box=None, padding=(0, 2, 0, 0))
+        table = Table(
+            title="frontier of the feasible (validation)", title_justify="left", box=None, padding=(0, 2, 0, 0)
+        )
         for name in ("trial", "settings", "accuracy", "baseline", *(n for n in names if n != "accuracy")):
             table.add_column(name, justify="left" if name in ("trial", "settings") else "right", no_wrap=True)
         for outcome in self.frontier()[:FRONTIER_ROWS]:
-            found, of_baseline = outcome.record.validation or {}, outcome.baseline and outcome.baseline.validation or {}
+            found = outcome.record.validation or {}
+            of_baseline = (outcome.baseline and outcome.baseline.validation) or {}
             measured = (_number(found.get(METRICS[name].column), 3) for name in names if name != "accuracy")
             table.add_row(
                 outcome.job.id,
@@ -149,18 +162,15 @@ class SearchScreen(Callback):  # type: ignore[misc]
 
     def frontier(self) -> list[Outcome]:
         """Feasible trials that no other of their network beats in every metric, best in the first metric first."""
-        metrics = [METRICS[metric.name] for metric in self._space.metrics]
-        signs = [1 if metric.goal == "maximize" else -1 for metric in metrics]
-        kept: list[tuple[tuple[float, ...], Outcome]] = []
+        feasible = [outcome for outcome in self._done() if outcome.feasible]
+        kept: list[Outcome] = []
         for network in self._space.networks:
-            rows = [
-                (tuple(sign * float(values[metric.column] or 0) for sign, metric in zip(signs, metrics, strict=True)), outcome)
-                for outcome in self._done()
-                if outcome.feasible and outcome.job.settings.network == network and (values := outcome.record.validation)
-            ]
-            on_frontier = non_dominated([row[0] for row in rows])
-            kept += [row for row, kept_row in zip(rows, on_frontier, strict=True) if kept_row]
-        return [outcome for _, outcome in sorted(kept, key=lambda row: row[0], reverse=True)]
+            rivals = [outcome for outcome in feasible if outcome.job.settings.network == network]
+            rows = np.array([objective_values(self._space, rival.record) for rival in rivals])
+            if rivals:
+                kept += itertools.compress(rivals, non_dominated(rows, self._maximise))
+        best_last = sorted(kept, key=lambda outcome: objective_values(self._space, outcome.record)[0])
+        return best_last[::-1] if self._maximise[0] else best_last
 
 
 def _told_settings(job: Job) -> str:

@@ -1,7 +1,7 @@
 """Early stopping by successive halving (ASHA: Li et al., 2020) on one metric of the validation split.
 
-Ours rather than Ray's: baselines are never stopped, networks are not compared with each other, and what decides is a pure function of
-the values at a rung, so that the state can be rebuilt from the trials' rows.
+Ours rather than Ray's: baselines are never stopped, networks are not compared with each other, and what decides is a
+pure function of the values at a rung, so that the state can be rebuilt from the trials' rows.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def list_rungs(early: EarlyTerminate, epochs: int) -> tuple[int, ...]:
     return tuple(rungs)
 
 
-class SuccessiveHalving(FIFOScheduler):  # type: ignore[misc]
+class SuccessiveHalving(FIFOScheduler):
     """Ray's side of it: reads `id`, `role`, `network`, `epoch` and the metric's column from each report."""
 
     def __init__(self, early: EarlyTerminate, *, epochs: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._column = METRICS[early.metric].column
         self._sign = 1.0 if METRICS[early.metric].goal == "maximize" else -1.0
         self._eta = early.eta

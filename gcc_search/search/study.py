@@ -1,8 +1,9 @@
-"""One Optuna study for each network: asks for settings, tells what came of them. A cache: trial directories are the truth.
+"""One Optuna study for each network: asks for settings, tells what came of them. A cache of the trial directories.
 
-Differs from `ray.tune.search.optuna.OptunaSearch`: constraints are told; a trial that was stopped early is told as pruned, not as complete
-with the values of a half-trained network; a diverged or collapsed one as infeasible with finite values, so that it does not stay RUNNING
-for ever; the sampler's state is a function of (seed, network, number), so that it survives a restart.
+Differs from `ray.tune.search.optuna.OptunaSearch`: constraints are told; a trial that was stopped early is told as
+pruned, not as complete with the values of a half-trained network; a diverged or collapsed one as infeasible with finite
+values, so that it does not stay RUNNING for ever; the sampler is a function of (seed, network, number), so that it
+survives a restart.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Mapping
+
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
@@ -125,7 +127,7 @@ def objective_values(space: SearchSpace, record: TrialRecord) -> list[float]:
 
 
 def violations(space: SearchSpace, record: TrialRecord, baseline: TrialRecord | None) -> dict[str, float]:
-    """By constraint: how far it is violated; at most 0 where it holds. `trained` is violated by diverged and collapsed trials."""
+    """By constraint: how far it is violated; at most 0 where it holds. What did not finish violates `trained`."""
     trained = record.status == "finished"
     found = {"trained": 0.0 if trained else UNTRAINED_VIOLATION}
     for constraint in space.parsed_constraints():
@@ -143,4 +145,3 @@ def _validation(record: TrialRecord | None, column: str) -> float | None:
 def open_storage(url: str) -> BaseStorage:
     """Any SQLAlchemy URL; what is written there, optuna-dashboard can show."""
     return optuna.storages.RDBStorage(url)
-

@@ -12,7 +12,10 @@ TOLD_FAILURES = 5
 
 def print_summary(result: SearchResult, console: Console) -> None:
     statuses = result.statuses()
-    ended = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items())) or "none"
+    counts = [f"{count} {status}" for status, count in sorted(statuses.items())]
+    if result.num_interrupted:
+        counts.append(f"{result.num_interrupted} interrupted")
+    ended = ", ".join(counts) or "none ended"
     feasible = sum(outcome.feasible for outcome in result.outcomes)
     say(console, f"{'stopped' if result.interrupted else 'done'}: trials {ended}; {feasible} feasible")
     failed = [outcome.record for outcome in result.outcomes if outcome.record.status == "failed"]
@@ -23,4 +26,3 @@ def print_summary(result: SearchResult, console: Console) -> None:
     say(console, f"results: {result.run}")
     if statuses["finished"]:
         say(console, f"next:    gcc-search analyze {result.run}")
-

@@ -15,9 +15,10 @@ from gcc_search.search.jobs import Job
 
 
 def train_job(config: dict[str, Any], *, run: str, threads: int) -> None:
-    """Trains `config`'s job in the run directory `run`. A job that fails is recorded as failed and reported, not raised.
+    """Trains `config`'s job in the run directory `run`. One that fails is recorded as failed and reported, not raised.
 
-    The last epoch is reported after the test split is scored: Ray may end a trial inside a report, and nothing after it runs.
+    The last epoch is reported after the test split is scored: Ray may end a trial inside a report, and nothing runs
+    after that.
     """
     torch.set_num_threads(threads)
     job = Job.from_config(config)
@@ -36,7 +37,8 @@ def train_job(config: dict[str, Any], *, run: str, threads: int) -> None:
         # Ray stops a trial by raising SystemExit in `report`; closing the iterator records the early stop.
         events.close()  # type: ignore[attr-defined]
         raise
-    except Exception:  # noqa: BLE001 - recorded in trial.json with its reason; the search goes on without this trial
+    except Exception:
+        # Recorded in trial.json with its reason; the search goes on without this trial.
         tune.report({"id": job.id, "role": job.identity.role, "network": job.settings.network, "epoch": 0})
         return
     if last is not None:

@@ -32,6 +32,9 @@ from gcc_search.training.networks import Network
 # The paper's t, whatever the network was trained with: scale 0.08 to 1.
 EVALUATION_SCALE = (0.08, 1.0)
 
+# 29 insertion and 29 deletion states share one, the whole image.
+INSERTION_PASSES = 57
+
 # One column of per-image measures; NaN where an image has none.
 Columns = dict[str, Tensor]
 
@@ -110,7 +113,7 @@ def measure(
     network.eval()
     count = len(images)
     inserted = min(evaluation.insertion_images, count)
-    progress = _Progress(on_step, total=2 * count + 58 * inserted)
+    progress = _Progress(on_step, total=2 * count + INSERTION_PASSES * inserted)
     explained = explain(network, images, evaluation, progress=progress)
     columns = {
         "index": torch.arange(count),
@@ -224,7 +227,7 @@ def _insertion_columns(
         )
         for name in names:
             columns[name][batch] = getattr(scores, name).double().cpu()
-        progress.add(58 * len(batch))
+        progress.add(INSERTION_PASSES * len(batch))
     return columns
 
 

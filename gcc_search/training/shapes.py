@@ -22,7 +22,7 @@ VERSION = 1
 """Raise it whenever the same seed would give other pixels."""
 
 SHAPES = ("disc", "square", "triangle", "cross")
-TEXTURES = ("checked", "halved", "latticed", "rayed", "ringed", "spotted", "striped", "waved")
+TEXTURES = ("checked", "halved", "latticed", "quartered", "rayed", "ringed", "spotted", "striped")
 CLASSES = TEXTURES
 
 # Chosen so that a small network ends between 75 and 93 %: tests/training/test_shapes.py.
@@ -33,6 +33,8 @@ NOISE = 0.06
 PERIOD = (0.07, 0.1)
 TINT_JITTER = 1.5
 PATCHES = 0.3
+RINGS = 1.4
+NUM = 8
 
 Plane = NDArray[np.float64]
 Colour = NDArray[np.float64]
@@ -167,13 +169,15 @@ def _relief(texture: str, v: Plane, u: Plane) -> Plane:
         case "spotted":
             return np.cos(turn * u / 1.2) + np.cos(turn * v / 1.2) - 0.8
         case "ringed":
-            return np.sin(turn * np.hypot(u, v))
+            return np.sin(turn * np.hypot(u, v) / RINGS)
         case "rayed":
             return np.sin(6 * np.arctan2(v, u))*np.minimum(np.hypot(u,v),1)
         case "waved":
             return np.sin(turn * (u + 0.4 * np.sin(turn * v / 2)))
         case "latticed":
             return np.maximum(np.cos(turn * u / 1.3), np.cos(turn * v / 1.3)) - 0.75
+        case "quartered":
+            return np.sin(turn * u / 5) * np.sin(turn * v / 5) * 2
         case "halved":
             return np.sin(turn*u/4)
     raise AssertionError(texture)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gcc_search.analysis.report import Analysis, analyze
 from gcc_search.results.schema import EpochRow, RunRecord, TrialRecord
 from gcc_search.results.writer import write_epochs, write_images, write_run, write_trial
 
@@ -38,8 +39,10 @@ class RunBuilder:
         )
         write_run(folder, self.record)
 
-    def baseline(self, network: str = "resnet18", *, accuracy: float = 94.0, key: str | None = None) -> TrialRecord:
-        record = _record(key or f"{network}-base", network, "finished", accuracy=accuracy, role="baseline")
+    def baseline(
+        self, network: str = "resnet18", *, accuracy: float = 94.0, key: str | None = None, status: str = "finished"
+    ) -> TrialRecord:
+        record = _record(key or f"{network}-base", network, status, accuracy=accuracy, role="baseline")
         return self._write("baselines", record)
 
     def trial(self, name: str, network: str = "resnet18", status: str = "finished", **values: Any) -> TrialRecord:
@@ -64,6 +67,7 @@ def _record(
     test_accuracy: float | None = None,
     corrected: float | None = 0.4,
     gini: float | None = 0.45,
+    box_mass: float | None = None,
     alpha: float = 0.0,
     beta: float = 0.0,
     seed: int = 0,
@@ -73,7 +77,7 @@ def _record(
     """Validation values as given; the test split says the same unless `test_accuracy` differs."""
     scored = status in ("finished", "collapsed")
     consistency = None if corrected is None else 0.65 + 0.35 * corrected
-    measured = {"corrected_consistency": corrected, "consistency": consistency, "gini": gini}
+    measured = {"corrected_consistency": corrected, "consistency": consistency, "gini": gini, "box_mass": box_mass}
     validation = {"accuracy_points": accuracy, **measured}
     test = {"accuracy_points": accuracy if test_accuracy is None else test_accuracy, **measured, "iauc": 0.81}
     return TrialRecord(
@@ -161,8 +165,17 @@ def new_run(tmp_path: Path) -> Callable[..., RunBuilder]:
 
 @pytest.fixture
 def mixed_run(new_run: Callable[..., RunBuilder]) -> RunBuilder:
+    return fill(new_run())
+
+
+@pytest.fixture(scope="session")
+def analyzed(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+    """What `analyze` says of the mixed run; for tests that only look."""
+    return analyze(fill(RunBuilder(tmp_path_factory.mktemp("runs") / "demo")).folder)
+
+
+def fill(run: RunBuilder) -> RunBuilder:
     """Two networks and every status. By hand: t1, t2 and r1 are feasible; t3 beats them on test and is not."""
-    run = new_run()
     run.baseline("resnet18", accuracy=94.0)
     run.baseline("resnet50", accuracy=96.0)
     run.trial("t1", accuracy=93.5, corrected=0.40, gini=0.50, alpha=1e-3, beta=2.5e-4, sampled={"recipe.lr": 0.01})

@@ -105,7 +105,7 @@ def test_a_frontier_of_no_trial_says_so(new_run):
     run = new_run()
     run.baseline(accuracy=94.0)
     run.trial("t1", accuracy=80.0)
-    assert "no feasible trial: 0 of 1 kept\naccuracy >= baseline - 1.0" in all_text(figure_of(run, "frontier"))
+    assert "no feasible trial: 0 of 1 kept accuracy >= baseline - 1.0" in all_text(figure_of(run, "frontier"))
 
 
 def test_axes_carry_quantity_split_and_unit(mixed_run):

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from gcc_search.analysis.feasibility import read_question
-from gcc_search.analysis.frontier import Frontier, find_frontier, non_dominated
+from gcc_search.analysis.frontier import Frontier, find_frontier
 from gcc_search.analysis.pairing import pair_with_baselines
 from gcc_search.errors import ResultsError
+from gcc_search.pareto import non_dominated
 from gcc_search.results.reader import read_run
 
 BOTH_UP = (True, True)

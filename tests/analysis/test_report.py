@@ -30,26 +30,40 @@ def printed(analysis) -> str:
     return console.file.getvalue()
 
 
-def test_analyze_writes_every_file_and_nothing_else(mixed_run):
+def test_analyze_writes_every_file_and_nothing_else(analyzed):
+    folder = analyzed.files[0].parent
+    assert folder.parts[-2:] == ("demo", "analysis")
+    assert list(analyzed.files) == [folder / name for name in FILES]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert all(path.stat().st_size > 0 for path in analyzed.files)
+
+
+def test_analyze_counts_a_running_trial_and_does_not_score_it(analyzed):
+    assert analyzed.counts == {"collapsed": 1, "diverged": 1, "failed": 1, "finished": 4, "running": 1, "stopped": 1}
+    assert (analyzed.problems, analyzed.waiting) == ((), ())
+    assert "t7" not in [point.id for point in analyzed.frontier.points]
+
+
+def test_a_trial_waits_for_a_baseline_that_is_still_being_trained(mixed_run):
+    mixed_run.trial("c1", "convnext_tiny")
+    mixed_run.baseline("convnext_tiny", status="running")
     analysis = analyze(mixed_run.folder)
-    assert list(analysis.files) == [mixed_run.folder / "analysis" / name for name in FILES]
-    assert sorted(path.name for path in (mixed_run.folder / "analysis").iterdir()) == sorted(FILES)
-    assert all(path.stat().st_size > 0 for path in analysis.files)
+    assert analysis.waiting == ("c1",)
+    assert "left out until their baselines are trained: c1" in printed(analysis)
 
 
-def test_analyze_counts_a_running_trial_and_does_not_score_it(mixed_run):
-    analysis = analyze(mixed_run.folder)
-    assert analysis.counts == {"collapsed": 1, "diverged": 1, "failed": 1, "finished": 4, "running": 1, "stopped": 1}
-    assert analysis.problems == ()
-    assert "t7" not in [point.id for point in analysis.frontier.points]
+def test_a_run_whose_trials_all_wait_is_drawn_empty(new_run):
+    run = new_run()
+    run.baseline(status="running")
+    run.trial("t1")
+    assert analyze(run.folder).frontier.points == ()
 
 
-def test_the_figures_can_be_redrawn_from_their_files(mixed_run):
-    analysis = analyze(mixed_run.folder)
-    folder = mixed_run.folder / "analysis"
+def test_the_figures_can_be_redrawn_from_their_files(analyzed):
+    folder = analyzed.files[0].parent
     frontier, tradeoff = read_json(folder / "frontier.json"), read_json(folder / "tradeoff.json")
-    assert [point["id"] for point in frontier["frontier"]["points"]] == [p.id for p in analysis.frontier.points]
-    assert tradeoff["networks"][0]["finished"] == list(analysis.tradeoffs[0].finished)
+    assert [point["id"] for point in frontier["frontier"]["points"]] == [p.id for p in analyzed.frontier.points]
+    assert tradeoff["networks"][0]["finished"] == list(analyzed.tradeoffs[0].finished)
     assert (frontier["run"], frontier["seed"]) == ("demo", 7)
 
 
@@ -58,18 +72,17 @@ def test_analyzing_twice_gives_the_same_bytes(mixed_run):
     assert {path: path.read_bytes() for path in analyze(mixed_run.folder).files} == first
 
 
-def test_best_csv_has_every_feasible_trial_with_what_else_was_sampled(mixed_run):
-    analyze(mixed_run.folder)
-    rows = list(csv.DictReader(io.StringIO((mixed_run.folder / "analysis/best.csv").read_text())))
+def test_best_csv_has_every_feasible_trial_with_what_else_was_sampled(analyzed):
+    rows = list(csv.DictReader(io.StringIO((analyzed.files[0].parent / "best.csv").read_text())))
     assert [row["trial"] for row in rows] == ["resnet18-base", "resnet50-base", "t2", "t1", "r1"]
     assert [row["sampled.recipe.lr"] for row in rows] == ["", "", "", "0.01", ""]
 
 
-def test_what_is_printed_tells_counts_table_tradeoff_and_files(mixed_run):
-    text = printed(analyze(mixed_run.folder))
-    assert "demo: 9 trials: 1 collapsed, 1 diverged, 1 failed, 4 finished, 1 running, 1 stopped" in text
+def test_what_is_printed_tells_counts_table_tradeoff_and_files(analyzed):
+    text = printed(analyzed)
+    assert "demo: trials: 9 (1 collapsed, 1 diverged, 1 failed, 4 finished, 1 running, 1 stopped)" in text
     assert "resnet18: -1.17 ± 3.33 (n = 3); with collapsed: +17.62 ± 37.68 (n = 4)" in text
-    assert f"wrote {mixed_run.folder / 'analysis'}: frontier.png" in text
+    assert f"wrote {analyzed.files[0].parent}: frontier.png" in text
     assert "refused" not in text
 
 
