@@ -11,7 +11,9 @@ from gcc_search.errors import ResultsError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replaces `path` by `content` in one step: temporary name, fsync, rename. A killed process leaves the old file or the new one.
+    """Replaces `path` by `content` in one step: temporary name, fsync, rename.
+
+    A killed process leaves the old file or the new one.
 
     Raises:
         ResultsError: the folder cannot be written to, or the disk is full; nothing is left behind.
@@ -26,8 +28,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
+        reason = error.strerror or error
+        raise ResultsError(f"{path}: must be writable, got: {reason}; free space or choose another place") from None
+    finally:
+        # Gone already, but after an error or Ctrl-C.
         _remove_quietly(temporary)
-        raise ResultsError(f"{path}: must be writable, got: {error.strerror}; free space or choose another place") from None
 
 
 def sha256(content: bytes) -> str:
@@ -45,7 +50,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _remove_quietly(path: Path) -> None:
-    # Where the folder itself is missing or forbidden there is nothing to remove, and the first error is the one to tell.
+    # Where the folder itself is missing or forbidden there is nothing to remove; the first error is the one to tell.
     try:
         path.unlink(missing_ok=True)
     except OSError:

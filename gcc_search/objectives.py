@@ -7,6 +7,7 @@ file's checks, the sampler and the analysis, so that one rule decides what is fe
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,14 +51,16 @@ METRICS: dict[str, Metric] = {
     )
 }
 
+_NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _CONSTRAINT = re.compile(
-    r"\s*(?P<metric>[a-z_0-9]+)\s*(?P<sign>>=|<=)\s*(?:(?P<baseline>baseline)\s*(?:(?P<op>[+-])\s*(?P<offset>\d*\.?\d+))?"
-    r"|(?P<value>-?\d*\.?\d+))\s*"
+    rf"\s*(?P<metric>\w+)\s*(?P<sign>>=|<=)\s*"
+    rf"(?:(?P<baseline>baseline)(?:\s*(?P<op>[+-])\s*(?P<offset>{_NUMBER}))?|(?P<value>-?{_NUMBER}))\s*",
+    re.ASCII,
 )
 
 
 def closest(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
-    """`; did you mean X?` where something known is spelt like `name`, else the list of what is known."""
+    """`did you mean X?` where something known is spelt like `name`, else the list of what is known."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
 
@@ -89,9 +92,9 @@ def parse_constraint(text: str) -> Constraint:
         raise SpaceError(f'must read "METRIC >= baseline - NUMBER" or "METRIC >= NUMBER" (or <=), got "{text}"')
     name = match["metric"]
     if name not in METRICS:
-        raise SpaceError(f"unknown metric {name}; {closest(name, METRICS)}")
+        raise SpaceError(f'must name a known metric, got "{name}"; {closest(name, METRICS)}')
     relative = match["baseline"] is not None
-    offset = float(match["offset"] or 0) * (-1 if match["op"] == "-" else 1) if relative else float(match["value"])
-    return Constraint(
-        text=text, metric=METRICS[name], at_least=match["sign"] == ">=", relative=relative, offset=offset
-    )
+    offset = float((match["op"] or "") + (match["offset"] or "0")) if relative else float(match["value"])
+    if not math.isfinite(offset):
+        raise SpaceError(f'must hold a finite number, got "{text}"')
+    return Constraint(text=text, metric=METRICS[name], at_least=match["sign"] == ">=", relative=relative, offset=offset)

@@ -1,4 +1,4 @@
-"""Before any network is trained: images decoded once, weights found, and the cost of a trial guessed from a few steps."""
+"""Before any network is trained: images decoded once, weights found, the cost of a trial guessed from a few steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from gcc_search.training.networks import Network, build_network
 
 __all__ = ["Cost", "DataSet", "check_weights", "estimate_cost", "prepare_images", "say"]
 
-TIMED_IMAGES = 8
+# A batch is timed as it will be trained; the first of the tries warms up.
+TIMED_TRIES = 3
 TOLD_UNREADABLE = 10
 
 
@@ -40,7 +41,7 @@ def prepare_images(settings: DataSettings, image_size: int, console: Console) ->
         )
     unreadable = [f"  {item.name}: {item.reason}" for item in data.unreadable]
     if unreadable:
-        say(console, f"{settings.name}: {len(unreadable)} files could not be used and are left out:")
+        say(console, f"{settings.name}: {len(unreadable)} files need a look (images are left out, annotations done without):")
     for line in unreadable[:TOLD_UNREADABLE]:
         say(console, line)
     if len(unreadable) > TOLD_UNREADABLE:
@@ -95,15 +96,13 @@ def estimate_cost(settings: TrialSettings, *, start_epochs: int, data: DataSet, 
     )
 
 
-def _time_passes(
-    network: Network, settings: TrialSettings, data: DataSet, device: torch.device
-) -> tuple[float, float]:
-    """Seconds an image of a forward pass and of a one-view step: the better of two tries, the first warms up."""
+def _time_passes(network: Network, settings: TrialSettings, data: DataSet, device: torch.device) -> tuple[float, float]:
+    """Seconds an image of a forward pass and of a one-view step: the best of a few tries."""
     plan = EpochPlan(recipe=settings.recipe, explanation=Explanation(), epoch=1, seed=0, device=device)
-    batch = torch.arange(min(TIMED_IMAGES, len(data.train)))
+    batch = torch.arange(min(settings.recipe.batch_size, len(data.train)))
     labels, still = data.train.labels[batch].to(device), Transforms.identity(len(batch))
     forwards, steps = [], []
-    for _ in range(2):
+    for _ in range(TIMED_TRIES):
         begun = time.perf_counter()
         x = perturb(data.train, batch, plan, generator=plan.generator("augment"))
         loss = loss_terms(network, x, labels, still, plan.explanation).total(0, 0)

@@ -1,4 +1,7 @@
-"""Runs a trial and keeps its directory: the record, a row an epoch, the test images, the network. Its worker alone writes it."""
+"""Runs a trial and keeps its directory: the record, a row an epoch, the test images, the network.
+
+Its worker alone writes it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,18 +19,19 @@ from typing import Any
 import torch
 
 from gcc_search.errors import ResultsError, WeightsError
-from gcc_search.results.reader import Trial, read_trial
-from gcc_search.results.schema import IMAGES, EpochRow, Role, TrialRecord
+from gcc_search.results.reader import read_table, read_trial
+from gcc_search.results.schema import EPOCHS, IMAGES, EpochRow, Role, TrialRecord
 from gcc_search.results.writer import write_epochs, write_images, write_trial
 from gcc_search.settings import TrialSettings
-from gcc_search.trial import Ended, Progress, Surroundings, open_dataset, run_trial
 from gcc_search.training.checkpoint import load_checkpoint
 from gcc_search.training.datasets import DataSet
 from gcc_search.training.evaluation import Columns
+from gcc_search.trial import Ended, Progress, Surroundings, open_dataset, run_trial
 
 # `weights: start:KEY` names the network of baselines/KEY in the same run, so that a run directory can be moved.
 START = "start:"
 NETWORK_FILE = "network.safetensors"
+EARLY_STOPPING = "early stopping"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +78,7 @@ def record_trial(
                 keeper.finish(event, data)
             yield event
     except GeneratorExit:
-        keeper.close("stopped", "early stopping")
+        keeper.close("stopped", EARLY_STOPPING)
         raise
     except KeyboardInterrupt:
         keeper.close("interrupted", "stopped by the user")
@@ -90,9 +94,9 @@ class _Keeper:
     def __init__(self, settings: TrialSettings, folder: Path, identity: Identity, device: torch.device) -> None:
         self._folder = folder
         self._started = time.monotonic()
-        self._rows: list[EpochRow] = []
         before = _previous(folder)
-        self._seconds_before = before.record.device_seconds if before else 0.0
+        self._rows = _rows_to_keep(folder)
+        self._seconds_before = before.device_seconds if before else 0.0
         self._record = TrialRecord(
             id=identity.id,
             role=identity.role,
@@ -104,15 +108,15 @@ class _Keeper:
             baseline=identity.baseline,
             node=socket.gethostname(),
             device=_device_name(device),
-            started=before.record.started if before else _now(),
+            started=before.started if before else _now(),
             updated=_now(),
             device_seconds=self._seconds_before,
-            epochs_done=0,
-            attempts=before.record.attempts + 1 if before else 1,
+            epochs_done=len(self._rows),
+            validation=_finite(self._rows[-1].to_dict()) if self._rows else None,
+            attempts=before.attempts + 1 if before else 1,
             data_fingerprint="",
             versions=package_versions(),
         )
-        self._rows = _rows_to_keep(folder, before)
         write_trial(folder, self._record)
 
     def begin(self, data: DataSet) -> None:
@@ -145,23 +149,30 @@ def package_versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in names}
 
 
-def _previous(folder: Path) -> Trial | None:
-    if not (folder / "trial.json").exists():
-        return None
+def _previous(folder: Path) -> TrialRecord | None:
     try:
-        return read_trial(folder)
+        return read_trial(folder).record
     except ResultsError:
-        # A torn record says nothing about the checkpoints beside it, which carry their own digests.
+        # None yet, or a torn one, which says nothing about the files beside it: they carry their own digests.
         return None
 
 
-def _rows_to_keep(folder: Path, before: Trial | None) -> list[EpochRow]:
+def _rows_to_keep(folder: Path) -> list[EpochRow]:
+    """The rows up to the last whole checkpoint; where some are missing, the checkpoints go and training begins anew."""
     checkpoint = load_checkpoint(folder / "checkpoint")
-    if before is None or checkpoint is None:
+    rows = [] if checkpoint is None else [row for row in _read_rows(folder) if row.epoch <= checkpoint.epoch]
+    if checkpoint is not None and len(rows) < checkpoint.epoch:
+        shutil.rmtree(folder / "checkpoint")
         return []
-    names = [item.name for item in fields(EpochRow)]
-    rows = [EpochRow(**row) for row in before.epochs(names).to_pylist()]
-    return [row for row in rows if row.epoch <= checkpoint.epoch]
+    return rows
+
+
+def _read_rows(folder: Path) -> list[EpochRow]:
+    try:
+        return [EpochRow(**row) for row in read_table(folder / "epochs.parquet", EPOCHS).to_pylist()]
+    except ResultsError:
+        # Missing or torn: the epochs it told of are trained again.
+        return []
 
 
 def _reference(folder: Path, identity: Identity) -> tuple[float, ...]:

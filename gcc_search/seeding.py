@@ -1,4 +1,4 @@
-"""One seed -> every random number of a trial, by name, so that a resumed trial draws what the undisturbed one would have."""
+"""One seed -> every random number of a trial, by name: a resumed trial draws what the undisturbed one would have."""
 
 from __future__ import annotations
 

@@ -9,15 +9,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-NETWORKS = ("resnet18", "resnet50", "convnext_tiny", "convnet_small")
-DATASETS = ("shapes", "caltech101", "cub200", "imagefolder")
 
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-PositiveInt = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+def _refuse_text_and_claims(value: object) -> object:
+    """Pydantic would read the text "1e-6" and the word true as numbers; who writes them means something else."""
+    if isinstance(value, str):
+        raise ValueError(f'must be a number, got the text "{value}"; write it as 0.001 or 1e-3, without quotes')
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, got {str(value).lower()}")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_refuse_text_and_claims), Field(allow_inf_nan=False)]
+Whole = Annotated[int, BeforeValidator(_refuse_text_and_claims)]
+Fraction = Annotated[Number, Field(gt=0, lt=1)]
+Share = Annotated[Number, Field(gt=0, le=1)]
+PositiveInt = Annotated[Whole, Field(ge=1)]
+Count = Annotated[Whole, Field(ge=0)]
+NonNegative = Annotated[Number, Field(ge=0)]
+Positive = Annotated[Number, Field(gt=0)]
 
 
 class Settings(BaseModel):
@@ -40,12 +51,12 @@ class DataSettings(Settings):
     """Stratified share of each class kept for the test split; ignored where the authors give a split (CUB-200)."""
     validation_fraction: Fraction = 0.15
     """Stratified share of each class's training part that the sampler is scored on."""
-    split_seed: int = 0
+    split_seed: Whole = 0
     download: bool = False
     """Let torchvision fetch what is missing, where there is internet."""
     num_images: PositiveInt = 2000
     """`shapes` only: images generated, over all splits."""
-    data_seed: int = 0
+    data_seed: Whole = 0
     """`shapes` only: seed of the generator."""
 
 
@@ -53,15 +64,15 @@ class Recipe(Settings):
     """How a network is trained, baseline or not. Every field is part of the baseline's key."""
 
     epochs: PositiveInt = 20
-    batch_size: Annotated[int, Field(ge=2)] = 32
+    batch_size: Annotated[Whole, Field(ge=2)] = 32
     lr: Positive = 1e-3
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
     weight_decay: NonNegative = 1e-4
     lr_step_epochs: PositiveInt = 30
     """Multiply the learning rate by `lr_gamma` every so many epochs (paper: 0.1 every 30)."""
-    lr_gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
-    image_size: Annotated[int, Field(ge=32, le=1024)] = 224
-    crop_scale_min: Annotated[float, Field(gt=0, le=1)] = 0.08
+    lr_gamma: Share = 0.1
+    image_size: Annotated[Whole, Field(ge=32, le=1024)] = 224
+    crop_scale_min: Share = 0.08
     """Smallest area share of the random resized crop that perturbs x itself (paper: 0.08)."""
 
 
@@ -70,27 +81,28 @@ class Explanation(Settings):
 
     alpha: NonNegative = 0.0
     beta: NonNegative = 0.0
-    p: Annotated[float, Field(ge=0, le=4)] = 1.0
+    p: Annotated[Number, Field(ge=0, le=4)] = 1.0
     distance: Literal["ssim", "correlation"] = "ssim"
     sparsity: Literal["searched", "paper"] = "searched"
-    """`searched`: in [0, 1] for every p, so that beta means the same whatever p is. `paper`: the p-norm of the heatmap as one vector."""
+    """`searched`: in [0, 1] for every p, so that beta means the same whatever p is. `paper`: the p-norm of the heatmap
+    as one vector."""
     cam_class: Literal["first-view", "own"] = "first-view"
     """Class explained in the second view: the first view's prediction, or (paper) its own."""
     ce_on_views: Literal["first", "both"] = "first"
     detach: Literal["none", "head", "second-view"] = "none"
     """Cut gradients of the map terms: into the head's weights, or into the second view."""
-    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    warmup_epochs: Count = 0
     """alpha and beta rise linearly from 0 over so many epochs."""
-    transform_scale_min: Annotated[float, Field(gt=0, le=1)] = 0.08
+    transform_scale_min: Share = 0.08
     """Smallest area share of the transform t in training (paper: 0.08). Evaluation always uses the paper's."""
 
 
 class EvaluationSettings(Settings):
     """What the test split is scored with, once, at the end of a trial."""
 
-    seed: int = 0
+    seed: Whole = 0
     """Seed of the fixed transforms: equal seeds make networks comparable image by image."""
-    insertion_images: Annotated[int, Field(ge=0)] = 1000
+    insertion_images: Count = 1000
     """Insertion and deletion AUC on at most so many fixed test images (57 forward passes each); 0 leaves them out."""
     batch_size: PositiveInt = 64
 
@@ -105,4 +117,4 @@ class TrialSettings(Settings):
     recipe: Recipe = Recipe()
     explanation: Explanation = Explanation()
     evaluation: EvaluationSettings = EvaluationSettings()
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Count = 0

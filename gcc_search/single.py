@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from gcc_search import trial
-from gcc_search.errors import ResourceError, ResultsError
+from gcc_search.errors import ResourceError, ResultsError, WeightsError
 from gcc_search.preparation import check_weights, prepare_images, say
 from gcc_search.recording import Identity, package_versions, record_trial
 from gcc_search.results.schema import EpochRow, RunRecord
@@ -27,11 +27,12 @@ def train_one(settings: TrialSettings, *, out: Path, name: str | None, device: s
         ResultsError: the run exists. DataError, WeightsError, ResourceError: see `run_trial`; nothing is left behind.
     """
     console = Console()
-    explanation = settings.explanation
-    run = out / (name or f"{settings.data.name}-{settings.network}-a{explanation.alpha:g}-b{explanation.beta:g}-p{explanation.p:g}")
+    run = out / (name or _name_of(settings))
     if run.exists():
         raise ResultsError(f"{run}: must be a new name, got one that exists; choose another with --name, or remove it")
     chosen = _choose_device(device)
+    if settings.weights == "baseline":
+        raise WeightsError("weights: must be a file, none or a torchvision name, got baseline; that goes with a search")
     data = prepare_images(settings.data, settings.recipe.image_size, console)
     check_weights(settings, data)
     write_run(run, _run_record(settings, run, command))
@@ -46,13 +47,16 @@ def train_one(settings: TrialSettings, *, out: Path, name: str | None, device: s
             completed = done.get(state.phase, settings.recipe.epochs + share)
             bar.update(task, completed=completed, description=f"{state.phase} {state.epoch}/{settings.recipe.epochs}")
 
-        events = record_trial(
-            settings, run / "trials" / settings.network, Identity(id=settings.network), device=chosen, on_progress=on_progress
-        )
-        for event in events:
+        folder, identity = run / "trials" / settings.network, Identity(id=settings.network)
+        for event in record_trial(settings, folder, identity, device=chosen, on_progress=on_progress):
             say(bar.console, _told(event))
     say(console, f"results: {run}")
     return run
+
+
+def _name_of(settings: TrialSettings) -> str:
+    asked = settings.explanation
+    return f"{settings.data.name}-{settings.network}-a{asked.alpha:g}-b{asked.beta:g}-p{asked.p:g}"
 
 
 def _choose_device(asked: str | None) -> torch.device:
@@ -75,10 +79,12 @@ def _run_record(settings: TrialSettings, run: Path, command: str) -> RunRecord:
     )
 
 
+_PRINTED = ("accuracy_points", "consistency", "corrected_consistency", "correlation", "gini", "iauc", "dauc", "box_mass")
+
+
 def _told(event: EpochRow | Ended) -> str:
     values = event.to_dict() if isinstance(event, EpochRow) else event.summary or {}
-    names = ("accuracy_points", "consistency", "corrected_consistency", "correlation", "gini", "iauc", "dauc", "box_mass")
-    measured = "  ".join(f"{name} {value:.3f}" for name in names if (value := values.get(name)) is not None)
+    measured = "  ".join(f"{name} {value:.3f}" for name in _PRINTED if (value := values.get(name)) is not None)
     if isinstance(event, EpochRow):
         return f"epoch {event.epoch}: loss {event.loss:.4f}  {measured}  ({event.train_seconds:.0f} s)"
     reason = f" ({event.reason})" if event.reason else ""

@@ -2,45 +2,84 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 
 from gcc_search.errors import SpaceError
 from gcc_search.objectives import METRICS, Constraint, closest, parse_constraint
 from gcc_search.settings import (
+    Count,
     DataSettings,
     EvaluationSettings,
     Explanation,
+    Number,
+    Positive,
     PositiveInt,
     Recipe,
     Settings,
     TrialSettings,
+    Whole,
 )
-from gcc_search.yaml_file import read_yaml
+from gcc_search.yaml_file import one_line, read_yaml
 
 Value = bool | int | float | str
-Numeric = Annotated[float, Field(allow_inf_nan=False)]
 NetworkName = Literal["resnet18", "resnet50", "convnext_tiny", "convnet_small"]
+
+
+def _single(value: object) -> object:
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"must be one number, text, true or false, got {_shown(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"must be finite, got {value}")
+    return value
+
+
+def _metric(name: str) -> str:
+    if name not in METRICS:
+        raise ValueError(f"must be a known metric, got {_shown(name)}; {closest(name, METRICS)}")
+    return name
+
+
+def _constraint(text: str) -> str:
+    try:
+        parse_constraint(text)
+    except SpaceError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+def _weights(value: object) -> object:
+    if not isinstance(value, str | dict):
+        raise ValueError(f"must be text, or text for each network, got {_shown(value)}")
+    return value
+
+
+SingleValue = Annotated[Value, BeforeValidator(_single)]
+MetricName = Annotated[str, AfterValidator(_metric)]
+ConstraintText = Annotated[str, AfterValidator(_constraint)]
 
 
 class Parameter(Settings):
     """One searched or fixed setting: `value`, `values`, or a `distribution` with `min` and `max`."""
 
     distribution: Literal["uniform", "log_uniform_values", "int_uniform", "categorical", "constant"] | None = None
-    min: Numeric | None = None
-    max: Numeric | None = None
-    value: Value | None = None
-    values: tuple[Value, ...] | None = None
-
-    @field_validator("min", "max", mode="before")
-    @classmethod
-    def _number(cls, value: object) -> object:
-        if isinstance(value, str):
-            raise ValueError(f'must be a number, got the text "{value}"; write it without quotes, as in 1.0e-6')
-        return value
+    min: Number | None = None
+    max: Number | None = None
+    value: SingleValue | None = None
+    values: tuple[SingleValue, ...] | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> Parameter:
@@ -48,13 +87,22 @@ class Parameter(Settings):
         ranged = self.min is not None or self.max is not None
         if len(given) + ranged != 1:
             raise ValueError("must have one of: value; values; min and max with a distribution")
-        if self.values is not None and len(self.values) == 0:
-            raise ValueError("values must not be empty")
-        if self.values is not None and len(set(self.values)) < len(self.values):
-            raise ValueError(f"values must differ, got {list(self.values)}")
         if ranged:
             self._check_range()
+        else:
+            self._check_choices()
         return self
+
+    def _check_choices(self) -> None:
+        fitting = "constant" if self.values is None else "categorical"
+        if self.distribution not in (None, fitting):
+            raise ValueError(
+                f"distribution must be {fitting} where values are listed, got {self.distribution}; leave it out"
+            )
+        if self.values is not None and len(self.values) == 0:
+            raise ValueError("values must not be empty; leave the parameter out, or list some")
+        if self.values is not None and len(set(self.values)) < len(self.values):
+            raise ValueError(f"values must differ, got {_shown(self.values)}")
 
     def _check_range(self) -> None:
         if self.min is None or self.max is None:
@@ -75,42 +123,49 @@ class Parameter(Settings):
         """All values it can take, or None for a range."""
         return self.values if self.values is not None else None if self.value is None else (self.value,)
 
+    def holds(self, value: Value) -> bool:
+        """Whether it can take `value`."""
+        if self.choices is not None:
+            return value in self.choices
+        assert self.min is not None, "a range has both"
+        assert self.max is not None, "a range has both"
+        return not isinstance(value, str) and self.min <= value <= self.max
+
 
 class MetricGoal(Settings):
-    name: str
+    name: MetricName
     goal: Literal["maximize", "minimize"] | None = None
 
-    @model_validator(mode="after")
-    def _known(self) -> MetricGoal:
-        if self.name not in METRICS:
-            raise ValueError(f"unknown metric {self.name}; {closest(self.name, METRICS)}")
-        known = METRICS[self.name].goal
-        if self.goal not in (None, known):
-            raise ValueError(f"goal of {self.name} must be {known}, got {self.goal}")
-        return self
+    @field_validator("goal")
+    @classmethod
+    def _right(cls, goal: str | None, info: ValidationInfo) -> str | None:
+        metric = METRICS.get(info.data.get("name", ""))
+        if metric is not None and goal not in (None, metric.goal):
+            raise ValueError(f"must be {metric.goal} for {metric.name}, got {goal}")
+        return goal
 
 
 class EarlyTerminate(Settings):
     """Successive halving: at each rung only the best 1 / eta of the trials that reached it go on."""
 
     type: Literal["asha"]
-    metric: str
+    metric: MetricName
     min_epochs: PositiveInt = 1
     max_epochs: PositiveInt | None = None
-    eta: Annotated[int, Field(ge=2)] = 3
+    eta: Annotated[Whole, Field(ge=2)] = 3
 
     @model_validator(mode="after")
-    def _known(self) -> EarlyTerminate:
-        if self.metric not in METRICS:
-            raise ValueError(f"unknown metric {self.metric}; {closest(self.metric, METRICS)}")
+    def _has_rungs(self) -> EarlyTerminate:
+        if self.max_epochs is not None and self.min_epochs >= self.max_epochs:
+            raise ValueError(f"min_epochs must be below max_epochs, got {self.min_epochs} and {self.max_epochs}")
         return self
 
 
 class Resources(Settings):
     """What one trial holds while it runs. A quarter of a GPU means four trials on one."""
 
-    cpus_per_trial: Annotated[float, Field(gt=0)] = 1
-    gpus_per_trial: Annotated[float, Field(gt=0)] = 1
+    cpus_per_trial: Positive = 1
+    gpus_per_trial: Positive = 1
     """Ignored with `--gpus 0`."""
 
 
@@ -119,9 +174,10 @@ class SearchSpace(Settings):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     networks: Annotated[tuple[NetworkName, ...], Field(min_length=1)]
-    weights: str | dict[NetworkName, str] = "IMAGENET1K_V1"
-    """As in `TrialSettings`, one for all or one for each network; `baseline`: start every trial from a network trained once
-    from scratch by `start`."""
+    # The mapping first: pydantic tells of the branches in this order, and text never fails.
+    weights: Annotated[dict[NetworkName, str] | str, BeforeValidator(_weights)] = "IMAGENET1K_V1"
+    """As in `TrialSettings`, one for all or one for each network; `baseline`: start every trial from a network trained
+    once from scratch by `start`."""
     data: DataSettings
     recipe: Recipe = Recipe()
     start: Recipe | None = None
@@ -129,92 +185,103 @@ class SearchSpace(Settings):
     explanation: Explanation = Explanation()
     evaluation: EvaluationSettings = EvaluationSettings()
     parameters: Annotated[dict[str, Parameter], Field(min_length=1)]
-    points: tuple[dict[str, Value], ...] = ()
+    points: tuple[dict[str, SingleValue], ...] = ()
     """Settings to try first, one dict each; the only ones under `method: points`."""
     method: Literal["bayes", "random", "grid", "points"] = "bayes"
     metrics: Annotated[tuple[MetricGoal, ...], Field(min_length=1)]
-    constraints: tuple[str, ...] = ()
+    constraints: tuple[ConstraintText, ...] = ()
     run_cap: PositiveInt | None = None
     """Trials in all, baselines not counted; dealt out over the networks in turn."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Count = 0
     early_terminate: EarlyTerminate | None = None
     resources: Resources = Resources()
 
-    @field_validator("constraints")
-    @classmethod
-    def _constraints(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
-        for text in texts:
-            try:
-                parse_constraint(text)
-            except SpaceError as error:
-                raise ValueError(str(error)) from None
-        return texts
-
-    @field_validator("parameters")
-    @classmethod
-    def _parameters(cls, parameters: dict[str, Parameter]) -> dict[str, Parameter]:
-        for name, parameter in parameters.items():
-            _check_parameter(name, parameter)
-        return parameters
-
     @model_validator(mode="after")
     def _whole(self) -> SearchSpace:
-        if len(set(self.networks)) < len(self.networks):
-            raise ValueError(f"networks must differ, got {list(self.networks)}")
-        if isinstance(self.weights, dict) and (missing := set(self.networks) - self.weights.keys()):
-            raise ValueError(f"weights must name every network, got none for {sorted(missing)[0]}")
-        if self.start is not None and self.weights != "baseline":
-            raise ValueError("start must go with weights: baseline")
-        if self.weights == "baseline" and self.start is None:
-            raise ValueError("weights: baseline must go with start: (the recipe that trains the network to start from)")
+        for name, parameter in self.parameters.items():
+            _check_parameter(name, parameter)
+        _check_differ("networks", self.networks)
+        _check_differ("metrics", tuple(metric.name for metric in self.metrics))
+        self._check_weights()
         self._check_method()
         self._check_points()
+        self._check_run_cap()
         return self
+
+    def _check_weights(self) -> None:
+        if isinstance(self.weights, dict):
+            if missing := set(self.networks) - self.weights.keys():
+                raise ValueError(f"weights: must name every network, got none for {min(missing)}")
+            if "baseline" in self.weights.values():
+                raise ValueError("weights: baseline must be for all networks; write weights: baseline")
+        if self.start is not None and self.weights != "baseline":
+            raise ValueError("start: must go with weights: baseline; set that, or leave start out")
+        if self.weights == "baseline" and self.start is None:
+            raise ValueError("start: must be given with weights: baseline, the recipe of the network to start from")
 
     def _check_method(self) -> None:
         ranges = [name for name, parameter in self.parameters.items() if parameter.choices is None]
         if self.method == "grid" and ranges:
             raise ValueError(f"parameters.{ranges[0]}: must list values under method: grid, got a range")
         if self.method == "points" and not self.points:
-            raise ValueError("points must list at least one setting under method: points")
-        if self.run_cap is None and self.method in ("bayes", "random"):
-            raise ValueError("run_cap must say how many trials to run under method: bayes or random")
-        if self.run_cap is not None and self.run_cap < len(self.networks):
-            raise ValueError(f"run_cap must give every network a trial, got {self.run_cap} for {len(self.networks)}")
+            raise ValueError("points: must list at least one setting under method: points")
+        early = self.early_terminate
+        if early is not None and "epochs" not in self.parameters and early.min_epochs >= self.recipe.epochs:
+            rule = f"must be below recipe.epochs, {self.recipe.epochs}, got {early.min_epochs}"
+            raise ValueError(f"early_terminate.min_epochs: {rule}; lower it, or leave early_terminate out")
 
     def _check_points(self) -> None:
         for number, point in enumerate(self.points):
             for name, value in point.items():
-                if name not in self.parameters:
-                    raise ValueError(f"points.{number}: {name} must be one of parameters: {', '.join(self.parameters)}")
-                _check_setting(f"points.{number}.{name}", name, value)
+                self._check_point(f"points.{number}.{name}", name, value)
+            open_ones = [name for name, item in self.parameters.items() if len(item.choices or (0, 1)) > 1]
+            missing = [name for name in open_ones if name not in point]
+            if self.method == "points" and missing:
+                raise ValueError(
+                    f"points.{number}: must give every parameter under method: points, got no {missing[0]}"
+                )
+
+    def _check_point(self, where: str, name: str, value: Value) -> None:
+        if name not in self.parameters:
+            raise ValueError(f"{where}: must be one of the parameters, {', '.join(self.parameters)}")
+        _check_setting(where, name, value)
+        parameter = self.parameters[name]
+        if not parameter.holds(value):
+            allowed = f"{parameter.min} to {parameter.max}" if parameter.choices is None else _shown(parameter.choices)
+            raise ValueError(f"{where}: must be what parameters.{name} allows, {allowed}, got {_shown(value)}")
+
+    def _check_run_cap(self) -> None:
+        if self.run_cap is None and self.method in ("bayes", "random"):
+            raise ValueError(f"run_cap: must say how many trials to run under method: {self.method}, as in run_cap: 16")
+        if self.run_cap is not None and self.run_cap < len(self.networks):
+            raise ValueError(f"run_cap: must give each of {len(self.networks)} networks a trial, got {self.run_cap}")
 
     def settings(self, network: NetworkName, sampled: dict[str, Value]) -> TrialSettings:
-        """The settings of one trial: this file's, with the sampled values put in. `weights: baseline` is left as it is.
+        """The settings of one trial: this file's, with the sampled values put in. `weights: baseline` stays as it is.
 
         Raises:
             SpaceError: a value that its field does not take.
         """
-        weights = self.weights if isinstance(self.weights, str) else self.weights[network]
-        groups: dict[str, dict[str, Any]] = {group: {} for group in ("recipe", "explanation")}
-        seed = self.seed
+        content: dict[str, Any] = {
+            "network": network,
+            "weights": self.weights if isinstance(self.weights, str) else self.weights[network],
+            "data": self.data.model_dump(),
+            "recipe": self.recipe.model_dump(),
+            "explanation": self.explanation.model_dump(),
+            "evaluation": self.evaluation.model_dump(),
+            "seed": self.seed,
+        }
         for name, value in sampled.items():
-            if name == "seed":
-                seed = int(value)
-            else:
-                groups[_group(name)][name] = value
-        return TrialSettings(
-            network=network,
-            weights=weights,
-            data=self.data,
-            recipe=_updated(self.recipe, groups["recipe"]),
-            explanation=_updated(self.explanation, groups["explanation"]),
-            evaluation=self.evaluation,
-            seed=seed,
-        )
+            group = _group(name)
+            (content if group is None else content[group])[name] = value
+        return check_settings(content)
 
     def parsed_constraints(self) -> tuple[Constraint, ...]:
         return tuple(parse_constraint(text) for text in self.constraints)
+
+
+class _Seed(Settings):
+    seed: Count
 
 
 def parameter_names() -> tuple[str, ...]:
@@ -239,7 +306,7 @@ def load_space(path: Path, overrides: dict[str, Any] | None = None) -> SearchSpa
     try:
         return SearchSpace.model_validate(content)
     except ValidationError as error:
-        raise SpaceError(f"{path}: {explain_error(error, SearchSpace)}") from None
+        raise SpaceError(one_line(f"{path}: {explain_error(error, SearchSpace)}")) from None
 
 
 def check_settings(content: dict[str, Any]) -> TrialSettings:
@@ -251,42 +318,76 @@ def check_settings(content: dict[str, Any]) -> TrialSettings:
     try:
         return TrialSettings.model_validate(content)
     except ValidationError as error:
-        raise SpaceError(explain_error(error, TrialSettings)) from None
+        raise SpaceError(one_line(explain_error(error, TrialSettings))) from None
 
 
 def explain_error(error: ValidationError, model: type[Settings]) -> str:
     """The first of pydantic's complaints as `field: rule, got value`, with the nearest known key for a misspelt one."""
     first, *rest = error.errors(include_url=False)
-    place = ".".join(str(part) for part in first["loc"] if not _is_branch_tag(part))
-    told = f" (and {len(rest)} more to mend)" if rest and first["type"] != "value_error" else ""
-    if first["type"] == "extra_forbidden":
-        known = tuple(_fields_at(model, first["loc"][:-1]))
-        return f"{place}: unknown key; {closest(str(first['loc'][-1]), known)}{told}"
-    if first["type"] == "value_error":
-        message = str(first["ctx"]["error"])
-    elif first["type"] == "missing":
-        message = "must be given; see search_spaces/ for examples"
-    else:
-        message = f"{_rule(first['msg'])}, got {first['input']!r}"
-    return f"{place}: {message}{told}" if place else f"{message}{told}"
+    place = _place(first)
+    others = {_place(item) for item in rest if not place.startswith(_place(item))}
+    told = f" (and {len(others)} more to mend)" if others else ""
+    complaint = f"{_complaint(first, model)}{told}"
+    return f"{place}: {complaint}" if place else complaint
 
 
-def _rule(message: str) -> str:
-    return message.replace("Input should be", "must be").replace("String should", "must").replace("Value should", "must")
+def _place(complaint: ErrorDetails) -> str:
+    parts = [str(part) for part in complaint["loc"] if part != "[key]"]
+    # pydantic names the branch of a union that it tried; people did not write that. Only `weights` is one.
+    return ".".join(parts[:1] + parts[2:] if parts[:1] == ["weights"] else parts)
 
 
-def _is_branch_tag(part: int | str) -> bool:
-    # pydantic names the branch of a union it tried (`bool`, `dict[...]`); people did not write that.
-    return isinstance(part, str) and (part in ("bool", "int", "float", "str") or "[" in part)
+# pydantic's types of error in the words of a space file.
+_RULES = {
+    "missing": "must be given; examples are in search_spaces/",
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be below {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "finite_number": "must be finite",
+    "float_type": "must be a number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text",
+    "path_type": "must be the path of a folder",
+    "tuple_type": "must be a list, as in [a, b]",
+    "dict_type": "must be keys with values, as in {{key: value}}",
+    "model_type": "must be keys with values, as in {{key: value}}",
+    "too_short": "must list at least one",
+    "string_pattern_mismatch": "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first",
+}
 
 
-def _fields_at(model: type[Settings], location: tuple[int | str, ...]) -> list[str]:
+def _complaint(complaint: ErrorDetails, model: type[Settings]) -> str:
+    kind, value, context = complaint["type"], complaint["input"], complaint.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"unknown key; {closest(str(complaint['loc'][-1]), _fields_at(model, complaint['loc'][:-1]))}"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "missing":
+        return _RULES[kind]
+    if kind == "literal_error":
+        known = context["expected"].replace("'", "")
+        near = closest(value, tuple(known.replace(" or ", ", ").split(", "))) if isinstance(value, str) else ""
+        return f"must be {known}, got {_shown(value)}" + (f"; {near}" if near.startswith("did") else "")
+    rule = _RULES[kind].format(**context) if kind in _RULES else complaint["msg"]
+    advice = "; put it in quotes" if kind == "string_type" and isinstance(value, bool | int | float) else ""
+    return f"{rule}, got {_shown(value)}{advice}"
+
+
+def _shown(value: object) -> str:
+    """`value` as a space file would have it, cut to a few words."""
+    text = str(value) if isinstance(value, float) else json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _fields_at(model: type[Settings], location: tuple[int | str, ...]) -> tuple[str, ...]:
     for part in location:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None  # type: ignore[index]
-        inner = _settings_in(annotation)
-        if inner is not None:
-            model = inner
-    return list(model.model_fields)
+        field = model.model_fields.get(str(part))
+        model = (field and _settings_in(field.annotation)) or model
+    return tuple(model.model_fields)
 
 
 def _settings_in(annotation: Any) -> type[Settings] | None:
@@ -296,36 +397,50 @@ def _settings_in(annotation: Any) -> type[Settings] | None:
     return next((item for item in found if item is not None), None)
 
 
+def _check_differ(where: str, values: tuple[str, ...]) -> None:
+    if len(set(values)) < len(values):
+        raise ValueError(f"{where}: must differ, got {_shown(values)}")
+
+
 def _check_parameter(name: str, parameter: Parameter) -> None:
+    where = f"parameters.{name}"
     if name not in parameter_names():
-        raise ValueError(f"unknown parameter {name}; {closest(name, parameter_names())}")
-    if changes_baseline(name) and parameter.choices is None:
-        raise ValueError(f"{name} must list values: it changes the baseline, which is trained once for each value")
-    ends = (parameter.min, parameter.max) if parameter.choices is None else parameter.choices
-    for value in ends:
-        _check_setting(name, name, int(value) if parameter.distribution == "int_uniform" else value)  # type: ignore[arg-type]
+        raise ValueError(f"{where}: unknown parameter; {closest(name, parameter_names())}")
+    if parameter.values is not None:
+        for number, value in enumerate(parameter.values):
+            _check_setting(f"{where}.values.{number}", name, value)
+    elif parameter.value is not None:
+        _check_setting(f"{where}.value", name, parameter.value)
+    elif changes_baseline(name):
+        raise ValueError(
+            f"{where}: must list values, got a range; {name} changes the baseline, which is trained once for each value"
+        )
+    else:
+        _check_ends(where, name, parameter)
 
 
-def _check_setting(where: str, name: str, value: Value | None) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{where}: must be finite, got {value}")
-    if name == "seed":
-        if not isinstance(value, int) or value < 0:
-            raise ValueError(f"{where}: must be a whole number from 0 on, got {value!r}")
-        return
-    model = Explanation if _group(name) == "explanation" else Recipe
+def _check_ends(where: str, name: str, parameter: Parameter) -> None:
+    assert parameter.min is not None, "a range has both"
+    assert parameter.max is not None, "a range has both"
+    if parameter.distribution != "int_uniform" and Explanation.model_fields[name].annotation is int:
+        raise ValueError(f"{where}: distribution must be int_uniform for whole numbers, got {parameter.distribution}")
+    _check_setting(f"{where}.min", name, parameter.min)
+    _check_setting(f"{where}.max", name, parameter.max)
+
+
+def _check_setting(where: str, name: str, value: Value) -> None:
+    groups: dict[str | None, type[Settings]] = {"explanation": Explanation, "recipe": Recipe, None: _Seed}
+    model = groups[_group(name)]
     try:
         model.model_validate({name: value})
     except ValidationError as error:
-        raise ValueError(explain_error(error, model).replace(name, where, 1)) from None
+        raise ValueError(f"{where}: {_complaint(error.errors(include_url=False)[0], model)}") from None
 
 
-def _group(name: str) -> Literal["recipe", "explanation"]:
-    return "explanation" if name in Explanation.model_fields else "recipe"
-
-
-def _updated(settings: Any, changes: dict[str, Any]) -> Any:
-    return type(settings).model_validate(settings.model_dump() | changes)
+def _group(name: str) -> Literal["recipe", "explanation"] | None:
+    if name in Explanation.model_fields:
+        return "explanation"
+    return "recipe" if name in Recipe.model_fields else None
 
 
 def _put(content: dict[str, Any], keys: list[str], value: Any) -> None:

@@ -1,19 +1,20 @@
 """One trial from start to finish: settings in, one row per epoch out, then the per-image measures. Needs no Ray.
 
-`run_trial` trains and yields; `record_trial` does the same and keeps the trial's directory. Ray reports the rows, a laptop
-prints them, a test keeps them in a list.
+`run_trial` trains and yields; `record_trial` does the same and keeps the trial's directory. Ray reports the rows, a
+laptop prints them, a test keeps them in a list.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import psutil
 import torch
 
 from gcc_search.results.schema import EpochRow, Status
@@ -32,7 +33,7 @@ COLLAPSE_CORRECTED, COLLAPSE_CONSISTENCY = 0.05, 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """A trial's last word. `status` is finished, diverged or collapsed; `columns` the test images, None where not scored."""
+    """A trial's last word: finished, diverged or collapsed. `columns` are the test images, None where not scored."""
 
     status: Status
     reason: str | None
@@ -77,7 +78,8 @@ def open_dataset(settings: DataSettings, image_size: int) -> DataSet:
 def run_trial(settings: TrialSettings, surroundings: Surroundings) -> Iterator[EpochRow | Ended]:
     """Trains one network and yields an `EpochRow` per epoch, then `Ended`.
 
-    Equal settings give equal rows (but for seconds and bytes), bit for bit on the CPU with as many threads, resumed or not.
+    Equal settings give equal rows (but for seconds and bytes), bit for bit on the CPU with as many threads, resumed or
+    not.
 
     Raises:
         DataError, WeightsError: see `load_dataset`, `build_network`.
@@ -143,14 +145,20 @@ def _run_epoch(
     plan = EpochPlan(
         recipe=settings.recipe, explanation=settings.explanation, epoch=epoch, seed=settings.seed, device=device
     )
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     started = time.monotonic()
     stats = train_epoch(network, data.train, optimizer, plan, on_step=_report(surroundings, "train", epoch))
     trained = time.monotonic()
     validation: dict[str, float | None] = {"accuracy_points": 0.0}
     if stats.finite:
         evaluation = evaluation_of(settings, data, device, insertion=False)
-        on_step = _report(surroundings, "validate", epoch)
-        validation = summarise(measure(network, data.validation, evaluation, on_step=on_step))
+        columns = measure(network, data.validation, evaluation, on_step=_report(surroundings, "validate", epoch))
+        # Finite weights can be so large that the images overflow in them.
+        if columns["confidence"].isfinite().all():
+            validation = summarise(columns)
+        else:
+            stats = replace(stats, finite=False)
     seconds = (trained - started, time.monotonic() - trained)
     return _row(plan, stats, validation, seconds=seconds, peak=_peak_memory(device))
 
@@ -199,10 +207,14 @@ def _diverged(row: EpochRow) -> tuple[Status, str] | None:
 
 
 def _collapsed(row: EpochRow, settings: TrialSettings, reference: tuple[float, ...]) -> tuple[Status, str] | None:
-    """METHOD 7's three signs, from a quarter of the epochs on: before that a new classifier has not settled."""
-    if row.epoch < math.ceil(settings.recipe.epochs / 4) or not reference:
+    """METHOD 7's three signs; none for a baseline, which has no reference."""
+    if not reference:
         return None
-    sign = _sign_of_collapse(row, reference[min(row.epoch, len(reference)) - 1])
+    # Where the baseline was after half as many epochs: explanation terms slow a new classifier down before it settles.
+    is_last = row.epoch >= settings.recipe.epochs
+    epochs = len(reference) if is_last else row.epoch // 2
+    baseline_points = reference[min(epochs, len(reference)) - 1] if epochs else 0.0
+    sign = _sign_of_collapse(row, baseline_points)
     return ("collapsed", f"{sign} in epoch {row.epoch}") if sign else None
 
 
@@ -250,4 +262,5 @@ def _report(surroundings: Surroundings, phase: str, epoch: int) -> Callable[[int
 def _peak_memory(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
-    return float(psutil.Process().memory_info().rss)
+    # The system's own unit: KiB on Linux, bytes on macOS.
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))

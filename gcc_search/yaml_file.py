@@ -13,41 +13,49 @@ from gcc_search.errors import SpaceError
 # A space file is a page of text; more is a mistake or an attack.
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
+# A message is read on a terminal: a value that fills the screen hides the rule.
+MAX_MESSAGE = 400
+
+
+class _Refused(yaml.MarkedYAMLError):
+    """YAML, but not of the kind that a space file may hold."""
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads YAML 1.2 numbers, and refuses repeated keys, aliases and deep nesting."""
+    """SafeLoader that reads YAML 1.2 numbers, and refuses repeated keys, aliases, tags and deep nesting."""
 
     _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.composer.ComposerError(None, None, "must not use aliases (*name)", event.start_mark)
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            raise _refused("aliases (*name) must not be used; write the values out", event)
+        if getattr(event, "tag", None) is not None:
+            raise _refused("tags (!name) must not be used; write the value alone", event)
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise yaml.composer.ComposerError(
-                None, None, f"must not nest deeper than {MAX_DEPTH}", self.peek_event().start_mark
-            )
+            raise _refused(f"keys must not nest deeper than {MAX_DEPTH}; is it a space file?", event)
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[object] = set()
+        seen: set[str] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"key must be text, got {key!r}", key_node.start_mark)
+            key = key_node.value
+            if key_node.tag != "tag:yaml.org,2002:str":
+                raise _refused("a key must be text, got something else; put it in quotes", key_node)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f'key "{key}" must stand once', key_node.start_mark)
+                raise _refused(f'key "{key}" must stand once, got it again; remove one', key_node)
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
 
-# PyYAML follows YAML 1.1, where 1e-6 (no dot) is text.
+# PyYAML follows YAML 1.1, where 1e-6 (no dot) and -.5 (no digit before it) are text.
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+[eE][-+]?\d+|(\d+\.\d*|\.\d+)([eE][-+]?\d+)?)$"),
+    list("-+.0123456789"),
 )
 
 
@@ -55,26 +63,43 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in `path`.
 
     Raises:
-        SpaceError: no such file, too large, not YAML, or no mapping.
+        SpaceError: no such file, too large, not YAML, or no mapping; one line.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise SpaceError(f"{path}: must be under {MAX_BYTES >> 20} MiB, got {size >> 20} MiB; is it a space file?")
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            raise SpaceError(f"{path}: must be at most {MAX_BYTES >> 20} MiB, got more; is it a space file?")
+        content = yaml.load(text.decode(), Loader=_Loader)
     except OSError as error:
-        raise SpaceError(f"{path}: must be a readable file, got: {error.strerror}; examples are in search_spaces/") from None
+        reason = error.strerror
+        raise SpaceError(f"{path}: must be a readable file, got: {reason}; examples are in search_spaces/") from None
     except UnicodeDecodeError:
         raise SpaceError(f"{path}: must be UTF-8 text, got other bytes; is it a space file?") from None
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
-        raise SpaceError(f"{path}: {_yaml_problem(error)}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise SpaceError(one_line(f"{path}: {_problem(error)}")) from None
     if not isinstance(content, dict):
-        raise SpaceError(f"{path}: must be a mapping of keys, got {type(content).__name__}; see search_spaces/")
+        got = "nothing" if content is None else "a list" if isinstance(content, list) else "a single value"
+        raise SpaceError(f"{path}: must be keys with values, got {got}; examples are in search_spaces/")
     return content
 
 
-def _yaml_problem(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    line = f"line {mark.line + 1}: " if mark else ""
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    return f"{line}must be YAML, got: {problem}; check the indentation and colons there"
+def one_line(message: str) -> str:
+    """`message` with line breaks and other unprintable characters escaped, and cut where it is endless."""
+    plain = "".join(char if char.isprintable() else repr(char)[1:-1] for char in message[:MAX_MESSAGE])
+    return plain if len(message) <= MAX_MESSAGE else f"{plain} ..."
+
+
+def _refused(rule: str, place: yaml.Event | yaml.Node) -> _Refused:
+    return _Refused(problem=rule, problem_mark=place.start_mark)  # type: ignore[arg-type]
+
+
+def _problem(error: Exception) -> str:
+    if not isinstance(error, yaml.MarkedYAMLError):
+        # The first line of the reader's and of Python's own complaints says it all.
+        return f"must be YAML, got: {str(error).splitlines()[0]}"
+    line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+    if isinstance(error, _Refused):
+        return f"{line}{error.problem}"
+    said = ", ".join(part for part in (error.context, error.problem) if part)
+    return f"{line}must be YAML, got: {said}; check the indentation, colons and quotes there"

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -73,11 +74,14 @@ def best_table(rows: Sequence[Row], *, limit: int) -> Table:
     shown = [row for row in rows if row.rank is None or row.rank <= limit]
     columns = [c for c in COLUMNS if c[1] == "rank" or any(getattr(row, c[1]) is not None for row in shown)]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    cells = {name: [_text(row, name, write) for row in shown] for _, name, write in columns}
     for heading, name, _ in columns:
-        is_text = name in ("trial", "network")
-        table.add_column(Text(heading), justify="left" if is_text else "right", no_wrap=True, overflow="ellipsis")
-    for row in shown:
-        table.add_row(*(Text(_text(row, name, write)) for _, name, write in columns))
+        # Where room is short, the trial's name gives way; half a number would be another number.
+        widest = None if name == "trial" else max(map(len, [*heading.split("\n"), *cells[name]]))
+        side: JustifyMethod = "left" if name in ("trial", "network") else "right"
+        table.add_column(Text(heading), justify=side, no_wrap=True, overflow="ellipsis", min_width=widest)
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*map(Text, row))
     return table
 
 

@@ -6,7 +6,9 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,6 +101,7 @@ def local_ray(machines: Machines) -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(prefix="gcc-", dir="/tmp" if Path("/tmp").is_dir() else None))
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    on_sigterm = signal.getsignal(signal.SIGTERM) if threading.current_thread() is threading.main_thread() else None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -112,6 +115,9 @@ def local_ray(machines: Machines) -> Iterator[Path]:
                 _temp_dir=str(scratch / "ray"),
                 object_store_memory=256 << 20,
             )
+            if on_sigterm is not None:
+                # Ray's own handler aborts with a stack trace.
+                signal.signal(signal.SIGTERM, on_sigterm)
             yield scratch
     finally:
         ray.shutdown()

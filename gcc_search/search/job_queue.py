@@ -10,6 +10,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from gcc_search.errors import ResultsError
+from gcc_search.recording import EARLY_STOPPING
 from gcc_search.results.reader import read_trial
 from gcc_search.results.schema import TrialRecord
 from gcc_search.results.writer import write_trial
@@ -67,7 +68,7 @@ class JobQueue(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         job = self._running.pop(trial_id)
-        self._close(job, self._read(job))
+        self._close(job, self._read(job, died=error))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the trial directories are the truth."""
@@ -122,14 +123,17 @@ class JobQueue(Searcher):
     def _has_failed(self, key: str) -> bool:
         return key in self._settled and self._settled[key].status != "finished"
 
-    def _read(self, job: Job) -> TrialRecord:
-        """The job's record; a worker that died without a word left it `running`, which it no longer is."""
+    def _read(self, job: Job, *, died: bool) -> TrialRecord:
+        """The job's record; one that still says `running` was stopped early, or its worker died without a word."""
         try:
             record = read_trial(job.folder(self._run)).record
         except ResultsError as error:
             return _never_ran(job, None, f"its worker died before its first word ({error})")
         if record.status != "running":
             return record
+        if not died:
+            # The scheduler's stop reaches us before the worker has unwound; the worker will write the same.
+            return replace(record, status="stopped", reason=EARLY_STOPPING)
         record = replace(record, status="failed", reason="its worker died (killed, or out of memory)")
         write_trial(job.folder(self._run), record)
         return record

@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from gcc_search.errors import ResultsError, SpaceError
-from gcc_search.preparation import DataSet, check_weights, prepare_images
+from gcc_search.preparation import DataSet, check_weights, prepare_images, say
 from gcc_search.recording import package_versions
 from gcc_search.results.reader import read_trial
 from gcc_search.results.schema import RunRecord
@@ -76,6 +76,7 @@ def prepare_search(space: SearchSpace, options: SearchOptions, console: Console)
     Raises:
         ResourceError, ResultsError, DataError, WeightsError, SpaceError: the first thing that is wrong.
     """
+    space = _with_absolute_paths(space)
     run = options.out / space.name
     if run.exists():
         raise ResultsError(f"{run}: must be a new name, got one that exists; choose another with --name, or remove it")
@@ -86,7 +87,33 @@ def prepare_search(space: SearchSpace, options: SearchOptions, console: Console)
         _check_metrics(space, data)
         for network in space.networks:
             check_weights(space.settings(network, {}), data)
+    if space.explanation.sparsity == "paper" and any(0 in values for values in _values_of(space, "p")):
+        say(console, "note: p = 0 in the paper's form counts pixels and has no gradient: beta does nothing there")
     return Prepared(space=space, options=options, machines=machines, datasets=datasets)
+
+
+def _with_absolute_paths(space: SearchSpace) -> SearchSpace:
+    """Workers run in folders of their own, where a relative path means something else."""
+    changes: dict[str, object] = {}
+    if space.data.root is not None:
+        changes["data"] = space.data.model_copy(update={"root": space.data.root.resolve()})
+    changes["weights"] = (
+        _absolute(space.weights)
+        if isinstance(space.weights, str)
+        else {network: _absolute(weights) for network, weights in space.weights.items()}
+    )
+    return space.model_copy(update=changes)
+
+
+def _absolute(weights: str) -> str:
+    return str(Path(weights).resolve()) if Path(weights).is_file() else weights
+
+
+def _values_of(space: SearchSpace, name: str) -> list[tuple[object, ...]]:
+    """Every list of values that `name` is drawn from in this space."""
+    parameter = space.parameters.get(name)
+    fixed = (getattr(space.explanation, name),) if parameter is None else parameter.choices or ()
+    return [fixed, *((point[name],) for point in space.points if name in point)]
 
 
 def run_search(prepared: Prepared, console: Console) -> SearchResult:

@@ -24,6 +24,8 @@ from gcc_search.search.study import objective_values
 from gcc_search.space import SearchSpace
 
 FRONTIER_ROWS = 8
+# Shorter epochs get no line of their own where there is no terminal: the trial's end says enough.
+TOLD_EPOCH_SECONDS = 20.0
 
 
 @dataclass
@@ -69,8 +71,14 @@ class SearchScreen(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        if trial.trial_id in self._running:
-            self._running[trial.trial_id].row = result
+        if trial.trial_id not in self._running:
+            return
+        item = self._running[trial.trial_id]
+        item.row = result
+        if result.get("train_seconds", 0) > TOLD_EPOCH_SECONDS:
+            accuracy, corrected = result.get("accuracy_points"), result.get("corrected_consistency")
+            measured = f"accuracy {_number(accuracy, 1)}, C* {_number(corrected, 3)}"
+            self._say(f"{item.job.id}: epoch {result['epoch']}/{item.job.settings.recipe.epochs}, {measured}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._running.pop(trial.trial_id, None)

@@ -90,7 +90,6 @@ def make_sampler(space: SearchSpace, network: str, number: int, *, cap: int) -> 
         seed=seed,
         n_startup_trials=min(STARTUP_TRIALS, max(4, cap // 3)),
         constant_liar=True,
-        warn_independent_sampling=False,
     )
 
 

@@ -1,4 +1,4 @@
-"""The latest two checkpoints of a trial. A file's name carries its digest, so that a torn one is passed over, never read."""
+"""The latest two checkpoints of a trial. A file's name carries its digest: a torn one is passed over, never read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WEIGHT, _MOMENTUM = "model.", "momentum."
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """State after `epoch`. `refused` names newer files that were torn."""
+    """State after `epoch`. `refused` names newer files that were torn or could not be read."""
 
     epoch: int
     weights: dict[str, Tensor]
@@ -38,7 +38,9 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, network: Network, optimizer: torch.optim.Optimizer, *, epoch: int) -> None:
-    """Writes the state after `epoch` and removes all but the latest two.
+    """Writes the state after `epoch`, and removes all but it and the latest one before it.
+
+    Later ones go too: they were torn, or training would have gone on from them.
 
     Raises:
         ResultsError: the folder cannot be written to.
@@ -49,18 +51,20 @@ def save_checkpoint(folder: Path, network: Network, optimizer: torch.optim.Optim
         if momentum is not None:
             tensors[_MOMENTUM + name] = momentum
     content = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
-    write_atomically(folder / f"epoch-{epoch:06d}-{sha256(content)[:16]}.safetensors", content)
-    for old in _files(folder)[KEPT:]:
-        old.unlink(missing_ok=True)
+    written = folder / f"epoch-{epoch:06d}-{sha256(content)[:16]}.safetensors"
+    write_atomically(written, content)
+    earlier = [path for path in _files(folder) if path.name < f"epoch-{epoch:06d}"]
+    for path in set(_files(folder)) - {written, *earlier[: KEPT - 1]}:
+        path.unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest whole checkpoint, or None where there is none."""
     refused: list[str] = []
     for path in _files(folder):
-        match, content = _NAME.fullmatch(path.name), path.read_bytes()
+        match, content = _NAME.fullmatch(path.name), _read(path)
         assert match is not None, "_files lists only names of this form"
-        if not sha256(content).startswith(match[2]):
+        if content is None or not sha256(content).startswith(match[2]):
             refused.append(str(path))
             continue
         tensors = load(content)
@@ -78,6 +82,14 @@ def save_weights(path: Path, network: Network) -> str:
     content = save({name: value.detach().cpu().contiguous() for name, value in network.model.state_dict().items()})
     write_atomically(path, content)
     return sha256(content)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        # A bad sector is as good as a torn file: the caller names it as refused.
+        return None
 
 
 def _files(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,11 @@ import torch
 from gcc_search.errors import DataError
 from gcc_search.settings import DataSettings
 from gcc_search.training import shapes
+from gcc_search.training.cache_file import CachedImages, CacheSpec
 from gcc_search.training.caltech101 import list_caltech101
 from gcc_search.training.cub200 import list_cub200
 from gcc_search.training.decoding import decode
-from gcc_search.training.image_cache import CachedImages, CacheSpec, Picture, Progress, open_cache
+from gcc_search.training.image_cache import Picture, Progress, open_cache
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.imagefolder import list_imagefolder
 from gcc_search.training.listings import Listing, Unreadable, kept_classes
@@ -78,15 +80,22 @@ def load_dataset(
         # The folder too: unpacked archives give different images of one name equal times, and bitmaps equal sizes.
         identity=[str(listing.folder), [source.identity for source in listing.sources]],
     )
-    images = open_cache(spec, lambda row: decode(listing.sources[row], side), folder=cache, progress=progress)
     contents = _Contents(
         where=str(listing.folder),
         classes=listing.classes,
         labels=tuple(source.label for source in listing.sources),
         official=tuple(source.official for source in listing.sources),
         unreadable=listing.unreadable,
+        more_images="add images, or leave it out of data.classes",
         eval_crop=1 / _STORED_PER_SEEN,
     )
+    # Told before the decoding, not after.
+    counts = Counter(contents.labels)
+    for label in range(len(listing.classes)):
+        if counts[label] < MIN_IMAGES_PER_CLASS:
+            rows = [row for row, other in enumerate(contents.labels) if other == label]
+            raise _too_few(settings, contents, label, rows)
+    images = open_cache(spec, lambda row: decode(listing.sources[row], side), folder=cache, progress=progress)
     return _assemble(settings, contents, images)
 
 
@@ -138,6 +147,7 @@ def _load_shapes(settings: DataSettings, *, side: int, progress: Progress | None
         labels=tuple(classes.index(shapes.CLASSES[shapes.class_of(index)]) for index in indices),
         official=(None,) * len(indices),
         unreadable=(),
+        more_images="raise data.num_images",
         eval_crop=1.0,
     )
     return _assemble(settings, contents, open_cache(spec, draw, folder=cache, progress=progress))
@@ -152,6 +162,8 @@ class _Contents:
     labels: tuple[int, ...]
     official: tuple[Split | None, ...]
     unreadable: tuple[Unreadable, ...]
+    more_images: str
+    """What to do where a class has too few."""
     eval_crop: float
 
 
@@ -186,24 +198,27 @@ def _split(settings: DataSettings, contents: _Contents, images: CachedImages) ->
             readable[label][name] = row
     splits: dict[int, Split] = {}
     for label, rows in readable.items():
-        official = {name: contents.official[row] for name, row in rows.items()}
-        drawn = split_class(official, settings)
+        drawn = split_class({name: contents.official[row] for name, row in rows.items()}, settings)
         if drawn is None:
-            raise _too_few(settings, contents, label, len(rows))
+            raise _too_few(settings, contents, label, list(rows.values()))
         splits.update({rows[name]: split for name, split in drawn.items()})
     return splits
 
 
-def _too_few(settings: DataSettings, contents: _Contents, label: int, got: int) -> DataError:
-    if (settings.max_images_per_class or MIN_IMAGES_PER_CLASS) < MIN_IMAGES_PER_CLASS:
+def _too_few(settings: DataSettings, contents: _Contents, label: int, readable: Sequence[int]) -> DataError:
+    least = MIN_IMAGES_PER_CLASS
+    if (settings.max_images_per_class or least) < least:
         return DataError(
-            f"data.max_images_per_class: must be at least {MIN_IMAGES_PER_CLASS}, got {settings.max_images_per_class}; "
+            f"data.max_images_per_class: must be at least {least}, got {settings.max_images_per_class}; "
             "each class needs one image to train, one to validate and one to test"
         )
-    listed = contents.labels.count(label)
+    got = f"{len(readable)} of {contents.labels.count(label)} listed"
+    if any(contents.official):
+        tests = sum(contents.official[row] == "test" for row in readable)
+        got += f" ({tests} to test, by the data set's own split)"
     return DataError(
-        f"{contents.where}: class {contents.classes[label]!r} must hold {MIN_IMAGES_PER_CLASS} readable images or more, "
-        f"to train, validate and test on, got {got} readable of {listed}; add images, or leave it out of data.classes"
+        f"{contents.where}: class {contents.classes[label]!r} must hold at least {least} readable images, "
+        f"to train, validate and test on, got {got}; {contents.more_images}"
     )
 
 

@@ -110,8 +110,7 @@ def _as_fractions(box: PixelBox, height: int, width: int) -> Box:
     """
     top, left = max(0.0, box[0] / height), max(0.0, box[1] / width)
     bottom, right = min(1.0, (box[0] + box[2]) / height), min(1.0, (box[1] + box[3]) / width)
-    # Written so that NaN fails too.
-    if not (bottom > top and right > left and math.isfinite(top + left)):
+    if not all(map(math.isfinite, box)) or bottom <= top or right <= left:
         raise ValueError(
             f"box {box} (top, left, height, width) covers nothing of an image {height} high and {width} wide"
         )

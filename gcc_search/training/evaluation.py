@@ -1,4 +1,4 @@
-"""Per-image measures of a network, in eval mode, on transforms that are the same for every network (so differences are paired)."""
+"""Per-image measures of a network, in eval mode, on transforms that are equal for all networks: differences pair."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
 from gcc_search.seeding import derive_seed
 from gcc_search.training.datasets import ImageSet
 from gcc_search.training.loop import precision, prepare
-from gcc_search.training.networks import Network
+from gcc_search.training.networks import Network, full_precision
 
 # The paper's t, whatever the network was trained with: scale 0.08 to 1.
 EVALUATION_SCALE = (0.08, 1.0)
@@ -144,12 +144,12 @@ def explain(
     """Predictions and signed maps of every image and of its transformed copy; one forward pass for both."""
     transforms = evaluation.transforms(len(images))
     parts: list[tuple[Tensor, ...]] = []
-    for batch in torch.arange(len(images)).split(evaluation.batch_size):
+    for batch in _batches(torch.arange(len(images)), evaluation.batch_size):
         x = evaluation.show(images, batch)
         moved = apply_transforms(transforms.select(batch.to(x.device)), x, evaluation.image_size)
         with precision(x.device):
             features = network.features(torch.cat([x, moved]))
-        features = features.float()
+        features = full_precision(features)
         probabilities = network.head(features[: len(batch)].mean((2, 3))).softmax(1)
         confidence, predicted = probabilities.max(1)
         maps = gradcam(features, network.head, predicted.repeat(2))
@@ -165,7 +165,7 @@ def explain(
 def _map_columns(images: ImageSet, explained: Explained, evaluation: Evaluation) -> Columns:
     partners = evaluation.partners(len(images)).to(evaluation.device)
     parts: list[dict[str, Tensor]] = []
-    for batch in torch.arange(len(images)).split(evaluation.batch_size):
+    for batch in _batches(torch.arange(len(images)), evaluation.batch_size):
         rows = batch.to(evaluation.device)
         scores = _map_scores(explained, rows, partners[rows], evaluation.image_size)
         if images.has_regions:
@@ -214,8 +214,7 @@ def _insertion_columns(
     chosen = torch.randperm(count, generator=generator)[:inserted].sort().values
     names = ("iauc", "dauc", "iauc_start", "iauc_end")
     columns = {name: torch.full((count,), math.nan, dtype=torch.float64) for name in names}
-    # split() of nothing is one empty batch.
-    for batch in chosen.split(max(1, evaluation.batch_size // 8)) if inserted else ():
+    for batch in _batches(chosen, max(1, evaluation.batch_size // 8)):
         rows = batch.to(evaluation.device)
         scores = insertion_deletion(
             lambda shown: _classify(network, shown),
@@ -229,6 +228,11 @@ def _insertion_columns(
             columns[name][batch] = getattr(scores, name).double().cpu()
         progress.add(INSERTION_PASSES * len(batch))
     return columns
+
+
+def _batches(indices: Tensor, size: int) -> tuple[Tensor, ...]:
+    # split() of nothing is one empty batch.
+    return tuple(indices.split(size)) if len(indices) else ()  # type: ignore[no-untyped-call]
 
 
 def _classify(network: Network, shown: Images) -> Tensor:

@@ -121,10 +121,11 @@ def files_in(
 
 
 def stamp_of(name: str, path: Path) -> Stamp | Unreadable:
-    if not name.isprintable():
-        return Unreadable(name=ascii(name), reason="the file's name is not printable text")
     try:
+        name.encode()
         facts = path.stat()
+    except UnicodeEncodeError:
+        return Unreadable(name=ascii(name), reason="the file's name is not UTF-8")
     except FileNotFoundError:
         return Unreadable(name=name, reason="missing")
     return Stamp(name=name, path=path, size_bytes=facts.st_size, modified_ns=facts.st_mtime_ns)

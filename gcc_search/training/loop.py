@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from gcc_search.saliency.shapes import Classes, Images, PerImage
 from gcc_search.seeding import derive_seed
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.datasets import ImageSet
-from gcc_search.training.networks import Network
+from gcc_search.training.networks import Network, full_precision
 
 # ImageNet's channel means and standard deviations, as torchvision's weights expect them.
 CHANNEL_MEAN = (0.485, 0.456, 0.406)
@@ -68,7 +69,10 @@ class LossTerms:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainStats:
-    """Means over the epoch's images. `finite` is False when the epoch was left at a loss that is not."""
+    """Means over the images trained on, NaN where there were none.
+
+    `finite` is False when the epoch was left at a loss that is not, or ended with such weights.
+    """
 
     loss: float
     cross_entropy: float
@@ -105,6 +109,19 @@ def train_epoch(
     network.train()
     for group in optimizer.param_groups:
         group["lr"] = plan.lr
+    with _seeded(plan):
+        stats = _train(network, images, optimizer, plan, on_step or (lambda done, total: None))
+    # The last step may have overflowed, and no loss was taken after it.
+    return stats if _is_finite(network) else replace(stats, finite=False)
+
+
+def _train(
+    network: Network,
+    images: ImageSet,
+    optimizer: torch.optim.Optimizer,
+    plan: EpochPlan,
+    on_step: Callable[[int, int], None],
+) -> TrainStats:
     order = torch.randperm(len(images), generator=plan.generator("order"))
     augment, transform = plan.generator("augment"), plan.generator("transform")
     alpha, beta = plan.explanation.alpha * plan.warmup, plan.explanation.beta * plan.warmup
@@ -116,19 +133,30 @@ def train_epoch(
         terms = loss_terms(network, x, images.labels[batch].to(plan.device), moved, plan.explanation)
         loss = terms.total(alpha, beta)
         if not torch.isfinite(loss):
-            return _stats(sums, max(done, 1), terms, finite=False)
+            return _stats(sums, done, terms, finite=False)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         sums += _sums(loss, terms)
         done += len(batch)
-        if on_step:
-            on_step(done, len(images))
+        on_step(done, len(images))
     return _stats(sums, done, terms, finite=True)
 
 
+@contextlib.contextmanager
+def _seeded(plan: EpochPlan) -> Iterator[None]:
+    """Torch's global generators, which stochastic depth draws from, seeded for the epoch and put back after it."""
+    with torch.random.fork_rng(devices=[plan.device] if plan.device.type == "cuda" else []):
+        torch.manual_seed(derive_seed(plan.seed, plan.epoch, "stochastic depth"))
+        yield
+
+
+def _is_finite(network: Network) -> bool:
+    return all(bool(value.isfinite().all()) for value in network.state_dict().values())
+
+
 def perturb(images: ImageSet, batch: Tensor, plan: EpochPlan, *, generator: torch.Generator) -> Images:
-    """x as the network sees it: random resized crop and flip of the stored images (METHOD: the paper's "Input Image")."""
+    """x as the network sees it: random resized crop and flip of the stored images (the paper's "Input Image")."""
     crop = draw_transforms(
         images.heights[batch], images.widths[batch], scale=(plan.recipe.crop_scale_min, 1.0), generator=generator
     )
@@ -148,8 +176,7 @@ def loss_terms(
     views = torch.cat([x, apply_transforms(transforms, x, size)]) if two_views else x
     with precision(x.device):
         features = network.features(views)
-    # Maps, heatmaps and losses are float32: bf16 has 8 bits, SSIM needs more.
-    features = features.float()
+    features = full_precision(features)
     logits = network.head(features.mean((2, 3)))
     cross_entropy = functional.cross_entropy(logits[:count], labels, reduction="none")
     if explanation.ce_on_views == "both":
@@ -189,7 +216,7 @@ def _draw(plan: EpochPlan, count: int, generator: torch.Generator) -> Transforms
 
 
 def _batches(order: Tensor, batch_size: int) -> list[Tensor]:
-    batches = list(order.split(batch_size))
+    batches = list(order.split(batch_size))  # type: ignore[no-untyped-call]
     # Batch normalisation cannot see a single image: the odd one out sits this epoch out.
     return batches[:-1] if len(batches) > 1 and len(batches[-1]) == 1 else batches
 

@@ -1,17 +1,19 @@
 """Classifiers as "features -> global average pool -> head", the split that closed-form Grad-CAM needs.
 
-No hooks: an in-place ReLU would make a hook see another tensor than the head does. Parameters keep torchvision's names, so that a
-trained network loads into torchvision as it is.
+No hooks: an in-place ReLU would make a hook see another tensor than the head does. Parameters keep torchvision's names,
+so that a trained network loads into torchvision as it is.
 """
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
+from http.client import HTTPException
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import torch
 import torchvision
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -20,6 +22,14 @@ from gcc_search.saliency.shapes import FeatureMaps, Images, Logits, Pooled
 from gcc_search.seeding import derive_seed
 
 TORCHVISION_WEIGHTS = ("IMAGENET1K_V1", "DEFAULT")
+
+# Seconds until a server counts as out of reach.
+FETCH_TIMEOUT = 10.0
+
+
+def full_precision(features: FeatureMaps) -> FeatureMaps:
+    """Float32, or float64 where `features` are: maps, heatmaps and logits drown in bfloat16's 8 bits."""
+    return features.to(torch.promote_types(features.dtype, torch.float32))
 
 
 class Network(nn.Module):
@@ -39,10 +49,9 @@ class Network(nn.Module):
         """Maps pooled features (B, K) to logits (B, C)."""
 
     def forward(self, images: Images) -> Logits:
-        # The head runs in float32: logits feed the explanation, whose gradients bf16 would drown.
-        features = self.features(images)
+        features = full_precision(self.features(images))
         with torch.autocast(features.device.type, enabled=False):
-            logits: Logits = self.head(features.float().mean((2, 3)))
+            logits: Logits = self.head(features.mean((2, 3)))
         return logits
 
 
@@ -57,7 +66,8 @@ class ResNetClassifier(Network):
 
     @property
     def head(self) -> nn.Module:
-        return self.model.fc
+        head: nn.Module = self.model.fc
+        return head
 
 
 class ConvNeXtClassifier(Network):
@@ -91,9 +101,7 @@ class SmallConvNet(nn.Module):
         super().__init__()
         widths = (3, 16, 32, 64, 96)
         strides = (2, 2, 2, 1)
-        self.stages = nn.Sequential(
-            *(_stage(*sizes) for sizes in zip(widths[:-1], widths[1:], strides, strict=True))
-        )
+        self.stages = nn.Sequential(*(_stage(*sizes) for sizes in zip(widths[:-1], widths[1:], strides, strict=True)))
         self.fc = nn.Linear(widths[-1], num_classes)
 
 
@@ -125,11 +133,12 @@ def build_network(name: str, *, num_classes: int, weights: str, seed: int) -> Ne
         WeightsError: weights that are not there, torn, or of another network.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "weights"))
+        # Not torch.manual_seed, which would seed the GPUs' generators too.
+        torch.default_generator.manual_seed(derive_seed(seed, "weights"))
         network = _empty_network(name, num_classes)
     if weights != "none":
         _load_weights(network.model, _read_weights(name, weights), where=weights)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return network.to(memory_format=torch.channels_last)
 
 
 def _empty_network(name: str, num_classes: int) -> Network:
@@ -140,49 +149,61 @@ def _empty_network(name: str, num_classes: int) -> Network:
 
 
 def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
-    if weights in TORCHVISION_WEIGHTS:
-        return _torchvision_weights(name, weights)
-    path = Path(weights)
+    path = _torchvision_file(name, weights) if weights in TORCHVISION_WEIGHTS else Path(weights).expanduser()
     if not path.is_file():
-        raise WeightsError(
-            f"weights: {weights}: must be a file, none, or one of {', '.join(TORCHVISION_WEIGHTS)}, got nothing there"
-        )
+        known = ", ".join(TORCHVISION_WEIGHTS)
+        raise WeightsError(f"weights: {weights}: must be a file, none, or one of {known}, got nothing there")
     try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, KeyError, TypeError, _unpickling_error()):
-        raise WeightsError(f"weights: {weights}: must be a whole file of tensors, got a torn or foreign one; copy it again") from None
+        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except Exception:
+        # Over torn bytes the readers raise whatever comes: IndexError, AssertionError, struct.error.
+        raise _not_tensors(path) from None
+    if not isinstance(content, dict):
+        raise _not_tensors(path)
+    return {key: value for key, value in content.items() if isinstance(value, Tensor)}
 
 
-def _unpickling_error() -> type[Exception]:
-    # Loaded here: this is the one place that meets files of torch's older, pickled form.
-    from pickle import UnpicklingError
-
-    return UnpicklingError
+def _not_tensors(path: Path) -> WeightsError:
+    return WeightsError(f"weights: {path}: must be a whole file of tensors, got a torn or foreign one; copy it again")
 
 
-def _torchvision_weights(name: str, weights: str) -> dict[str, Tensor]:
+def _torchvision_file(name: str, weights: str) -> Path:
+    """Where torch's cache keeps the published weights; fetched where they are not there yet."""
     if name == "convnet_small":
         raise WeightsError(f"weights: {weights}: convnet_small has no published weights; use none, baseline or a file")
-    entry = torchvision.models.get_model_weights(name)[weights]
+    url: str = torchvision.models.get_model_weights(name)[weights].url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    if path.exists():
+        return path
     try:
-        return dict(entry.get_state_dict(progress=False, check_hash=True))
-    except (OSError, RuntimeError):
-        place = Path(torch.hub.get_dir()) / "checkpoints" / entry.url.rsplit("/", 1)[1]
+        _fetch(url, path)
+    except (OSError, HTTPException, RuntimeError):
         raise WeightsError(
-            f"weights: {weights} of {name}: must be in torch's cache or reachable, got neither; put the file at {place}, or name a file"
+            f"weights: {weights} of {name}: must be in torch's cache or reachable, got neither; "
+            f"put the file of {url} at {path}, or name a file"
         ) from None
+    return path
+
+
+def _fetch(url: str, path: Path) -> None:
+    # torch.hub waits for minutes where a firewall swallows packets.
+    with urlopen(Request(url, method="HEAD"), timeout=FETCH_TIMEOUT):
+        pass
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # torchvision's names end in the beginning of their sha256.
+    digest = path.stem.rsplit("-", 1)[1]
+    torch.hub.download_url_to_file(url, str(path), digest, progress=sys.stderr.isatty())
 
 
 def _load_weights(model: nn.Module, state: dict[str, Tensor], *, where: str) -> None:
     own = model.state_dict()
-    classifier = {key for key in own if key.startswith(("fc.", "classifier."))}
     fitting = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
-    counters = {key for key in own if key.endswith("num_batches_tracked")}
-    missing = sorted(own.keys() - fitting.keys() - classifier - counters)
+    # The classifier may be another's; counters are missing from files of before torch 0.4.
+    optional = {key for key in own if key.startswith(("fc.", "classifier.")) or key.endswith("num_batches_tracked")}
+    missing = sorted(own.keys() - fitting.keys() - optional)
     if missing:
         raise WeightsError(
-            f"weights: {where}: must be of this network, got no {missing[0]} of its shape ({len(missing)} tensors missing); check `network`"
+            f"weights: {where}: must be of this network, got no {missing[0]} of its shape "
+            f"({len(missing)} tensors missing); check network"
         )
     model.load_state_dict(fitting, strict=False)

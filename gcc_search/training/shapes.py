@@ -1,9 +1,9 @@
 """The embedded data set: textured shapes over clutter, drawn from a seed, with the mask of every object.
 
-A class is a shape and a texture together (CLASSES), so the evidence sits on the object. The object lies anywhere, at
-any angle, in any colour, between blobs, strokes and textured patches that tell nothing. A tint of the background
-agrees with the class in TINT_AGREES of the images: a network that looks beside the object gains by it, so maps stray,
-and what alpha, beta and p do to them shows within minutes.
+The class is the object's texture alone (CLASSES), so the evidence sits on the object; its shape, place, size, angle and
+colour tell nothing, nor do the blobs, strokes and small textured patches around it. A tint of the background agrees
+with the class in TINT_AGREES of the images: a network that looks beside the object gains by it, so maps stray, and
+what alpha, beta and p do to them shows within minutes.
 
 Lengths are shares of the image's side, so one seed gives one scene at every size.
 """
@@ -11,6 +11,7 @@ Lengths are shares of the image's side, so one seed gives one scene at every siz
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,23 +19,24 @@ from numpy.typing import NDArray
 
 from gcc_search.seeding import derive_seed
 
-VERSION = 1
+VERSION = 2
 """Raise it whenever the same seed would give other pixels."""
 
-SHAPES = ("disc", "square", "triangle", "cross")
-TEXTURES = ("checked", "halved", "latticed", "quartered", "rayed", "ringed", "spotted", "striped")
-CLASSES = TEXTURES
+CLASSES = ("checked", "halved", "latticed", "quartered", "rayed", "ringed", "spotted", "striped")
+"""Textures, each label's name."""
 
-# Chosen so that a small network ends between 75 and 93 %: tests/training/test_shapes.py.
-TINT_AGREES = 0.6
-RADIUS = (0.13, 0.24)
-NUM_DISTRACTORS = (4, 9)
-NOISE = 0.06
-PERIOD = (0.07, 0.1)
-TINT_JITTER = 1.5
-PATCHES = 0.3
-RINGS = 1.4
-NUM = 8
+OUTLINES = ("cross", "disc", "square", "triangle")
+
+# Chosen by trial: `convnet_small` ends at 81 % after 15 epochs on 1,200 images of 64 pixels (seeds 0, 1 and 2; SGD,
+# cosine from 0.05, crops of 0.5 and more), at 94 % after 40. Its Grad-CAM mass on the object is .47; with no tint, .57.
+RADIUS = (0.24, 0.32)
+PERIOD = (0.08, 0.095)
+NUM_DISTRACTORS = (2, 5)
+NOISE = 0.02
+
+TINT_AGREES = 0.65
+# In steps between neighbouring classes' hues: the tint alone is ambiguous even where it agrees.
+TINT_JITTER = 0.7
 
 Plane = NDArray[np.float64]
 Colour = NDArray[np.float64]
@@ -60,11 +62,10 @@ def draw_scene(data_seed: int, index: int, side: int) -> Scene:
     rng = np.random.default_rng(derive_seed(data_seed, "shapes", index))
     noise = np.random.default_rng(derive_seed(data_seed, "shapes", index, "noise"))
     label = class_of(index)
-    texture, shape = CLASSES[label], str(rng.choice(SHAPES))
     canvas = _background(rng, label, side)
     for _ in range(rng.integers(*NUM_DISTRACTORS, endpoint=True)):
         _paint(canvas, *_distractor(rng, side))
-    coverage, colours = _object(rng, shape, texture, side)
+    coverage, colours = _object(rng, CLASSES[label], side)
     _paint(canvas, coverage, colours)
     canvas += noise.normal(0, NOISE, (1, side, side))
     return Scene(pixels=_bytes(canvas), mask=_bytes(coverage), label=label)
@@ -109,8 +110,8 @@ def _background(rng: np.random.Generator, label: int, side: int) -> Plane:
 
 
 def _distractor(rng: np.random.Generator, side: int) -> tuple[Plane, Plane]:
-    """Coverage and colours of a blob, a stroke or a ragged patch that carries either texture, whatever the class."""
-    kind = rng.choice(["blob", "stroke", "patch"], p=[0.65-PATCHES, 0.35, PATCHES])
+    """Coverage and colours of a blob, a stroke, or a small ragged patch of any class's texture."""
+    kind = rng.choice(["blob", "stroke", "patch"], p=[0.5, 0.35, 0.15])
     v, u = _turned(rng, side, margin=0.0)
     size = rng.uniform(0.05, 0.14)
     colours = _colour(rng, rng.random(), value=(0.2, 1.0), saturation=(0.2, 0.9))
@@ -121,32 +122,33 @@ def _distractor(rng: np.random.Generator, side: int) -> tuple[Plane, Plane]:
     ragged = 1 + 0.35 * np.sin(rng.integers(3, 6) * np.arctan2(v, u) + rng.uniform(0, 2 * np.pi))
     distance = np.hypot(u, v * rng.uniform(1.0, 1.6)) - size * ragged
     if kind == "patch":
-        colours = _textured(rng, str(rng.choice(TEXTURES)), v, u, side)
+        colours = _textured(rng, str(rng.choice(CLASSES)), v, u, side)
     return _coverage(distance, side), colours
 
 
-def _object(rng: np.random.Generator, shape: str, texture: str, side: int) -> tuple[Plane, Plane]:
+def _object(rng: np.random.Generator, texture: str, side: int) -> tuple[Plane, Plane]:
     radius = rng.uniform(*RADIUS)
+    outline = str(rng.choice(OUTLINES))
     v, u = _turned(rng, side, margin=radius)
-    return _coverage(_distance(shape, v, u, radius), side), _textured(rng, texture, v, u, side)
+    return _coverage(_distance(outline, v, u, radius), side), _textured(rng, texture, v, u, side)
 
 
-def _distance(shape: str, v: Plane, u: Plane, radius: float) -> Plane:
-    """Signed distance to the outline (about, outside), negative within; every shape covers about the same area."""
+def _distance(outline: str, v: Plane, u: Plane, radius: float) -> Plane:
+    """Distance to the outline, negative within (a lower bound beside corners); all cover about the same area."""
     across, down = np.abs(u), np.abs(v)
-    if shape == "disc":
+    if outline == "disc":
         return np.hypot(u, v) - 0.8 * radius
-    if shape == "square":
+    if outline == "square":
         return np.maximum(across, down) - 0.71 * radius
-    if shape == "triangle":
+    if outline == "triangle":
         return np.maximum(0.866 * across + 0.5 * v, -v) - 0.62 * radius
-    assert shape == "cross", shape
+    assert outline == "cross", outline
     long, short = 0.95 * radius, 0.33 * radius
     return np.minimum(np.maximum(across - long, down - short), np.maximum(down - long, across - short))
 
 
 def _textured(rng: np.random.Generator, texture: str, v: Plane, u: Plane, side: int) -> Plane:
-    """Two clearly different shades, a period of the texture apart."""
+    """Colours of the whole plane: two clearly different shades of about one hue, as stripes, spots and so on."""
     hue = rng.random()
     dark = _colour(rng, hue, value=(0.05, 0.35), saturation=(0.4, 0.9))
     light = _colour(rng, hue + rng.uniform(-0.15, 0.15), value=(0.75, 1.0), saturation=(0.1, 0.7))
@@ -159,28 +161,19 @@ def _textured(rng: np.random.Generator, texture: str, v: Plane, u: Plane, side: 
 
 
 def _relief(texture: str, v: Plane, u: Plane) -> Plane:
-    """Height of the texture, above 0 where it is light; v and u count periods."""
-    turn = 2 * np.pi
-    match texture:
-        case "striped":
-            return np.sin(turn * u)
-        case "checked":
-            return 2 * np.sin(turn * u / 1.3) * np.sin(turn * v / 1.3)
-        case "spotted":
-            return np.cos(turn * u / 1.2) + np.cos(turn * v / 1.2) - 0.8
-        case "ringed":
-            return np.sin(turn * np.hypot(u, v) / RINGS)
-        case "rayed":
-            return np.sin(6 * np.arctan2(v, u))*np.minimum(np.hypot(u,v),1)
-        case "waved":
-            return np.sin(turn * (u + 0.4 * np.sin(turn * v / 2)))
-        case "latticed":
-            return np.maximum(np.cos(turn * u / 1.3), np.cos(turn * v / 1.3)) - 0.75
-        case "quartered":
-            return np.sin(turn * u / 5) * np.sin(turn * v / 5) * 2
-        case "halved":
-            return np.sin(turn*u/4)
-    raise AssertionError(texture)
+    """Height of the texture, above 0 where it is light; v and u count periods from the object's centre."""
+    v, u = 2 * np.pi * v, 2 * np.pi * u
+    reliefs: dict[str, Callable[[], Plane]] = {
+        "checked": lambda: 2 * np.sin(u / 1.3) * np.sin(v / 1.3),
+        "halved": lambda: np.sin(u / 4),
+        "latticed": lambda: np.maximum(np.cos(u / 1.3), np.cos(v / 1.3)) - 0.75,
+        "quartered": lambda: 2 * np.sin(u / 5) * np.sin(v / 5),
+        "rayed": lambda: np.sin(6 * np.arctan2(v, u)) * np.minimum(np.hypot(u, v) / (2 * np.pi), 1),
+        "ringed": lambda: np.sin(np.hypot(u, v) / 2),
+        "spotted": lambda: np.cos(u / 1.2) + np.cos(v / 1.2) - 0.8,
+        "striped": lambda: np.sin(u),
+    }
+    return reliefs[texture]()
 
 
 def _coverage(distance: Plane, side: int) -> Plane:

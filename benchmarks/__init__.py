@@ -1,0 +1,1 @@
+"""Ratios measured side by side in one process; see README.md in this folder."""

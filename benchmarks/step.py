@@ -1,0 +1,106 @@
+"""What a consistency step costs: forward, losses, backward, optimiser, against two-view cross-entropy through the same network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from gcc_search.saliency.geometry import draw_transforms
+from gcc_search.settings import Explanation
+from gcc_search.training.loop import loss_terms
+from gcc_search.training.networks import build_network
+
+FLOOR = "two views, cross-entropy only"
+VARIANTS = {
+    "one view, cross-entropy only": Explanation(),
+    FLOOR: Explanation(ce_on_views="both"),
+    "consistency (SSIM) and sparsity": Explanation(alpha=1.0, beta=0.1),
+    "consistency (correlation) and sparsity": Explanation(alpha=1.0, beta=0.1, distance="correlation"),
+    "the same (SSIM), second view detached": Explanation(alpha=1.0, beta=0.1, detach="second-view"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One variant of a step; ratios are to `FLOOR`, of the medians over rounds."""
+
+    network: str
+    batch_size: int
+    variant: str
+    seconds: float
+    time_ratio: float
+    saved_bytes: int
+    saved_ratio: float
+
+
+def measure_network(name: str, *, batch_size: int, rounds: int, device: torch.device) -> list[Row]:
+    """Variants take turns, so that a busy machine slows all of them alike."""
+    network = build_network(name, num_classes=101, weights="none", seed=0).to(device).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(batch_size, 3, 224, 224, generator=generator).to(device, memory_format=torch.channels_last)
+    labels = torch.randint(101, (batch_size,), generator=generator).to(device)
+    frame = torch.full((batch_size,), 224)
+    moved = draw_transforms(frame, frame, scale=(0.08, 1.0), generator=generator).to(device)
+
+    def step(explanation: Explanation) -> None:
+        loss = loss_terms(network, x, labels, moved, explanation).total(explanation.alpha, explanation.beta)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    for number in range(rounds + 1):
+        for variant, explanation in VARIANTS.items():
+            taken = _seconds(lambda explanation=explanation: step(explanation), device)
+            if number > 0:
+                seconds[variant].append(taken)
+    medians = {variant: float(torch.tensor(taken).median()) for variant, taken in seconds.items()}
+    saved = {
+        variant: saved_bytes(lambda explanation=explanation: loss_terms(network, x, labels, moved, explanation))
+        for variant, explanation in VARIANTS.items()
+    }
+    return [
+        Row(
+            network=name,
+            batch_size=batch_size,
+            variant=variant,
+            seconds=medians[variant],
+            time_ratio=medians[variant] / medians[FLOOR],
+            saved_bytes=saved[variant],
+            saved_ratio=saved[variant] / saved[FLOOR],
+        )
+        for variant in VARIANTS
+    ]
+
+
+def saved_bytes(forward: Callable[[], object]) -> int:
+    """Bytes that autograd keeps for the backward pass; a storage that several operations keep counts once."""
+    storages: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        kept = forward()
+    del kept
+    return sum(storages.values())
+
+
+def _seconds(work: Callable[[], None], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    begun = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begun
+
+
+def to_records(rows: list[Row]) -> list[dict[str, object]]:
+    return [asdict(row) for row in rows]

@@ -1,0 +1,119 @@
+"""Table 1 of the paper as data: each network's baseline against its chosen trial, on the test split.
+
+Chosen is the feasible trial with the highest corrected consistency C* on the validation split; test values decide
+nothing. Differences are trained - baseline, paired image by image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gcc_search.analysis.bootstrap import mcnemar_p
+from gcc_search.analysis.feasibility import Question, is_feasible
+from gcc_search.analysis.measures import Line, lines_from_images, lines_from_records
+from gcc_search.analysis.paired_images import PairedImages
+from gcc_search.analysis.pairing import Pair
+from gcc_search.analysis.seeds import SeedSpread, over_seeds
+
+RULE = "ours: the feasible trial with the highest C* on the validation split; every value: test split"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A network on a data set.
+
+    Args:
+        only_baseline, only_trained: test images that one alone classifies correctly; None without images.parquet.
+        accuracy_p: McNemar's exact two-sided p-value of these two numbers.
+        seeds: the same settings under several seeds, where they were trained.
+    """
+
+    data: str
+    network: str
+    seed: int
+    baseline: str
+    trial: str
+    alpha: float
+    beta: float
+    p: float
+    validation_corrected_consistency: float
+    lines: tuple[Line, ...]
+    only_baseline: int | None
+    only_trained: int | None
+    accuracy_p: float | None
+    seeds: tuple[SeedSpread, ...]
+
+
+def choose_trials(pairs: Sequence[Pair], question: Question) -> tuple[Pair, ...]:
+    """The pair to report of each (data set, network), in this order; none where no trial is feasible. Ties: by id."""
+    candidates = [pair for pair in pairs if is_feasible(pair, question.constraints) and _validated(pair) is not None]
+    # The last one stays.
+    ranked = sorted(sorted(candidates, key=lambda pair: pair.trial.id, reverse=True), key=lambda pair: _validated(pair) or 0)
+    best = {_place(pair): pair for pair in ranked}
+    return tuple(best[place] for place in sorted(best))
+
+
+def _place(pair: Pair) -> tuple[str, str]:
+    return pair.trial.settings["data"]["name"], pair.trial.network
+
+
+def _validated(pair: Pair) -> float | None:
+    return (pair.trial.validation or {}).get("corrected_consistency")
+
+
+def compare_chosen(
+    chosen: Sequence[Pair], pairs: Sequence[Pair], images: Mapping[str, PairedImages | None]
+) -> tuple[Comparison, ...]:
+    """Table 1. `images`: of each chosen trial, by id; None where they cannot be read."""
+    return tuple(_compare(pair, pairs, images[pair.trial.id]) for pair in chosen)
+
+
+def _compare(pair: Pair, pairs: Sequence[Pair], images: PairedImages | None) -> Comparison:
+    explanation, (data, network) = pair.trial.settings["explanation"], _place(pair)
+    only_baseline, only_trained = _discordant(images) if images else (None, None)
+    known = only_baseline is not None and only_trained is not None
+    return Comparison(
+        data=data,
+        network=network,
+        seed=pair.trial.settings["seed"],
+        baseline=pair.baseline.id,
+        trial=pair.trial.id,
+        **{name: explanation[name] for name in ("alpha", "beta", "p")},
+        validation_corrected_consistency=_validated(pair) or 0.0,
+        lines=lines_from_images(images) if images else lines_from_records(pair),
+        only_baseline=only_baseline,
+        only_trained=only_trained,
+        accuracy_p=mcnemar_p(only_baseline, only_trained) if known else None,
+        seeds=over_seeds(pair, pairs),
+    )
+
+
+def _discordant(images: PairedImages) -> tuple[int, int]:
+    before, after = images.both("correct").T
+    return int((before > after).sum()), int((before < after).sum())
+
+
+def comparison_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """A row per network and measure, for table1.csv. McNemar's numbers stand in the rows of the accuracy."""
+    return [_row(item, line) for item in comparisons for line in item.lines]
+
+
+def _row(item: Comparison, line: Line) -> dict[str, Any]:
+    is_accuracy = line.measure == item.lines[0].measure
+    spread = {spread.measure: spread for spread in item.seeds}.get(line.measure)
+    whole = asdict(item)
+    tested = {name: whole[name] if is_accuracy else None for name in ("only_baseline", "only_trained", "accuracy_p")}
+    named = {name: value for name, value in whole.items() if name not in (*tested, "lines", "seeds")}
+    return (
+        named
+        | asdict(line)
+        | {"mcnemar_p" if name == "accuracy_p" else name: value for name, value in tested.items()}
+        | {
+            "seeds": None if spread is None else len(spread.seeds),
+            "seeds_mean_difference": None if spread is None else spread.mean,
+            "seeds_low": None if spread is None else spread.low,
+            "seeds_high": None if spread is None else spread.high,
+        }
+    )

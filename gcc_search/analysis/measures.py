@@ -1,0 +1,170 @@
+"""Each measure of a baseline and of a trained network on the test split, and how surely they differ."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from gcc_search.analysis.bootstrap import Floats, percentile_interval, resampled_means, standard_error
+from gcc_search.analysis.paired_images import MEASURED, PairedImages
+from gcc_search.analysis.pairing import Pair
+from gcc_search.results.schema import Direction
+
+# Above this mean chance level C* is 0 by definition: maps that ignore the image.
+CHANCE_LIMIT = 1 - 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One line of the table, from `columns` of images.parquet (two for C*) or, without it, from trial.json's `test`.
+
+    Args:
+        scale, recorded_scale: from the column's, from trial.json's unit to `unit`.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    unit: str
+    better: Direction
+    recorded: str
+    scale: float = 1.0
+    recorded_scale: float = 1.0
+
+
+def _mean(name: str, column: str, unit: str, better: Direction) -> Measure:
+    return Measure(name=name, columns=(column,), unit=unit, better=better, recorded=column)
+
+
+MEASURES = (
+    Measure(
+        name="top-1 accuracy", columns=("correct",), unit="points", better="up", recorded="accuracy_points", scale=100
+    ),
+    Measure(
+        name="consistency x 100",
+        columns=("consistency",),
+        unit="as in the paper's Table 1",
+        better="up",
+        recorded="consistency",
+        scale=100,
+        recorded_scale=100,
+    ),
+    _mean("consistency", "consistency", "SSIM, -1 to 1", "up"),
+    Measure(
+        name="C*", columns=("consistency", "chance"), unit="up to 1", better="up", recorded="corrected_consistency"
+    ),
+    _mean("insertion AUC", "iauc", "0 to 1", "up"),
+    _mean("deletion AUC", "dauc", "0 to 1", "down"),
+    _mean("Gini", "gini", "0 to 1", "up"),
+    _mean("box mass", "box_mass", "0 to 1", "up"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A measure of both networks. None is "not known": without images.parquet there are means only.
+
+    Args:
+        num_images: test images that both networks have the measure of; all values are over these.
+        baseline_se, trained_se: standard errors of the means.
+        difference: trained - baseline.
+        low, high: its 95 % percentile interval over 10,000 paired resamples of the images.
+    """
+
+    measure: str
+    unit: str
+    better: Direction
+    num_images: int | None = None
+    baseline: float
+    baseline_se: float | None = None
+    trained: float
+    trained_se: float | None = None
+    difference: float
+    low: float | None = None
+    high: float | None = None
+
+
+def lines_from_records(pair: Pair) -> tuple[Line, ...]:
+    """Means only, as trial.json has them; measures that one of the two lacks are left out."""
+    lines = []
+    for measure in MEASURES:
+        before, after = ((record.test or {}).get(measure.recorded) for record in (pair.baseline, pair.trial))
+        if before is not None and after is not None:
+            lines.append(_line(measure, before * measure.recorded_scale, after * measure.recorded_scale))
+    return tuple(lines)
+
+
+def _line(measure: Measure, baseline: float, trained: float) -> Line:
+    return Line(
+        measure=measure.name,
+        unit=measure.unit,
+        better=measure.better,
+        baseline=baseline,
+        trained=trained,
+        difference=trained - baseline,
+    )
+
+
+def lines_from_images(images: PairedImages) -> tuple[Line, ...]:
+    """Means, standard errors and intervals; measures that no image has are left out."""
+    resampled = _resample(images)
+    return tuple(
+        _line_with_errors(measure, images, [resampled[column] for column in measure.columns])
+        for measure in MEASURES
+        if images.is_known(measure.columns[0]).any()
+    )
+
+
+def _resample(images: PairedImages) -> dict[str, Floats]:
+    """Resampled means of each column as (resamples, 2). Columns that the same images have are drawn together."""
+    masks = {column: images.is_known(column).tobytes() for column in MEASURED if images.is_known(column).any()}
+    found: dict[str, Floats] = {}
+    for mask in dict.fromkeys(masks.values()):
+        names = [column for column in masks if masks[column] == mask]
+        means = resampled_means(np.concatenate([images.both(name) for name in names], axis=1))
+        found |= dict(zip(names, np.split(means, len(names), axis=1), strict=True))
+    return found
+
+
+def _line_with_errors(measure: Measure, images: PairedImages, resampled: list[Floats]) -> Line:
+    columns = [images.both(column) for column in measure.columns]
+    errors = [_standard_error(measure, [column[:, side] for column in columns]) for side in (0, 1)]
+    before, after = (_value(measure, [column.mean(axis=0)[side] for column in columns]) for side in (0, 1))
+    drawn_before, drawn_after = (_value(measure, [column[:, side] for column in resampled]) for side in (0, 1))
+    low, high = percentile_interval(drawn_after - drawn_before)
+    return Line(
+        measure=measure.name,
+        unit=measure.unit,
+        better=measure.better,
+        num_images=len(columns[0]),
+        baseline=float(before),
+        baseline_se=errors[0],
+        trained=float(after),
+        trained_se=errors[1],
+        difference=float(after - before),
+        low=low,
+        high=high,
+    )
+
+
+def _value(measure: Measure, means: list[Floats]) -> Floats:
+    return corrected_consistency(*means) if len(means) == 2 else means[0] * measure.scale
+
+
+def corrected_consistency(consistency: Floats, chance: Floats) -> Floats:
+    """C* = (consistency - chance) / (1 - chance) of mean values; 0 where the mean chance level is 1."""
+    is_constant = chance > CHANCE_LIMIT
+    return np.where(is_constant, 0.0, (consistency - chance) / np.where(is_constant, 1.0, 1 - chance))
+
+
+def _standard_error(measure: Measure, columns: list[Floats]) -> float | None:
+    """Of a mean, or of the ratio that C* is: 1 - C* = mean(1 - consistency) / mean(1 - chance), linearised."""
+    if len(columns) == 1:
+        return standard_error(columns[0] * measure.scale)
+    apart, apart_by_chance = (1 - column for column in columns)
+    room = float(apart_by_chance.mean())
+    if room < 1 - CHANCE_LIMIT or len(apart) < 2:
+        return None
+    residual = apart - apart.mean() / room * apart_by_chance
+    return float(residual.std(ddof=1) / (room * math.sqrt(len(apart))))

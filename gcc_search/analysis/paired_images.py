@@ -1,0 +1,54 @@
+"""images.parquet of a trial and of its baseline, row by row the same image under the same transform."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gcc_search.analysis.bootstrap import Floats
+from gcc_search.errors import ResultsError
+from gcc_search.results.reader import Trial
+
+MEASURED = ("correct", "consistency", "chance", "iauc", "dauc", "gini", "box_mass")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairedImages:
+    """Measures by column of images.parquet, one value per image of the test split; NaN is "not measured"."""
+
+    baseline: dict[str, Floats]
+    trained: dict[str, Floats]
+
+    def is_known(self, column: str) -> NDArray[np.bool_]:
+        """Which images both networks have a value of."""
+        mask: NDArray[np.bool_] = ~(np.isnan(self.baseline[column]) | np.isnan(self.trained[column]))
+        return mask
+
+    def both(self, column: str) -> Floats:
+        """(images that both have a value of, 2): baseline, trained."""
+        return np.stack([self.baseline[column], self.trained[column]], axis=1)[self.is_known(column)]
+
+
+def read_paired(trial: Trial, baseline: Trial) -> PairedImages | None:
+    """The images that both scored, in the order of the test split; None where a file is missing or torn."""
+    try:
+        before, after = (one.images(("index", *MEASURED)) for one in (baseline, trial))
+    except ResultsError:
+        # Told among the run's problems, by name. What trial.json says of the test split is used all the same.
+        return None
+    _, kept_before, kept_after = np.intersect1d(*(_column(table, "index") for table in (before, after)), return_indices=True)
+    return PairedImages(baseline=_columns(before, kept_before), trained=_columns(after, kept_after))
+
+
+def _columns(table: pa.Table, kept: NDArray[np.intp]) -> dict[str, Floats]:
+    return {name: _column(table, name)[kept] for name in MEASURED}
+
+
+def _column(table: pa.Table, name: str) -> Floats:
+    # By way of integers: Arrow casts no bool to double.
+    column = table[name].cast(pa.int8()) if table[name].type == pa.bool_() else table[name]
+    values: Floats = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return values

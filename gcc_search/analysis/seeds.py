@@ -1,0 +1,79 @@
+"""The same settings under several seeds: what one seed's difference is worth."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gcc_search.analysis.measures import MEASURES, Measure
+from gcc_search.analysis.pairing import Pair
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedSpread:
+    """Trained - baseline of one measure, seed by seed, each with a baseline of its own seed.
+
+    Args:
+        low, high: 95 % interval of the mean by Student's t with n - 1 degrees of freedom.
+    """
+
+    measure: str
+    seeds: tuple[int, ...]
+    differences: tuple[float, ...]
+    mean: float
+    low: float
+    high: float
+
+
+def over_seeds(chosen: Pair, pairs: Sequence[Pair]) -> tuple[SeedSpread, ...]:
+    """A spread per measure, over trials that differ from `chosen` in nothing but the seed; none for a single seed.
+
+    A seed under which the trial collapsed counts: it is what these settings lead to.
+    """
+    asked = _without_seed(chosen)
+    same = {pair.trial.settings["seed"]: pair for pair in pairs if _without_seed(pair) == asked}
+    same[chosen.trial.settings["seed"]] = chosen
+    spreads = (_spread(measure, same) for measure in MEASURES)
+    return tuple(spread for spread in spreads if spread is not None)
+
+
+def _without_seed(pair: Pair) -> str:
+    settings = {name: value for name, value in pair.trial.settings.items() if name != "seed"}
+    # The network that a search trains first, to start all others from, has the seed in its name.
+    if str(settings.get("weights")).startswith("start:"):
+        settings["weights"] = "start"
+    return json.dumps(settings, sort_keys=True)
+
+
+def _spread(measure: Measure, by_seed: dict[int, Pair]) -> SeedSpread | None:
+    found = {seed: _difference(measure, by_seed[seed]) for seed in sorted(by_seed)}
+    known = {seed: value for seed, value in found.items() if value is not None}
+    if len(known) < 2:
+        return None
+    values = np.array(list(known.values()))
+    reach = _student_quantile(len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    mean = float(values.mean())
+    return SeedSpread(
+        measure=measure.name,
+        seeds=tuple(known),
+        differences=tuple(known.values()),
+        mean=mean,
+        low=mean - reach,
+        high=mean + reach,
+    )
+
+
+def _difference(measure: Measure, pair: Pair) -> float | None:
+    before, after = ((record.test or {}).get(measure.recorded) for record in (pair.baseline, pair.trial))
+    return None if before is None or after is None else (after - before) * measure.recorded_scale
+
+
+def _student_quantile(degrees_of_freedom: int) -> float:
+    # A fifth of a second to import; most runs have one seed.
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees_of_freedom, 0.975))

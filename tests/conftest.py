@@ -1,0 +1,43 @@
+"""What every test starts from: one thread, a cache of its own, and images that are drawn once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gcc_search.settings import DataSettings, EvaluationSettings, Explanation, Recipe, TrialSettings
+from gcc_search.training.datasets import DataSet, load_dataset
+
+
+@pytest.fixture(scope="session", autouse=True)
+def surroundings_of_tests(tmp_path_factory):
+    """Sums are in one order with one thread, and nobody's own cache is touched."""
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GCC_SEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def shapes_settings() -> DataSettings:
+    """64 images to train on, 16 to validate, 16 to test; eight classes."""
+    return DataSettings(name="shapes", num_images=96)
+
+
+@pytest.fixture(scope="session")
+def shapes(shapes_settings) -> DataSet:
+    return load_dataset(shapes_settings, image_size=32)
+
+
+@pytest.fixture(scope="session")
+def tiny_trial(shapes_settings) -> TrialSettings:
+    """Two epochs of four steps with every term of the loss, at 32 pixels."""
+    return TrialSettings(
+        network="convnet_small",
+        weights="none",
+        data=shapes_settings,
+        recipe=Recipe(epochs=2, batch_size=16, lr=0.01, image_size=32),
+        explanation=Explanation(alpha=1.0, beta=0.1),
+        evaluation=EvaluationSettings(insertion_images=2, batch_size=16),
+        seed=7,
+    )

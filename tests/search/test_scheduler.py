@@ -1,0 +1,72 @@
+"""Successive halving as a rule, and as Ray calls it."""
+
+from __future__ import annotations
+
+import pytest
+
+from gcc_search.search.scheduler import SuccessiveHalving, list_rungs, survives
+from gcc_search.space import EarlyTerminate
+
+
+@pytest.mark.parametrize(
+    ("value", "others", "eta", "expected"),
+    [
+        (0.1, [], 3, True),
+        (0.1, [0.2], 3, False),
+        (0.2, [0.1], 3, True),
+        (0.2, [0.2], 3, True),
+        (0.2, [0.3, 0.1, 0.1], 3, True),
+        (0.2, [0.3, 0.25, 0.1], 3, False),
+        (0.2, [0.3, 0.1, 0.1], 4, False),
+    ],
+)
+def test_the_best_of_each_eta_go_on(value, others, eta, expected):
+    assert survives(value, others, eta=eta) is expected
+
+
+def test_rungs_grow_by_eta_and_end_before_the_last_epoch():
+    early = EarlyTerminate(type="asha", metric="gini", min_epochs=2, eta=3)
+    assert list_rungs(early, 20) == (2, 6, 18)
+    assert list_rungs(early, 18) == (2, 6)
+    assert list_rungs(EarlyTerminate(type="asha", metric="gini", max_epochs=5, eta=2), 20) == (1, 2, 4)
+
+
+def decide(scheduler, *, value, epoch=1, role="trial", network="resnet18", column="gini"):
+    result = {"role": role, "network": network, "epoch": epoch, column: value}
+    return scheduler.on_trial_result(None, None, result)
+
+
+def make_scheduler(metric="gini"):
+    return SuccessiveHalving(EarlyTerminate(type="asha", metric=metric, eta=2), epochs=8)
+
+
+def test_a_worse_trial_stops_at_a_rung():
+    scheduler = make_scheduler()
+    assert decide(scheduler, value=0.5) == "CONTINUE"
+    assert decide(scheduler, value=0.4) == "STOP"
+    assert decide(scheduler, value=0.6) == "CONTINUE"
+
+
+def test_less_is_better_where_the_metric_is_minimised():
+    scheduler = make_scheduler("mass_half")
+    assert decide(scheduler, value=0.5, column="mass_half") == "CONTINUE"
+    assert decide(scheduler, value=0.4, column="mass_half") == "CONTINUE"
+    assert decide(scheduler, value=0.6, column="mass_half") == "STOP"
+
+
+def test_between_rungs_nothing_stops():
+    scheduler = make_scheduler()
+    assert {decide(scheduler, value=value, epoch=3) for value in (0.5, 0.4, 0.3)} == {"CONTINUE"}
+
+
+def test_baselines_never_stop_and_networks_are_not_compared():
+    scheduler = make_scheduler()
+    decide(scheduler, value=0.9)
+    assert decide(scheduler, value=0.1, role="baseline") == "CONTINUE"
+    assert decide(scheduler, value=0.1, network="resnet50") == "CONTINUE"
+
+
+def test_a_trial_without_the_metric_is_left_alone():
+    scheduler = make_scheduler()
+    decide(scheduler, value=0.9)
+    assert decide(scheduler, value=None) == "CONTINUE"

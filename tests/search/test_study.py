@@ -1,0 +1,122 @@
+"""What the sampler is asked and told."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from gcc_search.results.schema import TrialRecord
+from gcc_search.search.domains import to_distribution
+from gcc_search.search.study import (
+    UNTRAINED_VIOLATION,
+    NetworkStudy,
+    list_points,
+    objective_values,
+    trials_per_network,
+    violations,
+)
+from gcc_search.space import Parameter
+from tests.search.conftest import make_space
+
+
+def make_record(trial_id="convnet_small-0000", status="finished", **validation) -> TrialRecord:
+    values = {"accuracy_points": 80.0, "corrected_consistency": 0.5, "gini": 0.4} | validation
+    return TrialRecord(
+        id=trial_id, role="trial", status=status, reason=None, network="convnet_small", settings={}, node="", device="cpu",
+        started="", updated="", device_seconds=1.0, epochs_done=2, validation=values, data_fingerprint="", versions={},
+    )  # fmt: skip
+
+
+def make_study(space, cap=20) -> NetworkStudy:
+    return NetworkStudy(space, "convnet_small", optuna.storages.InMemoryStorage(), cap=cap)
+
+
+def test_a_log_range_is_sampled_in_its_logarithm():
+    parameter = Parameter(distribution="log_uniform_values", min=0.001, max=10)
+    assert to_distribution(parameter) == FloatDistribution(0.001, 10, log=True)
+
+
+def test_values_are_categories_and_whole_ranges_whole():
+    assert to_distribution(Parameter(values=("ssim", "correlation"))) == CategoricalDistribution(("ssim", "correlation"))
+    assert to_distribution(Parameter(distribution="int_uniform", min=1, max=5)) == IntDistribution(1, 5)
+    assert to_distribution(Parameter(value=3.0)) == CategoricalDistribution((3.0,))
+
+
+def test_the_cap_is_dealt_out_over_the_networks_in_turn():
+    space = make_space(networks=["convnet_small", "resnet18", "resnet50"], run_cap=8)
+    assert trials_per_network(space) == {"convnet_small": 3, "resnet18": 3, "resnet50": 2}
+
+
+def test_a_grid_is_all_combinations():
+    space = make_space(method="grid", run_cap=None, parameters={"alpha": {"values": [0, 1]}, "p": {"values": [1, 2]}})
+    assert list_points(space) == [{"alpha": a, "p": p} for a in (0, 1) for p in (1, 2)]
+    assert trials_per_network(space) == {"convnet_small": 4}
+
+
+def test_points_are_tried_first_and_the_rest_of_them_sampled():
+    study = make_study(make_space(points=[{"alpha": 0.5, "beta": 0.25}, {"alpha": 2.0}]))
+    assert study.ask() == ("convnet_small-0000", {"alpha": 0.5, "beta": 0.25})
+    trial_id, sampled = study.ask()
+    assert (trial_id, sampled["alpha"]) == ("convnet_small-0001", 2.0)
+    assert 0.01 <= sampled["beta"] <= 1
+
+
+@pytest.mark.parametrize("method", ["bayes", "random"])
+def test_equal_seeds_ask_for_equal_settings_whatever_was_asked_in_between(method):
+    def ask_all(study, interrupt):
+        asked = []
+        for number in range(8):
+            trial_id, sampled = study.ask()
+            if interrupt:
+                # A restarted search makes its samplers anew.
+                study._study.sampler = optuna.samplers.RandomSampler(seed=number)
+            gini = 0.3 + 0.01 * sampled["beta"]
+            study.tell(make_record(trial_id, corrected_consistency=sampled["alpha"] / 10, gini=gini), make_record())
+            asked.append(sampled)
+        return asked
+
+    space = make_space(method=method, run_cap=8)
+    assert ask_all(make_study(space, 8), interrupt=False) == ask_all(make_study(space, 8), interrupt=True)
+
+
+def test_another_seed_asks_for_other_settings():
+    assert make_study(make_space(seed=1)).ask() != make_study(make_space(seed=2)).ask()
+
+
+def test_a_finished_trial_is_told_with_its_values_and_how_it_keeps_the_constraints():
+    space = make_space(constraints=["accuracy >= baseline - 1.0"])
+    record = make_record(accuracy_points=77.5)
+    assert objective_values(space, record) == [0.5, 0.4]
+    assert violations(space, record, make_record()) == {"trained": 0.0, "accuracy >= baseline - 1.0": 1.5}
+
+
+@pytest.mark.parametrize("status", ["diverged", "collapsed"])
+def test_a_trial_that_did_not_train_is_infeasible_with_finite_worst_values(status):
+    space = make_space(constraints=["accuracy >= baseline - 1.0", "gini >= 0.2"])
+    record = make_record(status=status)
+    assert objective_values(space, record) == [-1, 0]
+    assert violations(space, record, make_record()) == {
+        "trained": UNTRAINED_VIOLATION,
+        "accuracy >= baseline - 1.0": 79.0,
+        "gini >= 0.2": 0.2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "state"), [("finished", "COMPLETE"), ("stopped", "PRUNED"), ("failed", "FAIL"), ("diverged", "COMPLETE")]
+)
+def test_no_trial_stays_running_and_early_stopped_ones_are_not_complete(status, state):
+    study = make_study(make_space())
+    trial_id, _ = study.ask()
+    study.tell(make_record(trial_id, status=status), make_record())
+    assert [trial.state.name for trial in study._study.trials] == [state]
+
+
+def test_the_best_trials_of_a_study_are_feasible_ones():
+    study = make_study(make_space(constraints=["accuracy >= baseline - 1.0"]))
+    for accuracy, consistency in ((80.0, 0.4), (50.0, 0.9)):
+        trial_id, _ = study.ask()
+        told = make_record(trial_id, accuracy_points=accuracy, corrected_consistency=consistency)
+        study.tell(told, make_record())
+    assert [trial.values[0] for trial in study._study.best_trials] == [0.4]

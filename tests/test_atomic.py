@@ -1,0 +1,75 @@
+"""Files that appear whole or not at all."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from gcc_search.atomic import sha256, write_atomically
+from gcc_search.errors import ResultsError
+
+
+def test_content_is_written_into_folders_that_do_not_exist_yet(tmp_path):
+    write_atomically(tmp_path / "a" / "b.bin", b"one")
+    assert (tmp_path / "a" / "b.bin").read_bytes() == b"one"
+
+
+def test_content_replaces_what_was_there_and_leaves_nothing_beside_it(tmp_path):
+    write_atomically(tmp_path / "b.bin", b"a longer first content")
+    write_atomically(tmp_path / "b.bin", b"two")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("b.bin", b"two")]
+
+
+def test_a_file_that_cannot_be_written_is_one_line_and_leaves_nothing_behind(tmp_path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(ResultsError) as caught:
+        write_atomically(tmp_path / "taken", b"content")
+    way_out = "free space or choose another place"
+    assert str(caught.value) == f"{tmp_path}/taken: must be writable, got: Is a directory; {way_out}"
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_full_disk_is_one_line_and_keeps_the_old_file(tmp_path):
+    # A limit on the size of files fails as a full disk does: in the middle of a write.
+    code = f"""
+        import resource, signal
+        from pathlib import Path
+        from gcc_search.atomic import write_atomically
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        path = Path({str(tmp_path)!r}, "b.bin")
+        write_atomically(path, b"old")
+        try:
+            write_atomically(path, bytes(2000))
+        except Exception as error:
+            print(type(error).__name__, error)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    way_out = "free space or choose another place"
+    assert done.stdout == f"ResultsError {tmp_path}/b.bin: must be writable, got: File too large; {way_out}\n"
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("b.bin", b"old")]
+
+
+def test_a_process_killed_while_writing_leaves_an_old_or_a_new_file(tmp_path):
+    code = f"""
+        from pathlib import Path
+        from gcc_search.atomic import write_atomically
+        path = Path({str(tmp_path)!r}, "b.bin")
+        write_atomically(path, bytes(100_000))
+        print(flush=True)
+        while True:
+            for value in (0, 1):
+                write_atomically(path, bytes([value]) * 100_000)
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        os.kill(process.pid, signal.SIGKILL)
+    assert (tmp_path / "b.bin").read_bytes() in (bytes(100_000), b"\1" * 100_000)
+
+
+def test_a_digest_is_sha256_in_hex():
+    assert sha256(b"abc") == hashlib.sha256(b"abc").hexdigest()

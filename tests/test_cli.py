@@ -1,0 +1,149 @@
+"""The command line as a user meets it: real processes, their exit codes and what they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.search.conftest import TINY
+
+PROGRAM = [sys.executable, "-m", "gcc_search"]
+
+
+def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [*PROGRAM, *(str(argument) for argument in arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=240, check=False)
+
+
+def write_space(folder: Path, **changes: object) -> Path:
+    path = folder / "space.yaml"
+    path.write_text(yaml.safe_dump(TINY | changes))
+    return path
+
+
+def test_help_names_the_commands(tmp_path):
+    done = run("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for command in ("search", "train", "analyze"):
+        assert command in done.stdout
+
+
+def test_a_mistake_in_a_space_file_is_one_line_and_exit_code_1(tmp_path):
+    (tmp_path / "bad.yaml").write_text(
+        yaml.safe_dump(
+            TINY | {"parameters": {"alpha": {"distribution": "log_uniform_values", "min": 10.0, "max": 0.001}}}
+        )
+    )
+    done = run("--space", "bad.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "gcc-search: bad.yaml: parameters.alpha: min must be below max, got 10.0 and 0.001\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--space", "nowhere.yaml"], "nowhere.yaml: must be a readable file, got: No such file or directory"),
+        (["analyze", "nowhere"], "nowhere: must be a run directory"),
+        (["train", "--dataset", "shapes", "--model", "resnet19"], "network: must be resnet18, resnet50, convnext_tiny or convnet_small, got"),
+        (["train", "--dataset", "caltech101", "--model", "resnet18"], "data.root"),
+        (
+            ["train", "--dataset", "shapes", "--model", "convnet_small", "--device", "tpu", "--weights", "none"],
+            "--device: must be cpu or cuda, got tpu",
+        ),
+    ],
+)
+def test_other_mistakes_are_one_line_too(tmp_path, arguments, message):
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_gpus_than_there_are_is_one_line(tmp_path):
+    done = run("--space", write_space(tmp_path), "--gpus", 4096, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("gcc-search: --gpus: must be at most ")
+
+
+def test_an_output_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    done = run("--space", write_space(tmp_path), "--gpus", 0, "--out", "file/runs", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "file/runs: must be a folder that can be written to" in done.stderr
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
+    done = run("--space", write_space(tmp_path), "--gpus", 0, "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "convnet_small: 3 trials of about" in done.stdout
+    assert "results   runs/tiny" in done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+def test_search_then_analyze_ends_in_figures(tmp_path):
+    done = run("--space", write_space(tmp_path, run_cap=2), "--gpus", 0, "--name", "mine", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "done: trials 2 finished" in done.stdout
+    assert done.stdout.endswith("next:    gcc-search analyze runs/mine\n")
+
+    analyzed = run("analyze", "runs/mine", cwd=tmp_path)
+    assert analyzed.returncode == 0, analyzed.stderr
+    for name in ("frontier.png", "frontier.svg", "tradeoff.png", "tradeoff.svg", "trials.csv"):
+        assert (tmp_path / "runs/mine/analysis" / name).stat().st_size > 0
+
+    again = run("--space", "space.yaml", "--gpus", 0, "--name", "mine", cwd=tmp_path)
+    assert again.returncode == 1
+    assert "runs/mine: must be a new name, got one that exists" in again.stderr
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_search_ends_within_seconds_and_says_what_was_interrupted(tmp_path, stop):
+    recipe = {"epochs": 500, "lr": 0.01, "image_size": 32}
+    command = [*PROGRAM, "--space", str(write_space(tmp_path, recipe=recipe)), "--gpus", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        wait_for_baseline(tmp_path / "runs/tiny", process)
+        process.send_signal(stop)
+        asked = time.monotonic()
+        out, err = process.communicate(timeout=60)
+        seconds = time.monotonic() - asked
+    assert (process.returncode, err) == (130, "")
+    assert "stopped: trials" in out
+    assert seconds < 30
+    statuses = {json.loads(path.read_text())["status"] for path in (tmp_path / "runs/tiny").glob("*/*/trial.json")}
+    assert statuses == {"finished", "interrupted"}
+
+
+def wait_for_baseline(folder: Path, process: subprocess.Popen[str]) -> None:
+    """Until the start network is done and the baseline's first epoch is on disk."""
+    for _ in range(600):
+        if len(list(folder.glob("baselines/*/epochs.parquet"))) == 2:
+            return
+        assert process.poll() is None, "the search ended by itself"
+        time.sleep(0.2)
+    raise AssertionError("the baseline never began")
+
+
+def test_train_prints_an_epoch_a_line_and_keeps_a_run(tmp_path):
+    done = run(
+        *("train", "--dataset", "shapes", "--model", "convnet_small", "--weights", "none", "--alpha", 0.1, "--beta", 0.1),
+        *("--epochs", 2, "--image-size", 32, "--insertion-images", 2, "--name", "one", "--device", "cpu"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("epoch 1: loss ")
+    assert lines[2].startswith("finished; test: accuracy_points ")
+    assert lines[3] == "results: runs/one"
+    assert os.listdir(tmp_path / "runs/one/trials") == ["convnet_small"]

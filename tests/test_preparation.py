@@ -1,0 +1,92 @@
+"""What is looked at before a network is trained: images, weights, cost."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from gcc_search.errors import DataError, WeightsError
+from gcc_search.preparation import check_weights, estimate_cost, prepare_images, say
+from gcc_search.settings import DataSettings
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO(), width=40)
+
+
+def printed(console: Console) -> list[str]:
+    return console.file.getvalue().splitlines()
+
+
+@pytest.fixture
+def photos(tmp_path) -> DataSettings:
+    """Two classes of four photographs."""
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            Image.new("RGB", (8, 8), (60 * number, 0, 0)).save(tmp_path / name / f"{number}.png")
+    return DataSettings(name="imagefolder", root=tmp_path)
+
+
+def test_images_that_are_all_right_are_not_talked_about(photos, console):
+    data = prepare_images(photos, 32, console)
+    assert (data.classes, printed(console)) == (("cat", "dog"), [])
+
+
+def test_an_image_that_cannot_be_decoded_is_named_and_left_out(photos, console):
+    (photos.root / "cat" / "[b].png").write_bytes(b"no image")
+    data = prepare_images(photos, 32, console)
+    first, second = printed(console)
+    assert first == "imagefolder: 1 files could not be used and are left out:"
+    assert second.startswith("  cat/[b].png: ")
+    assert len(data.train) + len(data.validation) + len(data.test) == 8
+
+
+def test_of_many_unreadable_images_ten_are_named(photos, console):
+    for number in range(13):
+        (photos.root / "dog" / f"torn{number}.png").write_bytes(b"no image")
+    prepare_images(photos, 32, console)
+    assert len(printed(console)) == 12
+    assert printed(console)[-1] == "  ... and 3 more"
+
+
+def test_a_missing_folder_is_an_error(tmp_path, console):
+    with pytest.raises(DataError):
+        prepare_images(DataSettings(name="imagefolder", root=tmp_path / "none"), 32, console)
+
+
+def test_a_line_is_printed_as_it_is(console):
+    say(console, "[bold]a long line with /a/path/ of more than forty characters[/bold]")
+    assert printed(console) == ["[bold]a long line with /a/path/ of more than forty characters[/bold]"]
+
+
+def test_weights_are_looked_at_before_anything_is_trained(tiny_trial, shapes, tmp_path):
+    with pytest.raises(WeightsError):
+        check_weights(tiny_trial.model_copy(update={"weights": str(tmp_path / "none.pth")}), shapes)
+
+
+def test_a_start_network_that_is_yet_to_be_trained_is_no_error(tiny_trial, shapes):
+    check_weights(tiny_trial.model_copy(update={"weights": "baseline"}), shapes)
+
+
+@pytest.mark.parametrize("weights", ["none", "baseline"])
+def test_a_trial_costs_more_than_its_baseline_and_that_more_than_nothing(tiny_trial, shapes, weights):
+    settings = tiny_trial.model_copy(update={"weights": weights})
+    cost = estimate_cost(settings, start_epochs=3, data=shapes, device=torch.device("cpu"))
+    assert cost.trial_seconds > cost.baseline_seconds > 0
+    assert cost.start_seconds > 0
+
+
+def test_without_a_start_network_there_is_no_cost_of_one(tiny_trial, shapes):
+    assert estimate_cost(tiny_trial, start_epochs=0, data=shapes, device=torch.device("cpu")).start_seconds == 0
+
+
+def test_guessing_the_cost_leaves_the_global_generator_alone(tiny_trial, shapes):
+    before = torch.get_rng_state()
+    estimate_cost(tiny_trial, start_epochs=0, data=shapes, device=torch.device("cpu"))
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,237 @@
+"""A trial's directory: whole when it ends well, honest when it does not, and as good after a move."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gcc_search.errors import DataError, ResultsError, WeightsError
+from gcc_search.recording import NETWORK_FILE, START, Identity, package_versions, record_trial
+from gcc_search.results.reader import read_trial
+from gcc_search.results.schema import EPOCHS, IMAGES, EpochRow
+from gcc_search.results.writer import write_epochs
+from gcc_search.settings import DataSettings, Explanation, TrialSettings
+from gcc_search.trial import Ended, Surroundings, run_trial
+
+CPU = torch.device("cpu")
+NOT_REPEATABLE = ["train_seconds", "evaluation_seconds", "peak_memory_bytes"]
+
+
+def record(settings: TrialSettings, folder, identity: Identity | None = None) -> list[EpochRow | Ended]:
+    return list(record_trial(settings, folder, identity or Identity(id=folder.name), device=CPU))
+
+
+def start(settings: TrialSettings, folder, *, epochs: int, on_progress=None):
+    """A recorded trial that has yielded so many rows."""
+    events = record_trial(settings, folder, Identity(id=folder.name), device=CPU, on_progress=on_progress)
+    for _ in range(epochs):
+        next(events)
+    return events
+
+
+def repeatable(trial) -> list[dict[str, object]]:
+    return trial.epochs().drop_columns(NOT_REPEATABLE).to_pylist()
+
+
+def names_in(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def recorded(tiny_trial, tmp_path_factory):
+    """(folder, events) of a trial that finished."""
+    folder = tmp_path_factory.mktemp("run") / "trials" / "t1"
+    return folder, record(tiny_trial, folder, Identity(id="t1", sampled={"alpha": 1.0}))
+
+
+def test_a_finished_trial_leaves_its_record_its_tables_and_its_network(recorded):
+    folder, _ = recorded
+    assert names_in(folder) == ["epochs.parquet", "images.parquet", "network.safetensors", "trial.json"]
+
+
+def test_the_record_says_what_was_trained_where_and_how_it_ended(recorded, tiny_trial, shapes):
+    record = read_trial(recorded[0]).record
+    assert (record.id, record.role, record.status, record.reason) == ("t1", "trial", "finished", None)
+    assert TrialSettings.model_validate(record.settings) == tiny_trial
+    assert (record.sampled, record.baseline) == ({"alpha": 1.0}, None)
+    assert (record.device, record.epochs_done, record.attempts) == ("cpu", 2, 1)
+    assert record.data_fingerprint == shapes.fingerprint
+    assert record.versions == package_versions()
+    assert record.device_seconds > 0
+
+
+def test_the_tables_hold_what_was_yielded(recorded, shapes):
+    folder, (*rows, ended) = recorded
+    trial = read_trial(folder)
+    assert trial.epochs().to_pylist() == [row.to_dict() for row in rows]
+    assert trial.images()["name"].to_pylist() == list(shapes.test.names)
+    assert trial.images()["consistency"].to_pylist() == ended.columns["consistency"].tolist()
+    assert trial.images()["iauc"].null_count == len(shapes.test) - 2
+    assert (trial.epochs().schema, trial.images().schema) == (EPOCHS, IMAGES)
+
+
+def test_the_record_ends_with_the_last_epoch_and_the_tests_means(recorded):
+    folder, (*rows, ended) = recorded
+    record = read_trial(folder).record
+    assert record.validation == rows[-1].to_dict()
+    assert record.test == ended.summary
+
+
+def test_recording_changes_no_number(recorded, tiny_trial):
+    *rows, _ = run_trial(tiny_trial, Surroundings(device=CPU))
+    for row, kept in zip(rows, repeatable(read_trial(recorded[0])), strict=True):
+        assert {name: value for name, value in row.to_dict().items() if name in kept} == kept
+
+
+def test_a_closed_trial_was_stopped_early(tiny_trial, tmp_path):
+    start(tiny_trial, tmp_path / "t", epochs=1).close()
+    record = read_trial(tmp_path / "t").record
+    assert (record.status, record.reason) == ("stopped", "early stopping")
+    assert (record.epochs_done, record.test) == (1, None)
+    assert names_in(tmp_path / "t") == ["epochs.parquet", "trial.json"]
+
+
+def test_closing_a_trial_that_has_ended_changes_nothing(tiny_trial, tmp_path):
+    events = start(tiny_trial, tmp_path / "t", epochs=3)
+    before = (tmp_path / "t" / "trial.json").read_bytes()
+    events.close()
+    assert (tmp_path / "t" / "trial.json").read_bytes() == before
+
+
+def stop_in_epoch_2(error: BaseException):
+    def on_progress(state):
+        if (state.phase, state.epoch) == ("train", 2):
+            raise error
+
+    return on_progress
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (KeyboardInterrupt(), "interrupted", "stopped by the user"),
+        (RuntimeError("CUDA out of memory\nlong story"), "failed", "RuntimeError: CUDA out of memory"),
+        (MemoryError(), "failed", "MemoryError: "),
+    ],
+)
+def test_an_exception_is_recorded_and_raised(tiny_trial, tmp_path, error, status, reason):
+    with pytest.raises(type(error)) as caught:
+        start(tiny_trial, tmp_path / "t", epochs=3, on_progress=stop_in_epoch_2(error))
+    assert caught.value is error
+    record = read_trial(tmp_path / "t").record
+    assert (record.status, record.reason, record.epochs_done) == (status, reason, 1)
+
+
+def test_images_that_are_missing_are_recorded_as_a_failure(tiny_trial, tmp_path):
+    settings = tiny_trial.model_copy(update={"data": DataSettings(name="imagefolder", root=tmp_path / "none")})
+    with pytest.raises(DataError):
+        record(settings, tmp_path / "t")
+    assert read_trial(tmp_path / "t").record.reason.startswith("DataError: ")
+
+
+def test_a_diverged_trial_has_no_test_images_and_no_network(tiny_trial, tmp_path):
+    recipe = tiny_trial.recipe.model_copy(update={"lr": 1e30})
+    record(tiny_trial.model_copy(update={"recipe": recipe}), tmp_path / "t")
+    trial = read_trial(tmp_path / "t")
+    assert (trial.record.status, trial.record.reason) == ("diverged", "loss was not finite in epoch 1")
+    assert (trial.record.validation["loss"], trial.record.test) == (None, None)
+    assert names_in(tmp_path / "t") == ["epochs.parquet", "trial.json"]
+
+
+def test_a_trial_goes_on_from_its_last_checkpoint(recorded, tiny_trial, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        start(tiny_trial, tmp_path / "t", epochs=3, on_progress=stop_in_epoch_2(KeyboardInterrupt()))
+    first = read_trial(tmp_path / "t").record
+    events = record(tiny_trial, tmp_path / "t")
+    trial = read_trial(tmp_path / "t")
+    assert [event.epoch for event in events[:-1]] == [2]
+    assert (first.attempts, trial.record.attempts) == (1, 2)
+    assert trial.record.started == first.started
+    assert trial.record.device_seconds > first.device_seconds > 0
+    assert trial.record.epochs_done == 2
+
+
+def test_a_resumed_trial_ends_with_the_same_files(recorded, tiny_trial, tmp_path):
+    start(tiny_trial, tmp_path / "t", epochs=2).close()
+    record(tiny_trial, tmp_path / "t")
+    trial, undisturbed = read_trial(tmp_path / "t"), read_trial(recorded[0])
+    assert repeatable(trial) == repeatable(undisturbed)
+    assert trial.images().equals(undisturbed.images())
+    assert (trial.folder / NETWORK_FILE).read_bytes() == (undisturbed.folder / NETWORK_FILE).read_bytes()
+
+
+def test_a_trial_killed_before_its_test_keeps_its_validation(recorded, tiny_trial, tmp_path):
+    def on_progress(state):
+        if state.phase == "test":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start(tiny_trial, tmp_path / "t", epochs=3, on_progress=on_progress)
+    (ended,) = record(tiny_trial, tmp_path / "t")
+    trial = read_trial(tmp_path / "t")
+    assert ended.status == "finished"
+    assert (trial.record.epochs_done, trial.record.validation) == (2, trial.epochs().to_pylist()[-1])
+
+
+@pytest.mark.parametrize("torn", ["trial.json", "epochs.parquet"])
+def test_a_torn_file_costs_epochs_at_most(recorded, tiny_trial, tmp_path, torn):
+    start(tiny_trial, tmp_path / "t", epochs=2).close()
+    (tmp_path / "t" / torn).write_bytes(b"half")
+    record(tiny_trial, tmp_path / "t")
+    assert repeatable(read_trial(tmp_path / "t")) == repeatable(read_trial(recorded[0]))
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tiny_trial, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ResultsError) as caught:
+        record(tiny_trial, tmp_path / "file" / "t")
+    assert str(caught.value).startswith(f"{tmp_path}/file/t/trial.json: must be writable, got: Not a directory; ")
+
+
+@pytest.fixture(scope="module")
+def run_with_baseline(recorded, tiny_trial, tmp_path_factory):
+    """A run directory that holds the baseline "base", trained for real."""
+    run = tmp_path_factory.mktemp("run")
+    settings = tiny_trial.model_copy(update={"explanation": Explanation()})
+    record(settings, run / "baselines" / "base", Identity(id="base", role="baseline"))
+    return run
+
+
+def test_a_moved_run_still_finds_its_start_network_and_its_baseline(run_with_baseline, tiny_trial, tmp_path):
+    run = tmp_path / "moved" / "elsewhere"
+    shutil.copytree(run_with_baseline, run)
+    recipe = tiny_trial.recipe.model_copy(update={"epochs": 1, "lr": 1e-30})
+    settings = tiny_trial.model_copy(update={"weights": f"{START}base", "recipe": recipe})
+    record(settings, run / "trials" / "t", Identity(id="t", baseline="base"))
+    start_network, network = (load_file(run / place / NETWORK_FILE) for place in ("baselines/base", "trials/t"))
+    assert torch.equal(network["stages.0.0.weight"], start_network["stages.0.0.weight"])
+    assert read_trial(run / "trials" / "t").record.settings["weights"] == "start:base"
+
+
+def test_a_trial_is_compared_with_its_baselines_epochs(run_with_baseline, tiny_trial, tmp_path):
+    shutil.copytree(run_with_baseline, tmp_path, dirs_exist_ok=True)
+    baseline = read_trial(tmp_path / "baselines" / "base")
+    rows = [EpochRow(**row) for row in baseline.epochs().to_pylist()]
+    write_epochs(baseline.folder, [replace(row, accuracy_points=100.0) for row in rows])
+    *_, ended = record(tiny_trial, tmp_path / "trials" / "t", Identity(id="t", baseline="base"))
+    assert ended.reason.endswith("points under the baseline's in epoch 2")
+    assert read_trial(tmp_path / "trials" / "t").record.status == "collapsed"
+
+
+def test_a_missing_start_network_is_one_line_and_a_failure(tiny_trial, tmp_path):
+    settings = tiny_trial.model_copy(update={"weights": f"{START}gone"})
+    with pytest.raises(WeightsError) as caught:
+        record(settings, tmp_path / "trials" / "t")
+    place, advice = tmp_path / "baselines" / "gone" / NETWORK_FILE, "run the search again to train it"
+    assert str(caught.value) == f"{place}: must hold the start network, got nothing; {advice}"
+    assert read_trial(tmp_path / "trials" / "t").record.status == "failed"
+
+
+def test_a_missing_baseline_is_a_failure(tiny_trial, tmp_path):
+    with pytest.raises(ResultsError, match="must exist, got nothing"):
+        record(tiny_trial, tmp_path / "trials" / "t", Identity(id="t", baseline="gone"))
+    assert read_trial(tmp_path / "trials" / "t").record.reason.startswith("ResultsError: ")

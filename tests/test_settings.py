@@ -1,0 +1,65 @@
+"""Settings: frozen, strict about keys and numbers, and the same after a journey through JSON."""
+
+import pytest
+from pydantic import ValidationError
+
+from gcc_search.settings import DataSettings, EvaluationSettings, Explanation, Recipe, Settings, TrialSettings
+
+MODELS = (DataSettings, Recipe, Explanation, EvaluationSettings, TrialSettings)
+
+
+def all_fields():
+    return [(model, name) for model in MODELS for name in model.model_fields]
+
+
+def is_number(model: type[Settings], name: str) -> bool:
+    return model.model_fields[name].annotation in (int, float)
+
+
+NUMBERS = [field for field in all_fields() if is_number(*field)]
+
+
+def test_the_probe_finds_the_numbers():
+    assert {(Explanation, "alpha"), (Recipe, "batch_size"), (DataSettings, "num_images")} <= set(NUMBERS)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_settings_do_not_change_once_they_are_checked(model, tiny_trial):
+    settings = tiny_trial if model is TrialSettings else model(**({"name": "shapes"} if model is DataSettings else {}))
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(settings, next(iter(model.model_fields)), None)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_key_that_does_not_exist_is_refused(model):
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        model.model_validate({"lerning_rate": 1})
+
+
+@pytest.mark.parametrize(("model", "name"), NUMBERS)
+@pytest.mark.parametrize("value", ["1", "1e-6", True, False, None, float("nan"), float("inf")])
+def test_a_number_is_a_number(model, name, value):
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate({name: value})
+    assert (name,) in [item["loc"] for item in caught.value.errors()]
+
+
+def test_whole_numbers_may_be_written_with_an_exponent():
+    assert DataSettings(name="shapes", num_images=2e3).num_images == 2000
+
+
+def test_the_default_explanation_is_the_baseline():
+    assert (Explanation().alpha, Explanation().beta) == (0, 0)
+
+
+def test_equal_settings_are_one_key_of_a_dictionary(tiny_trial):
+    again = TrialSettings.model_validate(tiny_trial.model_dump())
+    assert len({tiny_trial, again}) == 1
+
+
+def test_settings_survive_json(tiny_trial):
+    settings = tiny_trial.model_copy(
+        update={"data": DataSettings(name="imagefolder", root="/data", classes=["a", "b"])}
+    )
+    assert TrialSettings.model_validate_json(settings.model_dump_json()) == settings
+    assert TrialSettings.model_validate(settings.model_dump(mode="json")) == settings

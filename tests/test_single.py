@@ -1,0 +1,103 @@
+"""`gcc-search train`: one network, trained for real, and what its user sees."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import torch
+
+from gcc_search.errors import DataError, GccSearchError, ResourceError, ResultsError, WeightsError
+from gcc_search.results.reader import read_run
+from gcc_search.settings import DataSettings, TrialSettings
+from gcc_search.single import train_one
+
+
+@pytest.fixture(scope="module")
+def one_epoch(tiny_trial) -> TrialSettings:
+    return tiny_trial.model_copy(update={"recipe": tiny_trial.recipe.model_copy(update={"epochs": 1})})
+
+
+def train(settings: TrialSettings, out, *, name: str | None = "one", device: str | None = "cpu"):
+    return train_one(settings, out=out, name=name, device=device, command="gcc-search train --dataset shapes")
+
+
+def complaint(kind: type[GccSearchError], settings: TrialSettings, out, **changes) -> str:
+    """The one line that is told, after which nothing lies in `out`."""
+    with pytest.raises(kind) as caught:
+        train(settings, out, **changes)
+    assert list(out.iterdir()) == []
+    return str(caught.value)
+
+
+def test_a_run_is_trained_printed_and_written(one_epoch, tmp_path, capsys):
+    run = train(one_epoch, tmp_path)
+    number = r"-?\d+\.\d+"
+    epoch, end, where = capsys.readouterr().out.splitlines()
+    assert re.match(rf"epoch 1: loss {number}  accuracy_points {number}  consistency {number}  .*\(\d+ s\)$", epoch)
+    assert re.match(rf"finished; test: accuracy_points {number}  .*iauc {number}  dauc {number}  box_mass", end)
+    assert where == f"results: {run}"
+    assert run == tmp_path / "one"
+
+
+def test_the_run_directory_is_one_like_any_other(one_epoch, tmp_path):
+    run = read_run(train(one_epoch, tmp_path))
+    (trial,) = run.trials
+    assert (run.problems, trial.record.status, trial.record.id) == ((), "finished", "convnet_small")
+    assert (run.record.name, run.record.seed) == ("one", 7)
+    assert run.record.command == "gcc-search train --dataset shapes"
+    assert run.record.space["single"] == json.loads(one_epoch.model_dump_json())
+
+
+def test_a_run_without_a_name_is_named_after_its_settings(one_epoch, tmp_path):
+    assert train(one_epoch, tmp_path, name=None).name == "shapes-convnet_small-a1-b0.1-p1"
+
+
+def test_a_diverged_run_says_so(one_epoch, tmp_path, capsys):
+    recipe = one_epoch.recipe.model_copy(update={"lr": 1e30})
+    train(one_epoch.model_copy(update={"recipe": recipe}), tmp_path)
+    epoch, end, _ = capsys.readouterr().out.splitlines()
+    assert epoch.startswith("epoch 1: loss nan  accuracy_points 0.000")
+    assert end.startswith("diverged (loss was not finite in epoch 1)")
+
+
+def test_a_name_that_exists_is_one_line_and_keeps_what_is_there(one_epoch, tmp_path):
+    (tmp_path / "one").mkdir()
+    with pytest.raises(ResultsError) as caught:
+        train(one_epoch, tmp_path)
+    advice = "choose another with --name, or remove it"
+    assert str(caught.value) == f"{tmp_path}/one: must be a new name, got one that exists; {advice}"
+    assert list((tmp_path / "one").iterdir()) == []
+
+
+def test_missing_images_leave_nothing_behind(one_epoch, tmp_path):
+    settings = one_epoch.model_copy(update={"data": DataSettings(name="caltech101")})
+    assert complaint(DataError, settings, tmp_path).startswith("data.root: folder must be given for caltech101")
+
+
+def test_missing_weights_leave_nothing_behind(one_epoch, tmp_path):
+    settings = one_epoch.model_copy(update={"weights": "none.pth"})
+    assert complaint(WeightsError, settings, tmp_path).startswith("weights: none.pth: must be a file")
+
+
+def test_a_start_network_goes_with_a_search(one_epoch, tmp_path):
+    message = complaint(WeightsError, one_epoch.model_copy(update={"weights": "baseline"}), tmp_path)
+    assert message == "weights: must be a file, none or a torchvision name, got baseline; that goes with a search"
+
+
+def test_an_unknown_device_is_one_line(one_epoch, tmp_path):
+    assert complaint(ResourceError, one_epoch, tmp_path, device="tpu") == "--device: must be cpu or cuda, got tpu"
+
+
+def test_a_gpu_that_is_not_there_is_one_line(one_epoch, tmp_path, monkeypatch):
+    # On a machine that has one, too.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    message = complaint(ResourceError, one_epoch, tmp_path, device="cuda")
+    assert message == "--device: must be cpu, got cuda on a machine without a GPU that torch can use"
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(one_epoch, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ResultsError, match=r"run.json: must be writable, got: Not a directory; "):
+        train(one_epoch, tmp_path / "file")

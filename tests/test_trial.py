@@ -1,0 +1,181 @@
+"""One trial: repeatable, resumable, and honest about how it ended."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.testing import assert_close
+
+from gcc_search.results.schema import EpochRow
+from gcc_search.settings import Explanation, TrialSettings
+from gcc_search.training.checkpoint import load_checkpoint
+from gcc_search.training.evaluation import measure, summarise
+from gcc_search.training.networks import build_network
+from gcc_search.trial import (
+    Ended,
+    Progress,
+    Surroundings,
+    _sign_of_collapse,
+    evaluation_of,
+    open_dataset,
+    run_trial,
+)
+
+CPU = Surroundings(device=torch.device("cpu"))
+NOT_REPEATABLE = ("train_seconds", "evaluation_seconds", "peak_memory_bytes")
+
+
+def run(settings: TrialSettings, surroundings: Surroundings = CPU) -> tuple[list[EpochRow], Ended]:
+    *rows, ended = run_trial(settings, surroundings)
+    assert isinstance(ended, Ended)
+    return rows, ended
+
+
+def with_recipe(settings: TrialSettings, **changes) -> TrialSettings:
+    return settings.model_copy(update={"recipe": settings.recipe.model_copy(update=changes)})
+
+
+def repeatable(rows: list[EpochRow]) -> list[dict[str, float | None]]:
+    return [{name: value for name, value in row.to_dict().items() if name not in NOT_REPEATABLE} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_trial, tmp_path_factory):
+    """(rows, ended, weights) of three epochs."""
+    path = tmp_path_factory.mktemp("undisturbed") / "network.safetensors"
+    rows, ended = run(with_recipe(tiny_trial, epochs=3), replace(CPU, weights_file=path))
+    return rows, ended, load_file(path)
+
+
+def test_a_trial_yields_a_row_an_epoch_and_then_its_end(undisturbed):
+    rows, ended, _ = undisturbed
+    assert [row.epoch for row in rows] == [1, 2, 3]
+    assert (ended.status, ended.reason) == ("finished", None)
+    assert ended.summary == summarise(ended.columns)
+    assert int((~ended.columns["iauc"].isnan()).sum()) == 2
+
+
+def test_equal_settings_give_equal_rows_and_columns_bit_for_bit(tiny_trial, undisturbed):
+    rows, ended = run(with_recipe(tiny_trial, epochs=3))
+    assert repeatable(rows) == repeatable(undisturbed[0])
+    for name, values in undisturbed[1].columns.items():
+        assert_close(ended.columns[name], values, rtol=0, atol=0, equal_nan=True)
+
+
+def test_another_seed_gives_other_rows(tiny_trial, undisturbed):
+    rows, _ = run(tiny_trial.model_copy(update={"seed": 8}))
+    assert rows[0].loss != undisturbed[0][0].loss
+
+
+@pytest.mark.parametrize("rows_before", [1, 2, 3])
+def test_a_trial_closed_after_any_epoch_ends_as_the_undisturbed_one(tiny_trial, undisturbed, tmp_path, rows_before):
+    settings = with_recipe(tiny_trial, epochs=3)
+    surroundings = replace(CPU, checkpoints=tmp_path / "checkpoint", weights_file=tmp_path / "network.safetensors")
+    first = run_trial(settings, surroundings)
+    before = [next(first) for _ in range(rows_before)]
+    first.close()
+    rows, ended = run(settings, surroundings)
+    assert repeatable(before[: rows_before - 1] + rows) == repeatable(undisturbed[0])
+    assert ended.summary == undisturbed[1].summary
+    weights = load_file(surroundings.weights_file)
+    assert all(torch.equal(weights[name], values) for name, values in undisturbed[2].items())
+
+
+def test_a_trial_killed_before_its_last_word_only_says_that(tiny_trial, undisturbed, tmp_path):
+    settings, surroundings = with_recipe(tiny_trial, epochs=3), replace(CPU, checkpoints=tmp_path)
+    run(settings, surroundings)
+    assert load_checkpoint(tmp_path).epoch == 3
+    rows, ended = run(settings, surroundings)
+    assert rows == []
+    assert ended.summary == undisturbed[1].summary
+
+
+def test_a_huge_learning_rate_is_a_result_without_test_images(tiny_trial, tmp_path):
+    surroundings = replace(CPU, weights_file=tmp_path / "network.safetensors")
+    (row,), ended = run(with_recipe(tiny_trial, lr=1e30), surroundings)
+    assert ended == Ended(status="diverged", reason="loss was not finite in epoch 1", columns=None, summary=None)
+    assert math.isnan(row.loss)
+    assert (row.accuracy_points, row.consistency) == (0, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_finite_weights_in_which_images_overflow_have_diverged(tiny_trial):
+    # One step: no loss is taken in the weights that it leaves.
+    (row,), ended = run(with_recipe(tiny_trial, lr=3e37, batch_size=64))
+    assert ended.status == "diverged"
+    assert math.isnan(row.loss)
+    assert math.isfinite(row.cross_entropy)
+
+
+def test_accuracy_far_under_the_baselines_is_a_collapse_scored_without_insertion(tiny_trial):
+    (row,), ended = run(with_recipe(tiny_trial, epochs=1), replace(CPU, reference=(100.0, 100.0)))
+    assert ended.status == "collapsed"
+    assert ended.reason == f"accuracy {100 - row.accuracy_points:.1f} points under the baseline's in epoch 1"
+    assert ended.columns["iauc"].isnan().all()
+    assert ended.summary["consistency"] is not None
+
+
+@pytest.mark.parametrize(("reference", "epoch"), [((100.0,), 2), ((0.0, 100.0), 4), ((0.0, 0.0, 0.0, 0.0, 100.0), 5)])
+def test_a_trial_is_compared_with_the_baseline_of_half_the_epochs_and_at_last_with_all(tiny_trial, reference, epoch):
+    rows, ended = run(with_recipe(tiny_trial, epochs=5), replace(CPU, reference=reference))
+    assert [row.epoch for row in rows] == list(range(1, epoch + 1))
+    assert ended.reason.endswith(f"points under the baseline's in epoch {epoch}")
+
+
+def test_constant_maps_are_a_collapse(tiny_trial, tmp_path):
+    state = build_network("convnet_small", num_classes=8, weights="none", seed=0).model.state_dict()
+    dark = {name: values * (not name.startswith("stages.3.1")) for name, values in state.items()}
+    save_file({name: values.contiguous() for name, values in dark.items()}, tmp_path / "dark.safetensors")
+    settings = with_recipe(tiny_trial, lr=1e-30).model_copy(update={"weights": str(tmp_path / "dark.safetensors")})
+    _, ended = run(settings, replace(CPU, reference=(0.0,)))
+    assert (ended.status, ended.reason) == ("collapsed", "100% of the maps constant in epoch 1")
+
+
+def test_consistent_maps_that_ignore_the_image_are_a_collapse(undisturbed):
+    row = replace(undisturbed[0][-1], corrected_consistency=0.04, consistency=0.95, degenerate_fraction=0.0)
+    assert _sign_of_collapse(row, 0.0) == "maps ignore the image (C* 0.04, consistency 0.95)"
+    assert _sign_of_collapse(replace(row, consistency=0.89), 0.0) is None
+    assert _sign_of_collapse(replace(row, corrected_consistency=0.06), 0.0) is None
+
+
+def test_ten_points_under_the_baseline_are_no_collapse_yet(undisturbed):
+    row = replace(undisturbed[0][-1], accuracy_points=80.0, corrected_consistency=0.5, degenerate_fraction=0.5)
+    assert _sign_of_collapse(row, 90.0) is None
+    assert _sign_of_collapse(row, 90.5) == "accuracy 10.5 points under the baseline's"
+
+
+def test_without_alpha_and_beta_a_trial_is_a_baseline(tiny_trial):
+    rows, ended = run(tiny_trial.model_copy(update={"explanation": Explanation()}))
+    assert {(row.consistency_loss, row.sparsity_loss) for row in rows} == {(None, None)}
+    assert all(row.loss == pytest.approx(row.cross_entropy) for row in rows)
+    assert ended.status == "finished"
+    assert ended.summary["consistency"] is not None
+
+
+def test_the_network_left_behind_is_the_one_that_was_scored(tiny_trial, undisturbed, shapes, tmp_path):
+    save_file(undisturbed[2], tmp_path / "network.safetensors")
+    weights = str(tmp_path / "network.safetensors")
+    network = build_network("convnet_small", num_classes=8, weights=weights, seed=0)
+    evaluation = evaluation_of(tiny_trial, shapes, CPU.device, insertion=True)
+    for name, values in measure(network, shapes.test, evaluation).items():
+        assert_close(values, undisturbed[1].columns[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_progress_runs_through_every_phase_to_its_end(tiny_trial):
+    seen: list[Progress] = []
+    run(tiny_trial, replace(CPU, on_progress=seen.append))
+    ends = [(state.phase, state.epoch) for state in seen if state.done == state.total]
+    assert ends == [("train", 1), ("validate", 1), ("train", 2), ("validate", 2), ("test", 2)]
+
+
+def test_trials_of_one_process_share_the_images(tiny_trial):
+    assert open_dataset(tiny_trial.data, 32) is open_dataset(tiny_trial.data.model_copy(), 32)
+
+
+def test_memory_is_counted_in_bytes(undisturbed):
+    # torch alone is more than 50 MB, and these images are small.
+    assert all(50e6 < row.peak_memory_bytes < 50e9 for row in undisturbed[0])

@@ -1,0 +1,224 @@
+"""Measures of METHOD's table: fixed transforms, paired partners, and what input-independent maps are worth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.testing import assert_close
+
+from gcc_search.results.schema import IMAGES
+from gcc_search.saliency.geometry import apply_transforms, move_heatmaps
+from gcc_search.saliency.gradcam import gradcam
+from gcc_search.saliency.losses import normalise, upsample
+from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
+from gcc_search.training.evaluation import INSERTION_PASSES, Evaluation, measure, summarise
+from gcc_search.training.loop import prepare
+from gcc_search.training.networks import Network, build_network
+
+CPU = torch.device("cpu")
+
+
+def make_evaluation(**changes) -> Evaluation:
+    chosen = {"image_size": 32, "crop": 1.0, "seed": 0, "batch_size": 16, "device": CPU, "insertion_images": 0}
+    return Evaluation(**(chosen | changes))
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    """Random, with batch statistics of noise."""
+    network = build_network("convnet_small", num_classes=8, weights="none", seed=3)
+    network(torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    return network
+
+
+@pytest.fixture(scope="module")
+def columns(network, shapes):
+    return measure(network, shapes.test, make_evaluation(insertion_images=3))
+
+
+class Painter(Network):
+    """Gives the same feature map whatever it is shown."""
+
+    def __init__(self, painted: torch.Tensor) -> None:
+        super().__init__(nn.Linear(1, 8))
+        self.painted = painted
+        with torch.no_grad():
+            self.model.weight[:, 0] = torch.arange(8.0)
+
+    def features(self, images):
+        return self.painted.expand(len(images), 1, *self.painted.shape)
+
+    @property
+    def head(self) -> nn.Module:
+        return self.model
+
+
+def test_a_column_is_there_for_every_column_of_the_table(columns, shapes):
+    assert columns.keys() | {"name"} == set(IMAGES.names)
+    assert {len(values) for values in columns.values()} == {len(shapes.test)}
+    assert columns["index"].tolist() == list(range(len(shapes.test)))
+
+
+def test_an_image_is_scored_as_if_it_were_alone(network, shapes, columns):
+    evaluation, count = make_evaluation(), len(shapes.test)
+    for i in (0, 5, 15):
+        x = evaluation.show(shapes.test, torch.tensor([i]))
+        t = evaluation.transforms(count).select([i])
+        views = torch.cat([x, apply_transforms(t, x, 32)])
+        with torch.no_grad():
+            features, predicted = network.features(views), network(x).argmax(1)
+        seen, seen_moved = (
+            upsample(maps, 32) for maps in gradcam(features, network.head, predicted.repeat(2)).split(1)
+        )
+        pair = normalise(move_heatmaps(t, seen, 32)), normalise(seen_moved)
+        assert columns["predicted"][i] == predicted
+        assert_close(columns["confidence"][i].float(), network(x).softmax(1).max().detach(), rtol=0, atol=1e-5)
+        assert_close(columns["consistency"][i].float(), structural_similarity(*pair)[0], rtol=0, atol=1e-5)
+        assert_close(columns["correlation"][i].float(), pearson_correlation(*pair)[0], rtol=0, atol=1e-5)
+
+
+def test_chance_is_the_partners_map_under_the_same_transform(network, shapes, columns):
+    evaluation, count = make_evaluation(), len(shapes.test)
+    x, t = evaluation.show(shapes.test, torch.arange(count)), evaluation.transforms(count)
+    moved, partners = apply_transforms(t, x, 32), evaluation.partners(count)
+    with torch.no_grad():
+        predicted = network(x).argmax(1)
+        maps, moved_maps = (gradcam(network.features(views), network.head, predicted) for views in (x, moved))
+    other = normalise(move_heatmaps(t, upsample(maps[partners], 32), 32))
+    expected = structural_similarity(other, normalise(upsample(moved_maps, 32)))
+    assert_close(columns["chance"].float(), expected, rtol=0, atol=1e-5)
+
+
+def test_the_batch_size_changes_nothing_but_rounding(network, shapes, columns):
+    others = measure(network, shapes.test, make_evaluation(batch_size=5, insertion_images=3))
+    for name, values in columns.items():
+        assert_close(
+            others[name], values, rtol=0, atol=1e-4, equal_nan=True, msg=lambda text, name=name: f"{name} {text}"
+        )
+
+
+def test_measuring_moves_no_weight_and_no_statistic(network, shapes):
+    network.train()
+    before = {name: values.clone() for name, values in network.state_dict().items()}
+    measure(network, shapes.test, make_evaluation())
+    assert not any(module.training for module in network.modules())
+    assert all(torch.equal(before[name], values) for name, values in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_the_transform_of_an_image_ignores_how_many_there_are():
+    evaluation = make_evaluation()
+    few, many = evaluation.transforms(3), evaluation.transforms(7)
+    assert torch.equal(few.boxes, many.boxes[:3])
+    assert torch.equal(few.flips, many.flips[:3])
+
+
+def test_another_seed_draws_other_transforms_and_partners():
+    one, other = make_evaluation(), make_evaluation(seed=1)
+    assert not torch.equal(one.transforms(8).boxes, other.transforms(8).boxes)
+    assert not torch.equal(one.partners(8), other.partners(8))
+
+
+@given(st.integers(2, 300), st.integers())
+def test_every_image_is_the_partner_of_one_other(count, seed):
+    partners = make_evaluation(seed=seed).partners(count)
+    assert sorted(partners.tolist()) == list(range(count))
+    assert (partners != torch.arange(count)).all()
+
+
+def test_images_are_shown_whole_where_the_crop_is_one(shapes):
+    batch = torch.arange(4)
+    shown = make_evaluation().show(shapes.test, batch)
+    assert_close(shown, prepare(shapes.test.pixels(batch), CPU), rtol=0, atol=1e-5)
+
+
+def test_images_are_cropped_to_their_centre(shapes):
+    batch = torch.arange(4)
+    shown = make_evaluation(crop=0.5, image_size=16).show(shapes.test, batch)
+    assert_close(shown, prepare(shapes.test.pixels(batch), CPU)[:, :, 8:24, 8:24], rtol=0, atol=1e-5)
+
+
+def test_the_box_share_is_the_masks_area(shapes, columns):
+    masks = shapes.test.masks[shapes.test.rows].double() / 255
+    assert_close(columns["box_share"], masks.mean((1, 2)), rtol=0, atol=1e-6)
+
+
+def test_images_without_boxes_have_no_box_measures(network, shapes):
+    bare = replace(shapes.test, masks=None, boxes=torch.full_like(shapes.test.boxes, torch.nan))
+    columns = measure(network, bare, make_evaluation())
+    summary = summarise(columns)
+    for name in ("box_mass", "pointing", "box_share"):
+        assert columns[name].isnan().all()
+        assert summary[name] is None
+
+
+@pytest.mark.parametrize(("asked", "scored"), [(0, 0), (3, 3), (99, 16)])
+def test_so_many_images_as_asked_for_are_inserted(network, shapes, asked, scored):
+    columns = measure(network, shapes.test, make_evaluation(insertion_images=asked))
+    for name in ("iauc", "dauc", "iauc_start", "iauc_end"):
+        assert int((~columns[name].isnan()).sum()) == scored
+    assert (summarise(columns)["iauc"] is None) == (scored == 0)
+
+
+def test_insertion_ends_at_the_confidence_of_the_whole_image(columns):
+    known = ~columns["iauc_end"].isnan()
+    assert_close(columns["iauc_end"][known], columns["confidence"][known], rtol=0, atol=1e-5)
+
+
+def test_progress_counts_forward_passes_up_to_their_number(network, shapes):
+    calls = []
+    evaluation = make_evaluation(batch_size=8, insertion_images=2)
+    measure(network, shapes.test, evaluation, on_step=lambda done, total: calls.append((done, total)))
+    total = 2 * 16 + INSERTION_PASSES * 2
+    assert calls[0] == (16, total)
+    assert calls[-1] == (total, total)
+    assert sorted(calls) == calls
+
+
+@pytest.mark.parametrize("cell", [(0, 0), (3, 3), (1, 2)])
+def test_a_map_of_one_cell_is_consistent_and_worth_nothing(shapes, cell):
+    painted = torch.zeros(4, 4)
+    painted[cell] = 1
+    summary = summarise(measure(Painter(painted), shapes.test, make_evaluation()))
+    assert summary["consistency"] > 0.3
+    assert summary["corrected_consistency"] == pytest.approx(0, abs=1e-6)
+    assert summary["degenerate_fraction"] == 0
+
+
+def test_a_constant_map_is_perfectly_consistent_and_worth_nothing(shapes):
+    summary = summarise(measure(Painter(torch.ones(4, 4)), shapes.test, make_evaluation()))
+    assert (summary["consistency"], summary["chance"]) == (1, 1)
+    assert summary["corrected_consistency"] == 0
+    assert summary["degenerate_fraction"] == 1
+
+
+def test_a_summary_is_the_mean_of_what_is_known(columns):
+    halves = columns | {"gini": torch.tensor([0.25, math.nan, 0.75]), "crop_mass": torch.full((3,), math.nan)}
+    summary = summarise(halves)
+    assert summary["gini"] == 0.5
+    assert summary["crop_mass"] is None
+
+
+def test_a_summary_counts_accuracy_in_points_and_corrects_consistency(columns):
+    summary = summarise(
+        columns
+        | {
+            "correct": torch.tensor([True, False, True, True]),
+            "consistency": torch.tensor([0.8, 0.9]),
+            "chance": torch.tensor([0.7, 0.7]),
+        }
+    )
+    assert summary["accuracy_points"] == 75
+    assert summary["corrected_consistency"] == pytest.approx(0.5)
+    assert {"index", "label", "predicted", "degenerate"}.isdisjoint(summary)
+
+
+def test_without_maps_there_is_no_corrected_consistency(columns):
+    unknown = torch.full((4,), math.nan)
+    assert summarise(columns | {"consistency": unknown, "chance": unknown})["corrected_consistency"] is None

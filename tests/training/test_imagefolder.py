@@ -1,0 +1,117 @@
+"""One folder per class, under the root or under its train, val and test."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gcc_search.errors import DataError
+from gcc_search.settings import DataSettings
+from gcc_search.training.imagefolder import list_imagefolder
+from gcc_search.training.listings import Unreadable
+
+
+def settings(**changes: object) -> DataSettings:
+    return DataSettings.model_validate({"name": "imagefolder", **changes})
+
+
+def splits(root: Path) -> dict[str, set[str | None]]:
+    """Sub-folder -> the splits its images are put into."""
+    found: dict[str, set[str | None]] = {}
+    for source in list_imagefolder(root, settings()).sources:
+        found.setdefault(source.file.name.split("/")[0], set()).add(source.official)
+    return found
+
+
+def make(root: Path, save_photo, *parts: str) -> Path:
+    for part in parts:
+        for name in ("cat", "dog"):
+            for number in range(3):
+                save_photo(root / part / name / f"{number}.png", seed=number)
+    return root
+
+
+def test_folders_are_classes(image_folder):
+    listing = list_imagefolder(image_folder, settings())
+    assert listing.classes == ("cat", "dog")
+    assert len(listing.sources) == 20
+    assert {source.official for source in listing.sources} == {None}
+
+
+def test_suffixes_may_be_of_any_case_and_format(image_folder, save_photo):
+    for suffix in ("JPG", "jpeg", "png", "webp", "bmp", "tif", "ppm"):
+        save_photo(image_folder / "cat" / f"more.{suffix}")
+    (image_folder / "cat" / "notes.txt").write_text("no image")
+    assert len(list_imagefolder(image_folder, settings()).sources) == 27
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (("train", "test"), {"train": {"train"}, "test": {"test"}}),
+        (("train", "val"), {"train": {"train"}, "val": {"test"}}),
+        (("train", "val", "test"), {"train": {"train"}, "val": {"validation"}, "test": {"test"}}),
+    ],
+)
+def test_train_val_and_test_folders_are_the_split(tmp_path, save_photo, parts, expected):
+    assert splits(make(tmp_path, save_photo, *parts)) == expected
+
+
+def test_vehicles_named_train_are_a_class(tmp_path, save_photo):
+    for name in ("bus", "test", "train"):
+        save_photo(tmp_path / name / "1.jpg")
+    assert list_imagefolder(tmp_path, settings()).classes == ("bus", "test", "train")
+
+
+def test_a_class_missing_from_one_part_is_told(tmp_path, save_photo):
+    make(tmp_path, save_photo, "train", "test")
+    save_photo(tmp_path / "test" / "emu" / "1.jpg")
+    message = "class 'emu' must have a folder in each of train, test, got none in train; add it, or remove the other"
+    with pytest.raises(DataError, match=message):
+        list_imagefolder(tmp_path, settings())
+
+
+def test_a_link_to_nothing_is_told(image_folder):
+    (image_folder / "cat" / "link.jpg").symlink_to("nowhere.jpg")
+    listing = list_imagefolder(image_folder, settings())
+    assert listing.unreadable == (Unreadable(name="cat/link.jpg", reason="missing"),)
+
+
+def test_a_name_in_no_known_encoding_is_told(image_folder):
+    try:
+        Path(f"{image_folder}/cat/\udcff.jpg").write_bytes(b"")
+    except OSError:
+        pytest.skip("this file system holds UTF-8 names only")
+    (told,) = list_imagefolder(image_folder, settings()).unreadable
+    assert told == Unreadable(name=r"'cat/\udcff.jpg'", reason="the file's name is not UTF-8")
+
+
+@pytest.mark.parametrize("folder", ["missing", "empty"])
+def test_a_folder_without_classes_names_the_layout(tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    message = f"{tmp_path}/{folder}: folder must hold <class>/*.jpg, got none; pass the folder that holds"
+    with pytest.raises(DataError, match=re.escape(message)):
+        list_imagefolder(tmp_path / folder, settings())
+
+
+def test_an_unknown_class_suggests_the_nearest(image_folder):
+    message = r"^data\.classes: names must be classes of imagefolder, got 'cats'; did you mean 'cat'\?$"
+    with pytest.raises(DataError, match=message):
+        list_imagefolder(image_folder, settings(classes=("cats", "dog")))
+
+
+def test_an_unknown_class_like_none_lists_what_there_is(image_folder):
+    with pytest.raises(DataError, match=r"got 'zebra'; its 2 classes are cat, dog$"):
+        list_imagefolder(image_folder, settings(classes=("zebra", "dog")))
+
+
+def test_one_class_alone_is_refused(image_folder):
+    with pytest.raises(DataError, match=r"classes of imagefolder must be at least 2, got 1 \(dog\)"):
+        list_imagefolder(image_folder, settings(classes=("dog",)))
+
+
+def test_kept_classes_stay_in_the_data_sets_order(image_folder, save_photo):
+    save_photo(image_folder / "emu" / "1.jpg")
+    assert list_imagefolder(image_folder, settings(classes=("emu", "cat"))).classes == ("cat", "emu")
