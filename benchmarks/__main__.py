@@ -46,7 +46,12 @@ def main() -> None:
 def show(rows: list[Row]) -> None:
     table = Table("network", "variant", "s a step", "time / floor", "saved MiB", "saved / floor")
     for row in rows:
-        numbers = (f"{row.seconds:.3f}", f"{row.time_ratio:.2f}", f"{row.saved_bytes / 2**20:.0f}", f"{row.saved_ratio:.2f}")
+        numbers = (
+            f"{row.seconds:.3f}",
+            f"{row.time_ratio:.2f}",
+            f"{row.saved_bytes / 2**20:.0f}",
+            f"{row.saved_ratio:.2f}",
+        )
         table.add_row(row.network, row.variant, *numbers)
     Console().print(table)
 

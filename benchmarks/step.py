@@ -1,4 +1,4 @@
-"""What a consistency step costs: forward, losses, backward, optimiser, against two-view cross-entropy through the same network."""
+"""What a consistency step costs, against two-view cross-entropy through the same network: forward to optimiser."""
 
 from __future__ import annotations
 

@@ -6,13 +6,18 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from gcc_search import __version__
 from gcc_search.errors import GccSearchError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gcc_search.search.readiness import Prepared
 
 
 class _SearchByDefault(TyperGroup):
@@ -64,6 +69,10 @@ def _options(
     """Options before a command."""
 
 
+def _command_line() -> str:
+    return shlex.join(["gcc-search", *sys.argv[1:]])
+
+
 DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the data set; overrides data.root.")]
 Out = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Download = Annotated[bool, typer.Option("--download", help="Fetch a missing data set, where there is internet.")]
@@ -95,22 +104,43 @@ def search(
     overrides["data.download"] = True if download else None
     checked = load_space(space, {key: value for key, value in overrides.items() if value is not None})
 
-    from gcc_search.search.launch import SearchOptions, prepare_search, run_search
+    from gcc_search.search.readiness import SearchOptions, prepare_search
 
     console = Console()
-    options = SearchOptions(out=out, gpus=gpus, storage=storage, command=shlex.join(["gcc-search", *sys.argv[1:]]))
+    options = SearchOptions(out=out, gpus=gpus, storage=storage, command=_command_line())
     prepared = prepare_search(checked, options, console)
     if dry_run:
         from gcc_search.search.plan import print_plan
 
         print_plan(prepared, console)
         return
-    result = run_search(prepared, console)
+    _run(prepared, console)
 
+
+def _run(prepared: Prepared, console: Console) -> None:
+    from gcc_search.search.launch import run_search
     from gcc_search.search.summary import print_summary
 
+    result = run_search(prepared, console)
     print_summary(result, console)
     raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="A run directory, as in runs/shapes.")],
+    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to use; 0: train on the CPU. Default: all.")] = None,
+    storage: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the Optuna study. Default: study.db.")] = None,
+) -> None:
+    """Go on with a search that was stopped: trials that ended are kept, the others go on from their checkpoints."""
+    from rich.console import Console
+
+    from gcc_search.results.reader import read_run
+    from gcc_search.search.readiness import SearchOptions, reopen_search
+
+    console = Console()
+    options = SearchOptions(out=run.resolve().parent, gpus=gpus, storage=storage, command=_command_line())
+    _run(reopen_search(read_run(run), options, console), console)
 
 
 @app.command()
@@ -155,7 +185,7 @@ def train(
             "seed": seed,
         }
     )
-    train_one(settings, out=out, name=name, device=device, command=shlex.join(["gcc-search", *sys.argv[1:]]))
+    train_one(settings, out=out, name=name, device=device, command=_command_line())
 
 
 @app.command()

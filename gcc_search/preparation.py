@@ -41,7 +41,8 @@ def prepare_images(settings: DataSettings, image_size: int, console: Console) ->
         )
     unreadable = [f"  {item.name}: {item.reason}" for item in data.unreadable]
     if unreadable:
-        say(console, f"{settings.name}: {len(unreadable)} files need a look (images are left out, annotations done without):")
+        told = "files need a look (images are left out, annotations done without)"
+        say(console, f"{settings.name}: {len(unreadable)} {told}:")
     for line in unreadable[:TOLD_UNREADABLE]:
         say(console, line)
     if len(unreadable) > TOLD_UNREADABLE:
@@ -105,7 +106,7 @@ def _time_passes(network: Network, settings: TrialSettings, data: DataSet, devic
     for _ in range(TIMED_TRIES):
         begun = time.perf_counter()
         x = perturb(data.train, batch, plan, generator=plan.generator("augment"))
-        loss = loss_terms(network, x, labels, still, plan.explanation).total(0, 0)
+        loss = loss_terms(network, x, labels, still, plan.explanation).total(0.0, 0.0)
         loss.item()
         forwards.append(time.perf_counter() - begun)
         loss.backward()  # type: ignore[no-untyped-call]

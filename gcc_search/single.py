@@ -79,13 +79,13 @@ def _run_record(settings: TrialSettings, run: Path, command: str) -> RunRecord:
     )
 
 
-_PRINTED = ("accuracy_points", "consistency", "corrected_consistency", "correlation", "gini", "iauc", "dauc", "box_mass")
+_SHOWN = ("accuracy_points", "consistency", "corrected_consistency", "correlation", "gini", "iauc", "dauc", "box_mass")
 
 
 def _told(event: EpochRow | Ended) -> str:
     values = event.to_dict() if isinstance(event, EpochRow) else event.summary or {}
-    measured = "  ".join(f"{name} {value:.3f}" for name in _PRINTED if (value := values.get(name)) is not None)
+    measured = "  ".join(f"{name} {value:.3f}" for name in _SHOWN if (value := values.get(name)) is not None)
     if isinstance(event, EpochRow):
         return f"epoch {event.epoch}: loss {event.loss:.4f}  {measured}  ({event.train_seconds:.0f} s)"
     reason = f" ({event.reason})" if event.reason else ""
-    return f"{event.status}{reason}; test: {measured}"
+    return f"{event.status}{reason}" + (f"; test: {measured}" if measured else "")

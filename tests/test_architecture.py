@@ -30,9 +30,20 @@ ALLOWED: dict[str, set[str]] = {
     "recording": {"trial", "training", "results", "settings", "errors"},
     "preparation": {"training", "saliency", "settings", "errors"},
     "single": {"trial", "recording", "preparation", "results", "settings", "errors"},
-    "search": {"trial", "recording", "preparation", "results", "space", "settings", "objectives", "pareto", "seeding", "errors"},
+    "search": {
+        "trial",
+        "recording",
+        "preparation",
+        "results",
+        "space",
+        "settings",
+        "objectives",
+        "pareto",
+        "seeding",
+        "errors",
+    },
     "__main__": {"cli"},
-    "cli": {"search", "analysis", "trial", "single", "space", "errors"},
+    "cli": {"search", "analysis", "results", "trial", "single", "space", "errors"},
 }
 
 # Third-party package -> the only packages or modules of ours that may import it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -53,7 +52,10 @@ def test_a_mistake_in_a_space_file_is_one_line_and_exit_code_1(tmp_path):
     [
         (["--space", "nowhere.yaml"], "nowhere.yaml: must be a readable file, got: No such file or directory"),
         (["analyze", "nowhere"], "nowhere: must be a run directory"),
-        (["train", "--dataset", "shapes", "--model", "resnet19"], "network: must be resnet18, resnet50, convnext_tiny or convnet_small, got"),
+        (
+            ["train", "--dataset", "shapes", "--model", "resnet19"],
+            "network: must be resnet18, resnet50, convnext_tiny or convnet_small, got",
+        ),
         (["train", "--dataset", "caltech101", "--model", "resnet18"], "data.root"),
         (
             ["train", "--dataset", "shapes", "--model", "convnet_small", "--device", "tpu", "--weights", "none"],
@@ -120,6 +122,7 @@ def test_a_stopped_search_ends_within_seconds_and_says_what_was_interrupted(tmp_
         seconds = time.monotonic() - asked
     assert (process.returncode, err) == (130, "")
     assert "stopped: trials" in out
+    assert "go on:   gcc-search resume runs/tiny" in out
     assert seconds < 30
     statuses = {json.loads(path.read_text())["status"] for path in (tmp_path / "runs/tiny").glob("*/*/trial.json")}
     assert statuses == {"finished", "interrupted"}
@@ -137,7 +140,19 @@ def wait_for_baseline(folder: Path, process: subprocess.Popen[str]) -> None:
 
 def test_train_prints_an_epoch_a_line_and_keeps_a_run(tmp_path):
     done = run(
-        *("train", "--dataset", "shapes", "--model", "convnet_small", "--weights", "none", "--alpha", 0.1, "--beta", 0.1),
+        *(
+            "train",
+            "--dataset",
+            "shapes",
+            "--model",
+            "convnet_small",
+            "--weights",
+            "none",
+            "--alpha",
+            0.1,
+            "--beta",
+            0.1,
+        ),
         *("--epochs", 2, "--image-size", 32, "--insertion-images", 2, "--name", "one", "--device", "cpu"),
         cwd=tmp_path,
     )
@@ -146,4 +161,4 @@ def test_train_prints_an_epoch_a_line_and_keeps_a_run(tmp_path):
     assert lines[0].startswith("epoch 1: loss ")
     assert lines[2].startswith("finished; test: accuracy_points ")
     assert lines[3] == "results: runs/one"
-    assert os.listdir(tmp_path / "runs/one/trials") == ["convnet_small"]
+    assert [path.name for path in (tmp_path / "runs/one/trials").iterdir()] == ["convnet_small"]

@@ -42,7 +42,7 @@ def test_an_image_that_cannot_be_decoded_is_named_and_left_out(photos, console):
     (photos.root / "cat" / "[b].png").write_bytes(b"no image")
     data = prepare_images(photos, 32, console)
     first, second = printed(console)
-    assert first == "imagefolder: 1 files could not be used and are left out:"
+    assert first == "imagefolder: 1 files need a look (images are left out, annotations done without):"
     assert second.startswith("  cat/[b].png: ")
     assert len(data.train) + len(data.validation) + len(data.test) == 8
 

@@ -59,7 +59,7 @@ def test_a_diverged_run_says_so(one_epoch, tmp_path, capsys):
     train(one_epoch.model_copy(update={"recipe": recipe}), tmp_path)
     epoch, end, _ = capsys.readouterr().out.splitlines()
     assert epoch.startswith("epoch 1: loss nan  accuracy_points 0.000")
-    assert end.startswith("diverged (loss was not finite in epoch 1)")
+    assert end == "diverged (loss was not finite in epoch 1)"
 
 
 def test_a_name_that_exists_is_one_line_and_keeps_what_is_there(one_epoch, tmp_path):

@@ -21,6 +21,7 @@ from gcc_search.trial import (
     Surroundings,
     _sign_of_collapse,
     evaluation_of,
+    make_optimizer,
     open_dataset,
     run_trial,
 )
@@ -69,6 +70,21 @@ def test_equal_settings_give_equal_rows_and_columns_bit_for_bit(tiny_trial, undi
 def test_another_seed_gives_other_rows(tiny_trial, undisturbed):
     rows, _ = run(tiny_trial.model_copy(update={"seed": 8}))
     assert rows[0].loss != undisturbed[0][0].loss
+
+
+def test_another_seed_shows_the_images_otherwise(tiny_trial, undisturbed, tmp_path):
+    save_file(undisturbed[2], tmp_path / "network.safetensors")
+    settings = tiny_trial.model_copy(update={"weights": str(tmp_path / "network.safetensors")})
+    (first, *_), (second, *_) = (run(settings.model_copy(update={"seed": seed}))[0] for seed in (0, 1))
+    assert first.loss != second.loss
+
+
+def test_the_optimizer_is_the_recipes(tiny_trial):
+    settings = with_recipe(tiny_trial, momentum=0.5, weight_decay=0.25)
+    network = build_network("convnet_small", num_classes=8, weights="none", seed=0)
+    (group,) = make_optimizer(network, settings).param_groups
+    assert (group["lr"], group["momentum"], group["weight_decay"], group["nesterov"]) == (0.01, 0.5, 0.25, False)
+    assert len(group["params"]) == len(list(network.parameters()))
 
 
 @pytest.mark.parametrize("rows_before", [1, 2, 3])
@@ -156,13 +172,27 @@ def test_without_alpha_and_beta_a_trial_is_a_baseline(tiny_trial):
     assert ended.summary["consistency"] is not None
 
 
-def test_the_network_left_behind_is_the_one_that_was_scored(tiny_trial, undisturbed, shapes, tmp_path):
+@pytest.fixture
+def left_behind(undisturbed, tmp_path):
+    """The network that the undisturbed trial saved."""
     save_file(undisturbed[2], tmp_path / "network.safetensors")
     weights = str(tmp_path / "network.safetensors")
-    network = build_network("convnet_small", num_classes=8, weights=weights, seed=0)
+    return build_network("convnet_small", num_classes=8, weights=weights, seed=0)
+
+
+def test_the_network_left_behind_is_the_one_that_was_tested(tiny_trial, undisturbed, shapes, left_behind):
     evaluation = evaluation_of(tiny_trial, shapes, CPU.device, insertion=True)
-    for name, values in measure(network, shapes.test, evaluation).items():
+    for name, values in measure(left_behind, shapes.test, evaluation).items():
         assert_close(values, undisturbed[1].columns[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_row_is_measured_on_the_validation_split(tiny_trial, undisturbed, shapes, left_behind):
+    evaluation = evaluation_of(tiny_trial, shapes, CPU.device, insertion=False)
+    summary = summarise(measure(left_behind, shapes.validation, evaluation))
+    row = undisturbed[0][-1].to_dict()
+    shared = summary.keys() & row.keys()
+    assert {"accuracy_points", "consistency", "gini", "box_mass"} <= shared
+    assert {name: row[name] for name in shared} == {name: summary[name] for name in shared}
 
 
 def test_progress_runs_through_every_phase_to_its_end(tiny_trial):

@@ -12,7 +12,7 @@ from typing import Any
 
 from gcc_search.analysis.bootstrap import mcnemar_p
 from gcc_search.analysis.feasibility import Question, is_feasible
-from gcc_search.analysis.measures import Line, lines_from_images, lines_from_records
+from gcc_search.analysis.measures import ACCURACY, Line, lines_from_images, lines_from_records
 from gcc_search.analysis.paired_images import PairedImages
 from gcc_search.analysis.pairing import Pair
 from gcc_search.analysis.seeds import SeedSpread, over_seeds
@@ -21,12 +21,20 @@ RULE = "ours: the feasible trial with the highest C* on the validation split; ev
 
 
 @dataclass(frozen=True, kw_only=True)
+class Disagreement:
+    """Test images that one of the two alone classifies correctly, and McNemar's exact two-sided p-value of that."""
+
+    only_baseline: int
+    only_trained: int
+    p_value: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """A network on a data set.
 
     Args:
-        only_baseline, only_trained: test images that one alone classifies correctly; None without images.parquet.
-        accuracy_p: McNemar's exact two-sided p-value of these two numbers.
+        disagreement: None without images.parquet.
         seeds: the same settings under several seeds, where they were trained.
     """
 
@@ -40,18 +48,16 @@ class Comparison:
     p: float
     validation_corrected_consistency: float
     lines: tuple[Line, ...]
-    only_baseline: int | None
-    only_trained: int | None
-    accuracy_p: float | None
+    disagreement: Disagreement | None
     seeds: tuple[SeedSpread, ...]
 
 
 def choose_trials(pairs: Sequence[Pair], question: Question) -> tuple[Pair, ...]:
     """The pair to report of each (data set, network), in this order; none where no trial is feasible. Ties: by id."""
     candidates = [pair for pair in pairs if is_feasible(pair, question.constraints) and _validated(pair) is not None]
-    # The last one stays.
-    ranked = sorted(sorted(candidates, key=lambda pair: pair.trial.id, reverse=True), key=lambda pair: _validated(pair) or 0)
-    best = {_place(pair): pair for pair in ranked}
+    best: dict[tuple[str, str], Pair] = {}
+    for pair in sorted(candidates, key=lambda pair: (-(_validated(pair) or 0.0), pair.trial.id)):
+        best.setdefault(_place(pair), pair)
     return tuple(best[place] for place in sorted(best))
 
 
@@ -72,8 +78,6 @@ def compare_chosen(
 
 def _compare(pair: Pair, pairs: Sequence[Pair], images: PairedImages | None) -> Comparison:
     explanation, (data, network) = pair.trial.settings["explanation"], _place(pair)
-    only_baseline, only_trained = _discordant(images) if images else (None, None)
-    known = only_baseline is not None and only_trained is not None
     return Comparison(
         data=data,
         network=network,
@@ -83,16 +87,17 @@ def _compare(pair: Pair, pairs: Sequence[Pair], images: PairedImages | None) -> 
         **{name: explanation[name] for name in ("alpha", "beta", "p")},
         validation_corrected_consistency=_validated(pair) or 0.0,
         lines=lines_from_images(images) if images else lines_from_records(pair),
-        only_baseline=only_baseline,
-        only_trained=only_trained,
-        accuracy_p=mcnemar_p(only_baseline, only_trained) if known else None,
+        disagreement=_disagreement(images) if images else None,
         seeds=over_seeds(pair, pairs),
     )
 
 
-def _discordant(images: PairedImages) -> tuple[int, int]:
+def _disagreement(images: PairedImages) -> Disagreement:
     before, after = images.both("correct").T
-    return int((before > after).sum()), int((before < after).sum())
+    only_baseline, only_trained = int((before > after).sum()), int((before < after).sum())
+    return Disagreement(
+        only_baseline=only_baseline, only_trained=only_trained, p_value=mcnemar_p(only_baseline, only_trained)
+    )
 
 
 def comparison_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
@@ -101,18 +106,18 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
 
 
 def _row(item: Comparison, line: Line) -> dict[str, Any]:
-    is_accuracy = line.measure == item.lines[0].measure
+    named = {name: value for name, value in asdict(item).items() if name not in ("lines", "disagreement", "seeds")}
+    tested = item.disagreement if line.measure == ACCURACY.name else None
     spread = {spread.measure: spread for spread in item.seeds}.get(line.measure)
-    whole = asdict(item)
-    tested = {name: whole[name] if is_accuracy else None for name in ("only_baseline", "only_trained", "accuracy_p")}
-    named = {name: value for name, value in whole.items() if name not in (*tested, "lines", "seeds")}
     return (
         named
         | asdict(line)
-        | {"mcnemar_p" if name == "accuracy_p" else name: value for name, value in tested.items()}
         | {
-            "seeds": None if spread is None else len(spread.seeds),
-            "seeds_mean_difference": None if spread is None else spread.mean,
+            "only_baseline_correct": None if tested is None else tested.only_baseline,
+            "only_trained_correct": None if tested is None else tested.only_trained,
+            "mcnemar_p": None if tested is None else tested.p_value,
+            "num_seeds": None if spread is None else len(spread.seeds),
+            "seeds_mean": None if spread is None else spread.mean,
             "seeds_low": None if spread is None else spread.low,
             "seeds_high": None if spread is None else spread.high,
         }

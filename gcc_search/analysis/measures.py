@@ -37,10 +37,11 @@ def _mean(name: str, column: str, unit: str, better: Direction) -> Measure:
     return Measure(name=name, columns=(column,), unit=unit, better=better, recorded=column)
 
 
+ACCURACY = Measure(
+    name="top-1 accuracy", columns=("correct",), unit="points", better="up", recorded="accuracy_points", scale=100
+)
 MEASURES = (
-    Measure(
-        name="top-1 accuracy", columns=("correct",), unit="points", better="up", recorded="accuracy_points", scale=100
-    ),
+    ACCURACY,
     Measure(
         name="consistency x 100",
         columns=("consistency",),

@@ -39,7 +39,8 @@ def read_paired(trial: Trial, baseline: Trial) -> PairedImages | None:
     except ResultsError:
         # Told among the run's problems, by name. What trial.json says of the test split is used all the same.
         return None
-    _, kept_before, kept_after = np.intersect1d(*(_column(table, "index") for table in (before, after)), return_indices=True)
+    index_before, index_after = _column(before, "index"), _column(after, "index")
+    _, kept_before, kept_after = np.intersect1d(index_before, index_after, return_indices=True)
     return PairedImages(baseline=_columns(before, kept_before), trained=_columns(after, kept_after))
 
 

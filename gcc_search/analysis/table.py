@@ -42,8 +42,9 @@ def _fixed(digits: int) -> Format:
     return lambda value: f"{value:.{digits}f}"
 
 
-# Longer ids, which are baselines' keys, are cut; the CSV files have them whole.
-TRIAL_WIDTH = 18
+WIDTH = 100
+# Trials' names, longer in baselines' keys, are cut to what room is left: their ends tell them apart.
+SHORTEST_TRIAL = 8
 
 # Heading, field of Row, how it is written. A unit or split stands on the heading's first line.
 COLUMNS: tuple[tuple[str, str, Format], ...] = (
@@ -75,20 +76,25 @@ def best_table(rows: Sequence[Row], *, limit: int) -> Table:
     columns = [c for c in COLUMNS if c[1] == "rank" or any(getattr(row, c[1]) is not None for row in shown)]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     cells = {name: [_text(row, name, write) for row in shown] for _, name, write in columns}
+    widths = {name: max(map(len, [*heading.split("\n"), *cells[name]])) for heading, name, _ in columns}
+    room = WIDTH - sum(width + 1 for name, width in widths.items() if name != "trial") - 1
+    # Where room is short, the trial's name gives way; half a number would be another number.
+    widths["trial"] = min(widths["trial"], max(room, SHORTEST_TRIAL))
     for heading, name, _ in columns:
-        # Where room is short, the trial's name gives way; half a number would be another number.
-        widest = None if name == "trial" else max(map(len, [*heading.split("\n"), *cells[name]]))
         side: JustifyMethod = "left" if name in ("trial", "network") else "right"
-        table.add_column(Text(heading), justify=side, no_wrap=True, overflow="ellipsis", min_width=widest)
+        table.add_column(Text(heading), justify=side, no_wrap=True, overflow="ellipsis", width=widths[name])
+    cells["trial"] = [_cut(name, widths["trial"]) for name in cells["trial"]]
     for row in zip(*cells.values(), strict=True):
         table.add_row(*map(Text, row))
     return table
+
+
+def _cut(name: str, width: int) -> str:
+    return name if len(name) <= width else f"…{name[len(name) - width + 1 :]}"
 
 
 def _text(row: Row, name: str, write: Format) -> str:
     value = getattr(row, name)
     if name == "rank":
         return f"{value}{'*' if row.on_frontier else ' '}" if value is not None else "base "
-    if name == "trial":
-        return str(value) if len(value) <= TRIAL_WIDTH else f"{value[: TRIAL_WIDTH - 1]}…"
     return "-" if value is None else write(value)

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gcc_search.analysis.figures import COLOURS
+from gcc_search.analysis.figures import COLOURS, GOLDEN
 from gcc_search.analysis.tradeoff import NetworkTradeoff, Spread
 
 AXIS = "accuracy tradeoff, points (positive = accuracy lost)"
 KEY = "box: quartiles and median; diamond: mean; whiskers: 1.5 IQR\nbelow: mean ± sample sd (n trials), points"
 BOX_WIDTH = 0.5
-# The golden ratio's fraction spreads any number of points evenly, and the same way each time.
-GOLDEN = 0.6180339887498949
 
 
 def draw_tradeoff(tradeoffs: Sequence[NetworkTradeoff], *, title: str) -> Figure:

@@ -1,1 +1,20 @@
 """The search: the only package that imports Ray or Optuna."""
+
+import os
+
+# Read by Ray when it is imported, and by its workers; what the user has set stays.
+_QUIET_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # A trial that unwinds slowly must not cost the next one its slot: by default Ray waits 2 seconds.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
+    "TUNE_WARN_THRESHOLD_S": "3600",
+    "TUNE_MAX_PENDING_TRIALS_PG": "auto",
+}
+
+for _name, _value in _QUIET_ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)

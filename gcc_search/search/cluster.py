@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import shutil
 import signal
 import tempfile
@@ -15,23 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import ray
 
 from gcc_search.errors import ResourceError
 from gcc_search.space import Resources
-
-# Read by Ray and by its workers, so set before Ray is imported.
-QUIET_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # A trial that unwinds slowly must not cost the next one its slot: by default Ray waits 2 seconds.
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
-    "TUNE_WARN_THRESHOLD_S": "3600",
-    "TUNE_MAX_PENDING_TRIALS_PG": "auto",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +80,6 @@ def _gpu_slots(num_gpus: int, share: float) -> int:
 @contextlib.contextmanager
 def local_ray(machines: Machines) -> Iterator[Path]:
     """Ray on this machine for the duration, saying nothing. Yields a scratch folder that is removed afterwards."""
-    os.environ.update(QUIET_ENVIRONMENT)
-    import ray
-
     # Unix socket paths end after 107 characters, and Ray adds 60 of its own.
     scratch = Path(tempfile.mkdtemp(prefix="gcc-", dir="/tmp" if Path("/tmp").is_dir() else None))
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):

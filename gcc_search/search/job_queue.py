@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ray.tune.search import Searcher
 
@@ -17,7 +17,7 @@ from gcc_search.results.writer import write_trial
 from gcc_search.search.baselines import find_baseline
 from gcc_search.search.jobs import Job, JobMaker
 from gcc_search.search.study import NetworkStudy, violations
-from gcc_search.space import NetworkName, SearchSpace
+from gcc_search.space import NetworkName, SearchSpace, Value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,33 @@ class JobQueue(Searcher):
     @property
     def running(self) -> tuple[Job, ...]:
         return tuple(self._running.values())
+
+    @property
+    def num_waiting(self) -> int:
+        """Trials that were asked for and have not begun."""
+        return sum(job.is_trial for job in self._waiting)
+
+    # An earlier process's side: what it had trained, in the order it had asked.
+
+    def recall(self, record: TrialRecord, baseline: TrialRecord | None) -> None:
+        """A trial that had ended."""
+        study = self._studies[cast(NetworkName, record.network)]
+        study.recall(record.id, record.sampled)
+        *_, job = self._maker.jobs_of(study.network, record.id, record.sampled)
+        if baseline is not None:
+            self._settled[baseline.id] = baseline
+        self._close(job, record)
+
+    def go_on_with(self, network: NetworkName, number: int, record: TrialRecord | None) -> None:
+        """A trial that had begun; without its record its settings are sampled again."""
+        study = self._studies[network]
+        if record is None:
+            trial_id, sampled = study.ask()
+            assert trial_id == f"{network}-{number:04d}", "trials are recalled in order"
+        else:
+            trial_id, sampled = record.id, record.sampled
+            study.recall(trial_id, sampled)
+        self._wait_for(study.network, trial_id, sampled)
 
     # Ray's side: the four methods that Tune calls.
 
@@ -85,11 +112,13 @@ class JobQueue(Searcher):
         if not open_studies:
             return False
         study = min(open_studies, key=lambda item: item.num_asked)
-        trial_id, sampled = study.ask()
-        *prerequisites, trial = self._maker.jobs_of(study.network, trial_id, sampled)
+        self._wait_for(study.network, *study.ask())
+        return True
+
+    def _wait_for(self, network: str, trial_id: str, sampled: dict[str, Value]) -> None:
+        *prerequisites, trial = self._maker.jobs_of(network, trial_id, sampled)
         self._waiting += [job for job in prerequisites if not self._is_known(job)]
         self._waiting.append(trial)
-        return True
 
     def _is_known(self, job: Job) -> bool:
         """Whether a baseline is waiting, running, or trained already, here or in a run beside this one."""

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from gcc_search.preparation import estimate_cost, say
 from gcc_search.search.jobs import baseline_combinations
-from gcc_search.search.launch import Prepared
+from gcc_search.search.readiness import Prepared
 from gcc_search.search.study import trials_per_network
 
 

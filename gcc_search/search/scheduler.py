@@ -38,17 +38,23 @@ class SuccessiveHalving(FIFOScheduler):
 
     def __init__(self, early: EarlyTerminate, *, epochs: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._column = METRICS[early.metric].column
+        self.column = METRICS[early.metric].column
         self._sign = 1.0 if METRICS[early.metric].goal == "maximize" else -1.0
         self._eta = early.eta
         self._values: dict[tuple[str, int], list[float]] = {}
         self._rungs = list_rungs(early, epochs)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        value = result.get(self._column)
-        if result["role"] != "trial" or result["epoch"] not in self._rungs or value is None:
+        if result["role"] != "trial":
             return str(TrialScheduler.CONTINUE)
-        others = self._values.setdefault((result["network"], result["epoch"]), [])
+        stays = self.add(result["network"], result["epoch"], result.get(self.column))
+        return str(TrialScheduler.CONTINUE if stays else TrialScheduler.STOP)
+
+    def add(self, network: str, epoch: int, value: float | None) -> bool:
+        """Notes what a trial reached after `epoch`; False where that is a rung and not enough to go on."""
+        if epoch not in self._rungs or value is None:
+            return True
+        others = self._values.setdefault((network, epoch), [])
         stays = survives(self._sign * value, others, eta=self._eta)
         others.append(self._sign * value)
-        return str(TrialScheduler.CONTINUE if stays else TrialScheduler.STOP)
+        return stays

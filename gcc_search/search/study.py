@@ -39,9 +39,7 @@ class NetworkStudy:
         self._points = list_points(space)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         goals = [METRICS[metric.name].goal for metric in space.metrics]
-        self._study = optuna.create_study(
-            study_name=f"{space.name}/{network}", storage=storage, directions=goals, load_if_exists=True
-        )
+        self._study = optuna.create_study(study_name=study_name(space, network), storage=storage, directions=goals)
         with warnings.catch_warnings():
             # Experimental in Optuna since 3.2; names its columns in optuna-dashboard.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -68,6 +66,14 @@ class NetworkStudy:
         self._asked[trial_id] = trial
         return trial_id, dict(trial.params)
 
+    def recall(self, trial_id: str, sampled: Mapping[str, Value]) -> None:
+        """Asks for a trial of an earlier process again: the next number, with the settings it had."""
+        assert trial_id == f"{self.network}-{self.num_asked:04d}", "trials are recalled in order"
+        self._study.enqueue_trial(dict(sampled))
+        trial = self._study.ask(self._distributions)
+        trial.set_user_attr("trial_id", trial_id)
+        self._asked[trial_id] = trial
+
     def tell(self, record: TrialRecord, baseline: TrialRecord | None) -> None:
         """What became of a trial, from its record and its baseline's."""
         trial = self._asked[record.id]
@@ -79,6 +85,10 @@ class NetworkStudy:
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
             self._study.tell(trial, state=TrialState.FAIL)
+
+
+def study_name(space: SearchSpace, network: str) -> str:
+    return f"{space.name}/{network}"
 
 
 def make_sampler(space: SearchSpace, network: str, number: int, *, cap: int) -> BaseSampler:

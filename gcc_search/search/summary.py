@@ -24,5 +24,7 @@ def print_summary(result: SearchResult, console: Console) -> None:
     if len(failed) > TOLD_FAILURES:
         say(console, f"  ... and {len(failed) - TOLD_FAILURES} more, see {result.run}/trials/*/trial.json")
     say(console, f"results: {result.run}")
+    if result.interrupted:
+        say(console, f"go on:   gcc-search resume {result.run}")
     if statuses["finished"]:
         say(console, f"next:    gcc-search analyze {result.run}")

@@ -23,7 +23,10 @@ NUM_IMAGES = 6
 
 
 class RunBuilder:
-    """Writes one run directory, trial by trial; every method returns what it wrote."""
+    """Writes one run directory, trial by trial; every method returns what it wrote.
+
+    `images` overrides columns of images.parquet, 6 plain images where nothing is given.
+    """
 
     def __init__(self, folder: Path, *, constraints: tuple[str, ...] = ("accuracy >= baseline - 1.0",)) -> None:
         self.folder = folder
@@ -40,21 +43,22 @@ class RunBuilder:
         write_run(folder, self.record)
 
     def baseline(
-        self, network: str = "resnet18", *, accuracy: float = 94.0, key: str | None = None, status: str = "finished"
+        self, network: str = "resnet18", *, accuracy: float = 94.0, key: str | None = None, **values: Any
     ) -> TrialRecord:
-        record = _record(key or f"{network}-base", network, status, accuracy=accuracy, role="baseline")
-        return self._write("baselines", record)
+        status, images = values.pop("status", "finished"), values.pop("images", None)
+        record = _record(key or f"{network}-base", network, status, accuracy=accuracy, role="baseline", **values)
+        return self._write("baselines", record, images)
 
     def trial(self, name: str, network: str = "resnet18", status: str = "finished", **values: Any) -> TrialRecord:
-        baseline = values.pop("baseline", f"{network}-base")
-        return self._write("trials", replace(_record(name, network, status, **values), baseline=baseline))
+        baseline, images = values.pop("baseline", f"{network}-base"), values.pop("images", None)
+        return self._write("trials", replace(_record(name, network, status, **values), baseline=baseline), images)
 
-    def _write(self, parent: str, record: TrialRecord) -> TrialRecord:
+    def _write(self, parent: str, record: TrialRecord, images: dict[str, Any] | None) -> TrialRecord:
         folder = self.folder / parent / record.id
         write_trial(folder, record)
         write_epochs(folder, [_epoch(epoch + 1, record) for epoch in range(record.epochs_done)])
         if record.test is not None:
-            write_images(folder, _images())
+            write_images(folder, _images(images or {}))
         return record
 
 
@@ -70,6 +74,8 @@ def _record(
     box_mass: float | None = None,
     alpha: float = 0.0,
     beta: float = 0.0,
+    p: float = 1.0,
+    data: str = "shapes",
     seed: int = 0,
     role: Any = "trial",
     sampled: dict[str, Any] | None = None,
@@ -88,8 +94,8 @@ def _record(
         network=network,
         settings={
             "network": network,
-            "data": {"name": "shapes"},
-            "explanation": {"alpha": alpha, "beta": beta, "p": 1.0, "distance": "ssim"},
+            "data": {"name": data},
+            "explanation": {"alpha": alpha, "beta": beta, "p": p, "distance": "ssim"},
             "seed": seed,
         },
         sampled=sampled or {},
@@ -131,8 +137,9 @@ def _epoch(epoch: int, record: TrialRecord) -> EpochRow:
     )
 
 
-def _images() -> dict[str, Any]:
-    half, missing = np.full(NUM_IMAGES, 0.5), np.full(NUM_IMAGES, np.nan)
+def _images(given: dict[str, Any]) -> dict[str, Any]:
+    num_images = len(next(iter(given.values()), range(NUM_IMAGES)))
+    half, missing = np.full(num_images, 0.5), np.full(num_images, np.nan)
     measures = (
         "confidence",
         "consistency",
@@ -145,15 +152,16 @@ def _images() -> dict[str, Any]:
         "norm_p2",
     )
     return {
-        "index": np.arange(NUM_IMAGES),
-        "name": [f"square/{i}.png" for i in range(NUM_IMAGES)],
-        "label": np.zeros(NUM_IMAGES, dtype=np.int64),
-        "predicted": np.zeros(NUM_IMAGES, dtype=np.int64),
-        "correct": np.ones(NUM_IMAGES, dtype=bool),
-        "degenerate": np.zeros(NUM_IMAGES, dtype=bool),
+        "index": np.arange(num_images),
+        "name": [f"square/{i}.png" for i in range(num_images)],
+        "label": np.zeros(num_images, dtype=np.int64),
+        "predicted": np.zeros(num_images, dtype=np.int64),
+        "correct": np.ones(num_images, dtype=bool),
+        "degenerate": np.zeros(num_images, dtype=bool),
         **dict.fromkeys(measures, half),
         **dict.fromkeys(("iauc", "dauc", "iauc_start", "iauc_end", "crop_mass"), half),
         **dict.fromkeys(("box_mass", "pointing", "box_share"), missing),
+        **given,
     }
 
 

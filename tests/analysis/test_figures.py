@@ -7,8 +7,12 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
+from gcc_search.analysis.boundary_figure import draw_boundary
+from gcc_search.analysis.distribution_figure import draw_consistency
+from gcc_search.analysis.effects_figure import draw_effects
 from gcc_search.analysis.feasibility import read_question
 from gcc_search.analysis.figures import COLOURS, MARKERS, network_style, render
+from gcc_search.analysis.findings import find
 from gcc_search.analysis.frontier import find_frontier
 from gcc_search.analysis.frontier_figure import draw_frontier
 from gcc_search.analysis.pairing import pair_with_baselines
@@ -16,7 +20,12 @@ from gcc_search.analysis.tradeoff import accuracy_tradeoffs
 from gcc_search.analysis.tradeoff_figure import AXIS, draw_tradeoff, say_counts, say_spread
 from gcc_search.results.reader import read_run
 
-KINDS = ("frontier", "tradeoff")
+KINDS = ("frontier", "tradeoff", "consistency", "effects", "boundary")
+DRAWN = {
+    "consistency": lambda found: draw_consistency(found.consistencies, title="demo"),
+    "effects": lambda found: draw_effects(found.effects, title="demo"),
+    "boundary": lambda found: draw_boundary(found.boundary, title="demo"),
+}
 
 
 def figure_of(builder, kind):
@@ -24,6 +33,8 @@ def figure_of(builder, kind):
     pairs = pair_with_baselines(run)
     if kind == "frontier":
         return draw_frontier(find_frontier(pairs, read_question(run.record)), title="demo")
+    if kind != "tradeoff":
+        return DRAWN[kind](find(run))
     return draw_tradeoff(accuracy_tradeoffs(pairs, [trial.record for trial in run.trials]), title="demo")
 
 
@@ -109,7 +120,7 @@ def test_a_frontier_of_no_trial_says_so(new_run):
 
 
 def test_axes_carry_quantity_split_and_unit(mixed_run):
-    frontier, tradeoff = (all_text(figure_of(mixed_run, kind)) for kind in KINDS)
+    frontier, tradeoff = (all_text(figure_of(mixed_run, kind)) for kind in ("frontier", "tradeoff"))
     assert "sparsity: Gini index of the map, validation split" in frontier
     assert "corrected consistency C*, validation split" in frontier
     assert "test accuracy, points" in frontier

@@ -3,6 +3,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -10,17 +11,29 @@ from rich.console import Console
 from gcc_search.analysis.report import analyze, print_analysis
 from gcc_search.errors import ResultsError
 from gcc_search.results.reader import read_json
+from gcc_search.results.writer import write_run
 
 FILES = [
     "frontier.png",
     "frontier.svg",
     "tradeoff.png",
     "tradeoff.svg",
+    "consistency.png",
+    "consistency.svg",
+    "effects.png",
+    "effects.svg",
+    "boundary.png",
+    "boundary.svg",
+    "table1.csv",
+    "effects.csv",
     "best.csv",
     "trials.csv",
     "columns.csv",
     "frontier.json",
     "tradeoff.json",
+    "consistency.json",
+    "effects.json",
+    "boundary.json",
 ]
 
 
@@ -135,6 +148,19 @@ def test_without_a_finished_trial_the_others_are_counted(new_run):
 def test_without_any_trial_that_is_said(new_run):
     with pytest.raises(ResultsError, match=r"demo: must have a finished trial, got no trial; "):
         analyze(new_run().folder)
+
+
+def test_a_single_training_is_no_search_and_the_way_out_is_named(new_run):
+    run = new_run()
+    run.trial("resnet18", baseline=None)
+    write_run(run.folder, replace(run.record, space={"metrics": [], "constraints": [], "single": {}}))
+    with pytest.raises(ResultsError, match=r"must be a search, .* got one network .*; use gcc-search --space FILE"):
+        analyze(run.folder)
+
+
+def test_everything_printed_fits_100_columns(analyzed):
+    lines = printed(analyzed).splitlines()
+    assert max(len(line.rstrip()) for line in lines if not line.startswith("wrote ")) <= 100
 
 
 @pytest.mark.parametrize("scenario", ["no finished trial", "no baseline", "no run"])

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gcc_search.search.launch import SearchOptions, SearchResult, prepare_search, run_search
+from gcc_search.search.launch import SearchResult, run_search
+from gcc_search.search.readiness import SearchOptions, prepare_search
 from gcc_search.space import SearchSpace
 
 TINY: dict[str, Any] = {

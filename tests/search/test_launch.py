@@ -12,7 +12,7 @@ from rich.console import Console
 from gcc_search.errors import GccSearchError
 from gcc_search.results.reader import read_run, read_trial
 from gcc_search.results.schema import EPOCHS, IMAGES
-from gcc_search.search.launch import SearchOptions, prepare_search
+from gcc_search.search.readiness import SearchOptions, prepare_search
 from tests.search.conftest import make_space, run_space
 
 
@@ -100,7 +100,10 @@ def test_equal_seeds_sample_and_train_alike_at_one_trial_at_a_time(tiny_search, 
 def test_diverged_and_failed_trials_are_rows_with_a_reason_and_the_search_goes_on(tmp_path):
     points = [{"alpha": 1e30, "beta": 1.0}, {"alpha": 1.0, "beta": 1.0}]
     space = make_space(
-        method="points", points=points, run_cap=None, parameters={"alpha": {"values": [1e30, 1.0]}, "beta": {"value": 1.0}}
+        method="points",
+        points=points,
+        run_cap=None,
+        parameters={"alpha": {"values": [1e30, 1.0]}, "beta": {"value": 1.0}},
     )
     result, printed = run_space(space, tmp_path)
     diverged, finished = (trial.record for trial in read_run(result.run).trials)
@@ -151,9 +154,7 @@ def test_several_networks_get_their_trials_and_baselines(tmp_path):
 
 
 def test_values_that_change_the_baseline_get_a_baseline_each(tmp_path):
-    space = make_space(
-        method="grid", run_cap=None, parameters={"alpha": {"value": 1.0}, "seed": {"values": [0, 1]}}
-    )
+    space = make_space(method="grid", run_cap=None, parameters={"alpha": {"value": 1.0}, "seed": {"values": [0, 1]}})
     result, _ = run_space(space, tmp_path)
     run = read_run(result.run)
     assert len({trial.record.baseline for trial in run.trials}) == 2

@@ -23,8 +23,8 @@ from tests.search.conftest import make_space
 def make_record(trial_id="convnet_small-0000", status="finished", **validation) -> TrialRecord:
     values = {"accuracy_points": 80.0, "corrected_consistency": 0.5, "gini": 0.4} | validation
     return TrialRecord(
-        id=trial_id, role="trial", status=status, reason=None, network="convnet_small", settings={}, node="", device="cpu",
-        started="", updated="", device_seconds=1.0, epochs_done=2, validation=values, data_fingerprint="", versions={},
+        id=trial_id, role="trial", status=status, reason=None, network="convnet_small", settings={}, node="",
+        device="cpu", started="", updated="", device_seconds=1.0, epochs_done=2, validation=values, data_fingerprint="", versions={},
     )  # fmt: skip
 
 
@@ -38,7 +38,9 @@ def test_a_log_range_is_sampled_in_its_logarithm():
 
 
 def test_values_are_categories_and_whole_ranges_whole():
-    assert to_distribution(Parameter(values=("ssim", "correlation"))) == CategoricalDistribution(("ssim", "correlation"))
+    assert to_distribution(Parameter(values=("ssim", "correlation"))) == CategoricalDistribution(
+        ("ssim", "correlation")
+    )
     assert to_distribution(Parameter(distribution="int_uniform", min=1, max=5)) == IntDistribution(1, 5)
     assert to_distribution(Parameter(value=3.0)) == CategoricalDistribution((3.0,))
 

@@ -228,6 +228,54 @@ def test_an_epoch_shows_every_image_once_and_tells_how_far_it_is(shapes):
     assert steps == [(16, 64), (32, 64), (48, 64), (64, 64)]
 
 
+class Listed(Watched):
+    """Keeps all that it was shown in training."""
+
+    def __init__(self, model) -> None:
+        super().__init__(model)
+        self.shown = []
+
+    def features(self, images):
+        self.shown.append(images)
+        return super().features(images)
+
+
+def shown_in_epoch(images, plan) -> torch.Tensor:
+    network = Listed(make_small().model)
+    run_epoch(network, images, plan)
+    return torch.cat(network.shown)
+
+
+def test_every_epoch_shows_every_image_once_in_an_order_of_its_own(shapes):
+    # Whole or flipped, an image keeps its mean.
+    means = prepare(shapes.train.pixels(torch.arange(64)), CPU).mean((1, 2, 3))
+    plans = [make_plan(epoch=epoch, explanation=Explanation(), crop_scale_min=1.0) for epoch in (1, 2)]
+    first, second = (shown_in_epoch(shapes.train, plan).mean((1, 2, 3)) for plan in plans)
+    assert_close(first.sort().values, means.sort().values, rtol=0, atol=1e-5)
+    assert_close(second.sort().values, means.sort().values, rtol=0, atol=1e-5)
+    assert not torch.allclose(first, means)
+    assert not torch.allclose(first, second)
+
+
+def are_whole_or_flipped(images, others) -> bool:
+    same, flipped = ((images - other).abs().amax((1, 2, 3)) < 1e-4 for other in (others, others.flip(3)))
+    return bool((same | flipped).all())
+
+
+@pytest.mark.parametrize(("scale_min", "is_whole"), [(1.0, True), (0.08, False)])
+def test_the_transforms_smallest_crop_is_the_explanations(shapes, scale_min, is_whole):
+    explanation = Explanation(alpha=1.0, transform_scale_min=scale_min)
+    first, second = shown_in_epoch(shapes.train, make_plan(explanation=explanation, batch_size=64)).chunk(2)
+    assert are_whole_or_flipped(first, second) == is_whole
+
+
+@pytest.mark.parametrize(("scale_min", "is_whole"), [(1.0, True), (0.08, False)])
+def test_the_smallest_crop_of_an_image_is_the_recipes(shapes, scale_min, is_whole):
+    batch, plan = torch.arange(16), make_plan(crop_scale_min=scale_min)
+    perturbed = perturb(shapes.train, batch, plan, generator=torch.Generator().manual_seed(0))
+    assert are_whole_or_flipped(perturbed, prepare(shapes.train.pixels(batch), CPU)) == is_whole
+
+
 @pytest.mark.parametrize(
     ("count", "batch_size", "steps"), [(5, 2, [(2, 5), (4, 5)]), (6, 4, [(4, 6), (6, 6)]), (1, 4, [(1, 1)])]
 )

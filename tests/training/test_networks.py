@@ -9,6 +9,7 @@ import pickle
 import socket
 import threading
 from pathlib import Path
+from urllib.request import install_opener
 
 import pytest
 import torch
@@ -190,13 +191,20 @@ def test_code_inside_a_file_does_not_run(tmp_path, save):
 @pytest.fixture
 def offline(tmp_path, monkeypatch):
     """An empty cache of torch's, and a proxy that nobody listens to: no name is looked up, no packet leaves."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{taken.getsockname()[1]}")
-        monkeypatch.delenv("no_proxy", raising=False)
-        monkeypatch.delenv("NO_PROXY", raising=False)
-        monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+        go_through(taken, monkeypatch)
         yield tmp_path / "torch" / "hub" / "checkpoints"
+    install_opener(None)
+
+
+def go_through(proxy: socket.socket, monkeypatch) -> None:
+    monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    # urllib looks at the environment once and remembers.
+    install_opener(None)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +223,7 @@ def test_published_weights_out_of_reach_say_where_to_put_the_file(offline, name,
 def test_a_network_that_swallows_packets_is_given_up_in_time(offline, monkeypatch):
     monkeypatch.setattr(networks, "FETCH_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        go_through(silent, monkeypatch)
         assert OUT_OF_REACH in complaint("resnet18", "IMAGENET1K_V1")
 
 

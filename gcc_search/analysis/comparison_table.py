@@ -1,0 +1,75 @@
+"""Table 1 for people: one Markdown table per network, at most 100 columns wide."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from gcc_search.analysis.comparison import Comparison, Disagreement
+from gcc_search.analysis.measures import Line
+from gcc_search.analysis.seeds import SeedSpread
+from gcc_search.analysis.table import short_scientific
+
+ARROWS = {"up": "↑", "down": "↓", "none": " "}
+KEY = (
+    "↑ ↓ better | accuracy in points | ± standard error over test images | difference: ours - baseline,\n"
+    "with its 95 % interval (paired bootstrap over the images) | * the interval leaves out 0"
+)
+
+
+def comparison_heading(item: Comparison) -> str:
+    """Which trial stands against which baseline, and what it was trained with; two lines."""
+    settings = f"alpha {short_scientific(item.alpha)}, beta {short_scientific(item.beta)}, p {item.p:.2f}"
+    validated = f"validation C* {item.validation_corrected_consistency:.3f}"
+    return (
+        f"{item.network} on {item.data}, seed {item.seed}: baseline {item.baseline}\n"
+        f"ours: trials/{item.trial} ({settings}; {validated})"
+    )
+
+
+def comparison_table(item: Comparison) -> Table:
+    """A row per measure: baseline, ours, difference and its interval."""
+    table = Table(box=box.MARKDOWN, padding=(0, 1))
+    for heading in ("measure", "baseline", "ours", "difference", "95 % interval", "images"):
+        table.add_column(heading, justify="left" if heading == "measure" else "right", no_wrap=True)
+    for line in item.lines:
+        table.add_row(*map(Text, _cells(line)))
+    return table
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    digits = 2 if line.measure.endswith("100") or line.unit == "points" else 3
+    interval, mark = "-", " "
+    if line.low is not None and line.high is not None:
+        interval = f"{line.low:+.{digits}f} to {line.high:+.{digits}f}"
+        mark = "*" if line.low > 0 or line.high < 0 else " "
+    return (
+        f"{line.measure} {ARROWS[line.better]}",
+        _with_error(line.baseline, line.baseline_se, digits),
+        _with_error(line.trained, line.trained_se, digits),
+        f"{line.difference:+.{digits}f}{mark}",
+        interval,
+        "-" if line.num_images is None else str(line.num_images),
+    )
+
+
+def _with_error(value: float, error: float | None, digits: int) -> str:
+    return f"{value:.{digits}f}" if error is None else f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def say_disagreement(found: Disagreement | None) -> str:
+    """McNemar's test in a line."""
+    if found is None:
+        return "no images.parquet of one of the two: means only, no errors, no intervals"
+    return (
+        f"accuracy: right where the other is wrong: baseline {found.only_baseline} images, "
+        f"ours {found.only_trained}; McNemar's exact p = {found.p_value:.2g}"
+    )
+
+
+def say_seeds(spread: SeedSpread) -> str:
+    """`C*: +0.120 (+0.081 to +0.159) over 3 seeds`: mean difference and its 95 % interval."""
+    return (
+        f"{spread.measure}: {spread.mean:+.3f} ({spread.low:+.3f} to {spread.high:+.3f}) over {len(spread.seeds)} seeds"
+    )

@@ -1,0 +1,54 @@
+"""Draws `ConsistencyPanel`s as the paper's Figure 2: one panel per network. Computes nothing of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gcc_search.analysis.distribution import ConsistencyPanel, Distribution
+from gcc_search.analysis.figures import COLOURS, GREY
+
+CONSISTENCY_AXIS = "consistency of one image's explanation: SSIM, test split (up to 1, higher is better)"
+KEY = "steps: test images; dashed: mean; dotted: mean chance level (maps of two different images)"
+
+
+def draw_consistency(panels: Sequence[ConsistencyPanel], *, title: str) -> Figure:
+    """Density of the images over consistency, baseline against chosen trial, one panel below the other."""
+    figure = Figure(figsize=(8.4, 1.6 + 2.6 * max(len(panels), 1)), layout="constrained")
+    all_axes = figure.subplots(max(len(panels), 1), sharex=True, squeeze=False)[:, 0]
+    for axes, panel in zip(all_axes, panels, strict=False):
+        _draw_panel(axes, panel)
+    if not panels:
+        all_axes[0].set_axis_off()
+        all_axes[0].text(0.5, 0.5, "no feasible trial with images.parquet", ha="center", color=GREY)
+    all_axes[0].set_title(f"{title}\n{KEY}", loc="left", fontsize=9)
+    # Two lines: beside a long legend the axes are narrow.
+    all_axes[-1].set_xlabel(CONSISTENCY_AXIS.replace(": ", "\n"))
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: ConsistencyPanel) -> None:
+    sides = (("baseline", panel.baseline, COLOURS[0]), ("ours", panel.trained, COLOURS[1]))
+    for name, found, colour in sides:
+        axes.stairs(found.density, panel.edges, color=colour, linewidth=1.5, fill=False, label=_label(name, found))
+        axes.stairs(found.density, panel.edges, color=colour, alpha=0.15, fill=True)
+        axes.axvline(found.mean, color=colour, linewidth=1.2, linestyle="--")
+        axes.axvline(found.chance, color=colour, linewidth=1.2, linestyle=":")
+    axes.set_ylabel("density of images")
+    # Beside the axes: no place within is free in every run.
+    axes.legend(
+        title=f"{panel.network} on {panel.data}",
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+        fontsize=8,
+        title_fontsize=9,
+        alignment="left",
+        borderaxespad=0,
+    )
+
+
+def _label(name: str, found: Distribution) -> str:
+    deviation = "" if found.sd is None else f" ± {found.sd:.4f} (sd)"
+    return f"{name}: {found.trial}\n{found.mean:.4f}{deviation}\nchance {found.chance:.4f}, {found.num_images} images"

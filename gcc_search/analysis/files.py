@@ -1,0 +1,86 @@
+"""The files of an analysis/ folder, as bytes by name: figures as PNG and SVG, their data beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from gcc_search.analysis.best import Row
+from gcc_search.analysis.boundary_figure import draw_boundary
+from gcc_search.analysis.comparison import comparison_rows
+from gcc_search.analysis.distribution_figure import CONSISTENCY_AXIS, draw_consistency
+from gcc_search.analysis.effects import EFFECTS_UNITS, effect_rows
+from gcc_search.analysis.effects_figure import draw_effects
+from gcc_search.analysis.figures import render
+from gcc_search.analysis.findings import Findings
+from gcc_search.analysis.frontier_figure import draw_frontier
+from gcc_search.analysis.listing import explain_columns, list_trials
+from gcc_search.analysis.table import to_csv
+from gcc_search.analysis.tradeoff_figure import AXIS, draw_tradeoff
+from gcc_search.atomic import write_atomically
+from gcc_search.results.writer import write_json
+
+
+def write_files(folder: Path, findings: Findings) -> tuple[Path, ...]:
+    """Replaces what `folder` has of these files; their paths, in the order a reader would open them."""
+    contents = _draw(findings) | _tabulate(findings)
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    data = _figure_data(findings)
+    for name, plain in data.items():
+        write_json(folder / name, _origin(findings) | plain)
+    return tuple(folder / name for name in (*contents, *data))
+
+
+def _draw(findings: Findings) -> dict[str, bytes]:
+    record = findings.run
+    title = f"Run {record.name}"
+    told = f"run {record.name}, seed {record.seed}, made by: {record.command}, {json.dumps(record.versions)}"
+    figures: dict[str, Callable[[], Figure]] = {
+        "frontier": lambda: draw_frontier(findings.frontier, title=title),
+        "tradeoff": lambda: draw_tradeoff(findings.tradeoffs, title=title),
+        "consistency": lambda: draw_consistency(findings.consistencies, title=title),
+        "effects": lambda: draw_effects(findings.effects, title=title),
+        "boundary": lambda: draw_boundary(findings.boundary, title=title),
+    }
+    drawn = {name: render(draw, title=title, description=told) for name, draw in figures.items()}
+    return {f"{name}.{suffix}": content for name, files in drawn.items() for suffix, content in files.items()}
+
+
+def _tabulate(findings: Findings) -> dict[str, bytes]:
+    return {
+        "table1.csv": to_csv(comparison_rows(findings.comparisons)),
+        "effects.csv": to_csv(effect_rows(findings.effects)),
+        "best.csv": to_csv(_flatten(findings.rows)),
+        "trials.csv": to_csv(list_trials(findings.records, findings.pairs, findings.frontier)),
+        "columns.csv": to_csv(explain_columns()),
+    }
+
+
+def _flatten(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Rows with a column `sampled.NAME` for each further parameter that the sampler chose."""
+    names = sorted({name for row in rows for name in row.sampled})
+    plain = [{key: value for key, value in asdict(row).items() if key != "sampled"} for row in rows]
+    return [
+        p | {f"sampled.{name}": row.sampled.get(name) for name in names} for p, row in zip(plain, rows, strict=True)
+    ]
+
+
+def _origin(findings: Findings) -> dict[str, Any]:
+    record = findings.run
+    return {"run": record.name, "seed": record.seed, "command": record.command, "versions": record.versions}
+
+
+def _figure_data(findings: Findings) -> dict[str, dict[str, Any]]:
+    return {
+        "frontier.json": {"frontier": asdict(findings.frontier)},
+        "tradeoff.json": {"unit": AXIS, "networks": [asdict(item) for item in findings.tradeoffs]},
+        "consistency.json": {"unit": CONSISTENCY_AXIS, "panels": [asdict(item) for item in findings.consistencies]},
+        "effects.json": {"units": EFFECTS_UNITS, "effects": [asdict(item) for item in findings.effects]},
+        "boundary.json": {"boundary": asdict(findings.boundary)},
+    }

@@ -1,0 +1,71 @@
+"""What `gcc-search analyze` says on the screen, within 100 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from gcc_search.analysis.comparison import RULE, Comparison
+from gcc_search.analysis.comparison_table import (
+    KEY,
+    comparison_heading,
+    comparison_table,
+    say_disagreement,
+    say_seeds,
+)
+from gcc_search.analysis.findings import Findings, say_counts
+from gcc_search.analysis.table import LEGEND, best_table
+from gcc_search.analysis.tradeoff_figure import AXIS, say_spread
+
+TOLD_ROWS = 10
+
+
+def print_findings(findings: Findings, files: Sequence[Path], console: Console) -> None:
+    """What was read, the best trials, Table 1, the tradeoffs, what was refused, and where the files are."""
+    _print_best(findings, console)
+    _print_comparisons(findings.comparisons, console)
+    say(console, f"\n{AXIS}:")
+    for item in findings.tradeoffs:
+        collapsed = f"; with collapsed: {say_spread(item.spread_all)}" if item.collapsed else ""
+        say(console, f"  {item.network}: {say_spread(item.spread_finished)}{collapsed}")
+    _print_problems(findings, console)
+    say(console, f"\nwrote {files[0].parent}: {', '.join(path.name for path in files)}")
+
+
+def _print_best(findings: Findings, console: Console) -> None:
+    total = sum(findings.counts.values())
+    say(console, f"{findings.run.name}: trials: {total} ({say_counts(findings.counts)})\n")
+    console.print(best_table(findings.rows, limit=TOLD_ROWS))
+    say(console, LEGEND)
+    feasible = sum(row.rank is not None for row in findings.rows)
+    if feasible == 0:
+        say(console, f"no feasible trial: none kept {' and '.join(findings.frontier.constraints)}")
+    elif feasible > TOLD_ROWS:
+        say(console, f"... and {feasible - TOLD_ROWS} more feasible trials in best.csv")
+
+
+def _print_comparisons(comparisons: Sequence[Comparison], console: Console) -> None:
+    if comparisons:
+        say(console, f"\nbaseline against ours\n{RULE}\n{KEY}")
+    for item in comparisons:
+        say(console, f"\n{comparison_heading(item)}")
+        console.print(comparison_table(item))
+        say(console, say_disagreement(item.disagreement))
+        for spread in item.seeds:
+            say(console, f"  {say_seeds(spread)}")
+
+
+def _print_problems(findings: Findings, console: Console) -> None:
+    if findings.waiting:
+        say(console, f"\nleft out until their baselines are trained: {', '.join(findings.waiting)}")
+    if findings.problems:
+        say(console, f"\nrefused files: {len(findings.problems)}")
+    for problem in findings.problems:
+        say(console, f"  {problem}")
+
+
+def say(console: Console, text: str) -> None:
+    """Prints `text` as it is: brackets in users' names are no markup, and a path is copied better unwrapped."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

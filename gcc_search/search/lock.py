@@ -1,0 +1,36 @@
+"""One driver for one run: two would ask the same study and write the same records."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gcc_search.errors import ResultsError
+
+
+@contextlib.contextmanager
+def only_driver(run: Path) -> Iterator[None]:
+    """Holds the run's lock. The kernel lets go of it when the process ends, however it ends.
+
+    Raises:
+        ResultsError: another process holds it; says which.
+    """
+    path = run / "driver.lock"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise ResultsError(
+                f"{run}: must have one search at a time, got another: {file.read().strip()}; wait for it or stop it"
+            ) from None
+        file.truncate(0)
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        file.write(f"pid {os.getpid()} on {socket.gethostname()} since {since}")
+        file.flush()
+        yield

@@ -1,0 +1,138 @@
+"""Whether a search can start: machines, folder, images, weights, metrics: looked at before anything is written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from gcc_search.errors import ResultsError, SpaceError
+from gcc_search.preparation import DataSet, check_weights, prepare_images, say
+from gcc_search.results.reader import Run
+from gcc_search.search.cluster import Machines, plan_machines
+from gcc_search.search.jobs import image_sizes
+from gcc_search.space import SearchSpace, explain_error
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """What the command line adds to a space file. `storage`: SQLAlchemy URL of the study; None: study.db in the run."""
+
+    out: Path
+    gpus: int | None = None
+    storage: str | None = None
+    command: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A search that can start: everything that could be wrong with it has been looked at, nothing has been written."""
+
+    space: SearchSpace
+    options: SearchOptions
+    machines: Machines
+    datasets: dict[int, DataSet] = field(repr=False)
+
+    @property
+    def run(self) -> Path:
+        return self.options.out / self.space.name
+
+
+def prepare_search(space: SearchSpace, options: SearchOptions, console: Console) -> Prepared:
+    """Looks at machines, folder, images and weights. Decodes the images into their cache, and writes nothing else.
+
+    Raises:
+        ResourceError, ResultsError, DataError, WeightsError, SpaceError: the first thing that is wrong.
+    """
+    space = _with_absolute_paths(space)
+    run = options.out / space.name
+    if (run / "run.json").exists():
+        raise ResultsError(
+            f"{run}: must be a new name, got one that exists; choose another with --name, or go on with it: "
+            f"gcc-search resume {run}"
+        )
+    if run.exists():
+        raise ResultsError(f"{run}: must be a new name, got a folder that exists; choose another with --name")
+    _check_writable(options.out)
+    return _look_at(space, options, console)
+
+
+def reopen_search(run: Run, options: SearchOptions, console: Console) -> Prepared:
+    """The search that `run` was, with the space frozen in its run.json.
+
+    Raises:
+        ResultsError: its run.json holds no search, or its images are other ones now.
+    """
+    try:
+        space = SearchSpace.model_validate(run.record.space)
+    except ValidationError as error:
+        raise ResultsError(
+            f"{run.folder}/run.json: space: {explain_error(error, SearchSpace)}; "
+            "resume it with the gcc-search that wrote it"
+        ) from None
+    # The folder may have been renamed since.
+    prepared = _look_at(space.model_copy(update={"name": run.folder.name}), options, console)
+    for described in run.record.data:
+        found = prepared.datasets[described["image_size"]].fingerprint
+        if found != described["fingerprint"]:
+            raise ResultsError(
+                f"{run.folder}: images must be those it began with, got others in {space.data.name}; "
+                "put them back, or start anew"
+            )
+    return prepared
+
+
+def _look_at(space: SearchSpace, options: SearchOptions, console: Console) -> Prepared:
+    machines = plan_machines(space.resources, gpus=options.gpus)
+    datasets = {size: prepare_images(space.data, size, console) for size in image_sizes(space)}
+    for data in datasets.values():
+        _check_metrics(space, data)
+        for network in space.networks:
+            check_weights(space.settings(network, {}), data)
+    if space.explanation.sparsity == "paper" and any(0 in values for values in _values_of(space, "p")):
+        say(console, "note: p = 0 in the paper's form counts pixels and has no gradient: beta does nothing there")
+    return Prepared(space=space, options=options, machines=machines, datasets=datasets)
+
+
+def _with_absolute_paths(space: SearchSpace) -> SearchSpace:
+    """Workers run in folders of their own, where a relative path means something else."""
+    changes: dict[str, object] = {}
+    if space.data.root is not None:
+        changes["data"] = space.data.model_copy(update={"root": space.data.root.resolve()})
+    changes["weights"] = (
+        _absolute(space.weights)
+        if isinstance(space.weights, str)
+        else {network: _absolute(weights) for network, weights in space.weights.items()}
+    )
+    return space.model_copy(update=changes)
+
+
+def _absolute(weights: str) -> str:
+    return str(Path(weights).resolve()) if Path(weights).is_file() else weights
+
+
+def _values_of(space: SearchSpace, name: str) -> list[tuple[object, ...]]:
+    """Every list of values that `name` is drawn from in this space."""
+    parameter = space.parameters.get(name)
+    fixed = (getattr(space.explanation, name),) if parameter is None else parameter.choices or ()
+    return [fixed, *((point[name],) for point in space.points if name in point)]
+
+
+def _check_writable(out: Path) -> None:
+    parent = next(folder for folder in (out, *out.resolve().parents) if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise ResultsError(
+            f"{out}: must be a folder that can be written to, got one that cannot; choose another with --out"
+        )
+
+
+def _check_metrics(space: SearchSpace, data: DataSet) -> None:
+    asked = {metric.name for metric in space.metrics} | {item.metric.name for item in space.parsed_constraints()}
+    on_objects = sorted(asked & {"box_mass", "pointing"})
+    if on_objects and not data.validation.has_regions:
+        raise SpaceError(
+            f"metrics: {on_objects[0]} must have boxes or masks to score, got none in {data.name}; leave it out"
+        )

@@ -1,0 +1,83 @@
+"""A search's state from its trial directories: they are the truth, the Optuna study is rebuilt from them.
+
+What ended is told to the study again, what did not goes on under the same id from its last good checkpoint, and the
+rungs of early stopping are filled from the trials' rows. Ray's own snapshot is not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import optuna
+from rich.console import Console
+
+from gcc_search.preparation import say
+from gcc_search.results.reader import Run, Trial
+from gcc_search.search.job_queue import JobQueue
+from gcc_search.search.jobs import JobMaker
+from gcc_search.search.readiness import Prepared
+from gcc_search.search.scheduler import SuccessiveHalving
+from gcc_search.search.study import NetworkStudy, open_storage, study_name, trials_per_network
+from gcc_search.space import NetworkName, SearchSpace
+
+# How a trial ends for good; anything else goes on.
+ENDED = ("finished", "stopped", "diverged", "collapsed", "failed")
+
+
+def make_queue(prepared: Prepared) -> JobQueue:
+    """An empty queue over empty studies. Studies of these names that were there before are replaced."""
+    space, run = prepared.space, prepared.run
+    database = run / "study.db"
+    if prepared.options.storage is None:
+        database.unlink(missing_ok=True)
+    storage = open_storage(prepared.options.storage or f"sqlite:///{database}")
+    names = {study.study_name for study in storage.get_all_studies()}
+    for network in space.networks:
+        if study_name(space, network) in names:
+            optuna.delete_study(study_name=study_name(space, network), storage=storage)
+    studies = {
+        network: NetworkStudy(space, network, storage, cap=cap) for network, cap in trials_per_network(space).items()
+    }
+    maker = JobMaker(space=space, fingerprints={size: data.fingerprint for size, data in prepared.datasets.items()})
+    return JobQueue(space, run, maker, studies)
+
+
+def make_scheduler(space: SearchSpace) -> SuccessiveHalving | None:
+    """Early stopping as the space asks for it."""
+    early = space.early_terminate
+    return SuccessiveHalving(early, epochs=space.recipe.epochs) if early else None
+
+
+def recall(prepared: Prepared, run: Run, console: Console) -> tuple[JobQueue, SuccessiveHalving | None]:
+    """The queue and the rungs as they were, and a line for each file that was torn."""
+    for problem in run.problems:
+        say(console, f"not used: {problem}")
+    queue, scheduler = make_queue(prepared), make_scheduler(prepared.space)
+    for network, number, trial in _in_order(prepared.space, run):
+        if trial is None or trial.record.status not in ENDED:
+            queue.go_on_with(network, number, trial.record if trial else None)
+        else:
+            baseline = run.baselines.get(trial.record.baseline or "")
+            queue.recall(trial.record, baseline.record if baseline else None)
+        if scheduler and trial:
+            _fill_rungs(scheduler, trial)
+    ended = sum(outcome.job.is_trial for outcome in queue.outcomes)
+    say(console, f"resumed: {ended} of {queue.num_trials} trials have ended, {queue.num_waiting} go on")
+    return queue, scheduler
+
+
+def _in_order(space: SearchSpace, run: Run) -> Iterator[tuple[NetworkName, int, Trial | None]]:
+    """Each network's trials by number; None for one whose record is missing or torn among others that are there."""
+    for network in space.networks:
+        by_number = {
+            int(trial.record.id.rsplit("-", 1)[1]): trial for trial in run.trials if trial.record.network == network
+        }
+        folders = (run.folder / "trials").glob(f"{network}-*/")
+        numbers = {int(folder.name.rsplit("-", 1)[1]) for folder in folders}
+        for number in range(max(numbers, default=-1) + 1):
+            yield network, number, by_number.get(number)
+
+
+def _fill_rungs(scheduler: SuccessiveHalving, trial: Trial) -> None:
+    for row in trial.epochs(["epoch", scheduler.column]).to_pylist():
+        scheduler.add(trial.record.network, row["epoch"], row[scheduler.column])

@@ -1,0 +1,200 @@
+import csv
+import io
+import math
+
+import numpy as np
+import pytest
+from rich.console import Console
+from scipy import stats
+
+from gcc_search.analysis.bootstrap import percentile_interval, resampled_means
+from gcc_search.analysis.comparison import Disagreement, comparison_rows
+from gcc_search.analysis.comparison_table import comparison_table, say_disagreement, say_seeds
+from gcc_search.analysis.findings import find
+from gcc_search.analysis.measures import Line, corrected_consistency
+from gcc_search.analysis.table import to_csv
+from gcc_search.results.reader import read_run
+
+
+def comparisons_of(builder):
+    return find(read_run(builder.folder)).comparisons
+
+
+def lines_of(builder) -> dict[str, Line]:
+    (only,) = comparisons_of(builder)
+    return {line.measure: line for line in only.lines}
+
+
+def scored_images(seed, num_images=50):
+    random = np.random.default_rng(seed)
+    iauc = random.uniform(size=num_images)
+    iauc[10:] = np.nan
+    return {
+        "consistency": random.uniform(0.5, 1.0, num_images),
+        "chance": random.uniform(0.3, 0.7, num_images),
+        "correct": random.uniform(size=num_images) < 0.8,
+        "iauc": iauc,
+    }
+
+
+@pytest.fixture
+def compared(new_run):
+    """A baseline and one trial over 50 images, insertion on ten of them; and the columns of both."""
+    run, before, after = new_run(), scored_images(1), scored_images(2)
+    run.baseline(images=before)
+    run.trial("t1", images=after)
+    return run, before, after
+
+
+def test_chosen_is_the_feasible_trial_of_highest_validation_corrected_consistency(mixed_run):
+    chosen = [(item.data, item.network, item.trial) for item in comparisons_of(mixed_run)]
+    assert chosen == [("shapes", "resnet18", "t2"), ("shapes", "resnet50", "r1")]
+
+
+def test_test_values_do_not_choose(new_run):
+    run = new_run()
+    run.baseline()
+    run.trial("a", corrected=0.5, test_accuracy=1.0)
+    run.trial("b", corrected=0.4, test_accuracy=99.0)
+    assert [item.trial for item in comparisons_of(run)] == ["a"]
+
+
+def test_of_equal_trials_the_first_is_chosen_and_an_unmeasured_one_never(new_run):
+    run = new_run()
+    run.baseline()
+    for name, corrected in (("c", 0.4), ("b", 0.4), ("a", None)):
+        run.trial(name, corrected=corrected)
+    assert [item.trial for item in comparisons_of(run)] == ["b"]
+
+
+def test_without_a_feasible_trial_there_is_no_comparison(new_run):
+    run = new_run()
+    run.baseline()
+    run.trial("t1", accuracy=50.0)
+    assert comparisons_of(run) == ()
+
+
+def test_a_mean_is_given_with_error_difference_and_paired_interval(compared):
+    run, before, after = compared
+    difference = after["consistency"] - before["consistency"]
+    low, high = percentile_interval(resampled_means(difference[:, None])[:, 0])
+    assert lines_of(run)["consistency"] == Line(
+        measure="consistency",
+        unit="SSIM, -1 to 1",
+        better="up",
+        num_images=50,
+        baseline=pytest.approx(before["consistency"].mean()),
+        baseline_se=pytest.approx(stats.sem(before["consistency"])),
+        trained=pytest.approx(after["consistency"].mean()),
+        trained_se=pytest.approx(stats.sem(after["consistency"])),
+        difference=pytest.approx(difference.mean()),
+        low=pytest.approx(low),
+        high=pytest.approx(high),
+    )
+
+
+def test_the_papers_consistency_is_a_hundred_times_ours(compared):
+    lines = lines_of(compared[0])
+    assert lines["consistency x 100"].low == pytest.approx(100 * lines["consistency"].low)
+
+
+def test_corrected_consistency_is_a_ratio_of_means_in_each_resample(compared):
+    run, before, after = compared
+    means = resampled_means(np.stack([side[name] for side in (before, after) for name in ("consistency", "chance")], 1))
+    drawn = (means[:, 2] - means[:, 3]) / (1 - means[:, 3]) - (means[:, 0] - means[:, 1]) / (1 - means[:, 1])
+    line = lines_of(run)["C*"]
+    assert (line.low, line.high) == pytest.approx(percentile_interval(drawn))
+    assert line.baseline == pytest.approx(
+        (before["consistency"].mean() - before["chance"].mean()) / (1 - before["chance"].mean())
+    )
+
+
+def test_the_standard_error_of_corrected_consistency_is_that_of_the_bootstrap(compared):
+    run, before, _ = compared
+    means = resampled_means(np.stack([before["consistency"], before["chance"]], axis=1))
+    drawn = corrected_consistency(means[:, 0], means[:, 1])
+    assert lines_of(run)["C*"].baseline_se == pytest.approx(drawn.std(ddof=1), rel=0.05)
+
+
+def test_maps_that_ignore_the_image_have_no_corrected_consistency():
+    found = corrected_consistency(np.array([1.0, 0.9]), np.array([1.0, 0.8]))
+    np.testing.assert_allclose(found, [0.0, 0.5])
+
+
+def test_a_measure_is_compared_over_the_images_that_both_have(compared):
+    run, before, after = compared
+    line = lines_of(run)["insertion AUC"]
+    assert line.num_images == 10
+    assert line.difference == pytest.approx(after["iauc"][:10].mean() - before["iauc"][:10].mean())
+
+
+def test_a_measure_that_no_image_has_is_left_out(compared):
+    assert "box mass" not in lines_of(compared[0])
+
+
+def test_images_are_paired_by_their_place_in_the_test_split(new_run):
+    run, images = new_run(), scored_images(1)
+    order = np.random.default_rng(0).permutation(50)
+    run.baseline(images=images)
+    run.trial("t1", images={name: column[order] for name, column in images.items()} | {"index": order})
+    line = lines_of(run)["consistency"]
+    assert (line.difference, line.low, line.high) == pytest.approx((0, 0, 0), abs=1e-15)
+
+
+def test_accuracy_is_tested_on_the_images_they_disagree_on(new_run):
+    run = new_run()
+    run.baseline(images={"correct": np.array([1, 1, 1, 0, 0, 1], dtype=bool)})
+    run.trial("t1", images={"correct": np.array([0, 1, 1, 1, 1, 0], dtype=bool)})
+    (item,) = comparisons_of(run)
+    assert item.disagreement == Disagreement(only_baseline=2, only_trained=2, p_value=1.0)
+    assert (item.lines[0].baseline, item.lines[0].trained) == pytest.approx((400 / 6, 400 / 6))
+
+
+def test_without_images_there_are_means_from_the_record_and_no_errors(new_run):
+    run = new_run()
+    run.baseline(accuracy=94.0)
+    run.trial("t1", accuracy=93.5)
+    (run.folder / "trials/t1/images.parquet").unlink()
+    (item,) = comparisons_of(run)
+    assert item.disagreement is None
+    assert item.lines[0] == Line(
+        measure="top-1 accuracy", unit="points", better="up", baseline=94.0, trained=93.5, difference=-0.5
+    )
+    assert "means only" in say_disagreement(item.disagreement)
+
+
+def test_over_seeds_the_mean_has_students_interval(new_run):
+    run, gains = new_run(), [0.10, 0.16, 0.13]
+    for seed, gain in enumerate(gains):
+        run.baseline(key=f"base-{seed}", seed=seed, corrected=0.3)
+        run.trial(f"t{seed}", baseline=f"base-{seed}", seed=seed, corrected=0.3 + gain, alpha=2.0)
+    run.trial("other", baseline="base-0", corrected=0.31, alpha=1.0)
+    spread = {spread.measure: spread for spread in comparisons_of(run)[0].seeds}["C*"]
+    low, high = stats.t.interval(0.95, 2, loc=np.mean(gains), scale=stats.sem(gains))
+    assert spread.seeds == (0, 1, 2)
+    assert spread.differences == pytest.approx(gains)
+    assert (spread.mean, spread.low, spread.high) == pytest.approx((np.mean(gains), low, high))
+    assert say_seeds(spread).startswith("C*: +0.130 (+0.055 to +0.205) over 3 seeds")
+
+
+def test_a_single_seed_has_no_spread(mixed_run):
+    assert [item.seeds for item in comparisons_of(mixed_run)] == [(), ()]
+
+
+def test_the_table_has_a_row_per_network_and_measure(compared):
+    run, *_ = compared
+    rows = list(csv.DictReader(io.StringIO(to_csv(comparison_rows(comparisons_of(run))).decode())))
+    assert [row["measure"] for row in rows] == list(lines_of(run))
+    first, second = rows[:2]
+    assert (first["network"], first["data"], first["trial"], first["unit"]) == ("resnet18", "shapes", "t1", "points")
+    assert math.isclose(float(first["difference"]), float(first["trained"]) - float(first["baseline"]), abs_tol=1e-9)
+    assert (first["mcnemar_p"] != "", second["mcnemar_p"], first["num_seeds"]) == (True, "", "")
+
+
+def test_the_printed_table_is_markdown_within_100_columns(compared):
+    console = Console(file=io.StringIO(), width=100)
+    console.print(comparison_table(comparisons_of(compared[0])[0]))
+    lines = [line for line in console.file.getvalue().splitlines() if line.strip()]
+    assert all(line.startswith("|") and line.rstrip().endswith("|") for line in lines)
+    assert lines[1].replace("-", "") == "|||||||"
+    assert not any("…" in line for line in lines)

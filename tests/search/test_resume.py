@@ -1,0 +1,127 @@
+"""A search that was killed goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+import yaml
+from rich.console import Console
+
+from gcc_search.errors import GccSearchError
+from gcc_search.results.reader import Run, read_run
+from gcc_search.search.launch import run_search
+from gcc_search.search.lock import only_driver
+from gcc_search.search.readiness import SearchOptions, reopen_search
+from tests.search.conftest import TINY, make_space, run_space
+
+# One trial at a time: what is sampled then depends on nothing but what came before.
+SEQUENTIAL = TINY | {"resources": {"cpus_per_trial": psutil.cpu_count()}, "run_cap": 6, "method": "bayes"}
+
+
+def resume(folder: Path) -> tuple[Run, str]:
+    """The run after it has been resumed, and what was printed."""
+    console = Console(file=io.StringIO(), width=120)
+    options = SearchOptions(out=folder.parent, gpus=0)
+    run_search(reopen_search(read_run(folder), options, console), console)
+    return read_run(folder), console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def results_of(run: Run) -> list[tuple[object, ...]]:
+    """What must not depend on interruptions: settings, rows, networks."""
+    timing = ("train_seconds", "evaluation_seconds", "peak_memory_bytes")
+    return [
+        (
+            trial.record.id,
+            trial.record.status,
+            trial.record.sampled,
+            trial.epochs().drop_columns(timing).to_pylist(),
+            trial.images().to_pylist(),
+            (trial.folder / "network.safetensors").read_bytes(),
+        )
+        for trial in run.trials
+    ]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Run:
+    result, _ = run_space(make_space(**SEQUENTIAL), tmp_path_factory.mktemp("undisturbed"))
+    return read_run(result.run)
+
+
+def kill_after(folder: Path, space: Path, *, num_ended: int) -> None:
+    """Starts a search in a process of its own and kills it, with no warning, once so many trials have ended."""
+    command = [sys.executable, "-m", "gcc_search", "--space", str(space), "--gpus", "0", "--out", str(folder.parent)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    for _ in range(1200):
+        if len(list(folder.glob("trials/*/network.safetensors"))) >= num_ended:
+            break
+        assert process.poll() is None, "the search ended by itself"
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    # Ray's workers notice within seconds that their driver is gone.
+    time.sleep(3)
+
+
+def test_a_killed_search_goes_on_and_ends_as_the_undisturbed_one(undisturbed, tmp_path):
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(SEQUENTIAL))
+    kill_after(tmp_path / "tiny", tmp_path / "space.yaml", num_ended=4)
+    run, printed = resume(tmp_path / "tiny")
+    assert "resumed: " in printed
+    assert results_of(run) == results_of(undisturbed)
+    study = optuna.load_study(study_name="tiny/convnet_small", storage=f"sqlite:///{run.folder}/study.db")
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 6
+
+
+def test_a_finished_search_resumes_to_itself(undisturbed, tmp_path):
+    folder = tmp_path / "tiny"
+    shutil.copytree(undisturbed.folder, folder)
+    before = {path: path.read_bytes() for path in folder.glob("*/*/*")}
+    run, printed = resume(folder)
+    assert "resumed: 6 of 6 trials have ended, 0 go on" in printed
+    assert {path: path.read_bytes() for path in folder.glob("*/*/*")} == before
+    assert results_of(run) == results_of(undisturbed)
+
+
+def test_a_lost_study_and_a_torn_record_are_made_again(undisturbed, tmp_path):
+    folder = tmp_path / "tiny"
+    shutil.copytree(undisturbed.folder, folder)
+    (folder / "study.db").write_bytes(b"torn")
+    torn = folder / "trials/convnet_small-0005/trial.json"
+    torn.write_bytes(torn.read_bytes()[:100])
+    run, printed = resume(folder)
+    assert "not used: " in printed
+    assert "convnet_small-0005/trial.json: must be whole JSON" in printed
+    assert results_of(run) == results_of(undisturbed)
+
+
+def test_a_second_driver_is_refused_and_told_who_the_first_is(tmp_path):
+    with (
+        only_driver(tmp_path),
+        pytest.raises(GccSearchError, match=f"must have one search at a time, got another: pid {os.getpid()} on"),
+        only_driver(tmp_path),
+    ):
+        pass
+
+
+def test_other_images_than_before_are_refused(undisturbed, tmp_path):
+    folder = tmp_path / "tiny"
+    shutil.copytree(undisturbed.folder, folder)
+    from gcc_search.results.reader import read_json
+    from gcc_search.results.writer import write_json
+
+    content = read_json(folder / "run.json")
+    content["space"]["data"]["data_seed"] = 1
+    write_json(folder / "run.json", content)
+    with pytest.raises(GccSearchError, match="images must be those it began with"):
+        reopen_search(read_run(folder), SearchOptions(out=tmp_path, gpus=0), Console(file=io.StringIO()))
