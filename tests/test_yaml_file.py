@@ -88,6 +88,10 @@ def test_a_mistake_is_one_line_with_its_place(tmp_path, content, message):
     assert complaint(tmp_path, content) == f"bad.yaml: {message}"
 
 
+def test_many_keys_are_not_deep_ones(tmp_path):
+    assert len(read(tmp_path, "\n".join(f"key{number}: [1, {{a: 2}}]" for number in range(1000)))) == 1000
+
+
 def test_a_key_with_a_line_break_is_told_on_one_line(tmp_path):
     message = complaint(tmp_path, '"a\\nb": 1\n"a\\nb": 2')
     assert message == 'bad.yaml: line 2: key "a\\nb" must stand once, got it again; remove one'

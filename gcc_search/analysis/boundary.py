@@ -14,8 +14,10 @@ from gcc_search.results.schema import TrialRecord
 
 FAILED = ("collapsed", "diverged")
 DRAWN = ("finished", *FAILED)
-# Up to so many values of p, each has a panel of its own; more are cut into thirds.
-MOST_VALUES_OF_P = 3
+# A listed p has a panel for each of up to so many values; a sampled one is cut into thirds, where each has enough.
+MOST_LISTED = 6
+THIRDS = 3
+FEWEST_IN_A_THIRD = 3
 
 Fit = Literal["fitted", "all trained", "all failed", "no trial"]
 
@@ -97,12 +99,13 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _bands(values: Sequence[float]) -> list[tuple[float, float]]:
-    """Each value of p where there are few, else thirds with about as many trials; the ends are trials' own values."""
+    """Each value of p where values repeat, so were listed; else thirds of about equally many trials, or one band."""
     distinct = sorted(set(values))
-    if len(distinct) <= MOST_VALUES_OF_P:
+    if len(distinct) < len(values) and len(distinct) <= MOST_LISTED:
         return [(value, value) for value in distinct]
-    parts = [part for part in np.array_split(np.array(distinct), MOST_VALUES_OF_P) if part.size]
-    return [(float(part[0]), float(part[-1])) for part in parts]
+    parts = THIRDS if len(distinct) >= THIRDS * FEWEST_IN_A_THIRD else min(1, len(distinct))
+    thirds = np.array_split(np.array(distinct), parts) if parts else []
+    return [(float(third[0]), float(third[-1])) for third in thirds]
 
 
 def _panel(

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gcc_search.analysis.boundary import DRAWN, Boundary, BoundaryPanel
-from gcc_search.analysis.figures import COLOURS, GREY
+from gcc_search.analysis.figures import COLOURS
 
 # Trained, collapsed, diverged: told apart by colour, by shape, and by being filled or not.
 MARKS = {"finished": ("o", COLOURS[0]), "collapsed": ("x", COLOURS[1]), "diverged": ("^", COLOURS[6])}
@@ -43,14 +43,12 @@ def _draw_panel(axes: Axes, panel: BoundaryPanel) -> None:
         across, up = [dot.log_alpha for dot in ours], [dot.log_beta for dot in ours]
         axes.scatter(across, up, s=24, marker=marker, color=colour, alpha=0.85, zorder=3)
     axes.plot([place[0] for place in panel.line], [place[1] for place in panel.line], color="#202020", linewidth=1.4)
-    if not panel.line:
-        # Behind the dots, on white: wherever it stands, a trial may stand there too.
-        axes.text(0.5, 0.96, WORDS[panel.fit], transform=axes.transAxes, ha="center", va="top", fontsize=8, color=GREY)
-    axes.set_title(_band(panel), fontsize=9)
+    # Above the axes: within them, a trial may stand anywhere.
+    axes.set_title(_band(panel) + ("" if panel.line else f"\n{WORDS[panel.fit]}"), fontsize=9)
 
 
 def _band(panel: BoundaryPanel) -> str:
-    band = f"p = {panel.p_low:g}" if panel.p_low == panel.p_high else f"p {panel.p_low:.2f} to {panel.p_high:.2f}"
+    band = f"p = {panel.p_low:.4g}" if panel.p_low == panel.p_high else f"p {panel.p_low:.2f} to {panel.p_high:.2f}"
     failed = sum(dot.status != "finished" for dot in panel.dots)
     return f"{band}: {failed} of {len(panel.dots)} failed"
 

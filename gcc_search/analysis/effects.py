@@ -28,6 +28,12 @@ EFFECTS_UNITS = {
     "gini": "sparsity: Gini index\n(0 to 1, higher is sparser)",
 }
 
+EFFECT_COLUMNS = (
+    *("parameter", "kind", "network", "fixed", "value", "low", "high", "trial", "status", "accuracy_points"),
+    *EFFECTS_UNITS,
+    *("measure", "num_trials", "mean", "quartile_1", "median", "quartile_3"),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class EffectPoint:
@@ -202,7 +208,7 @@ def effect_rows(effects: Sequence[Effect]) -> list[dict[str, Any]]:
 
 def _series_row(effect: Effect, series: Series, point: EffectPoint) -> dict[str, Any]:
     choices = effect.parameter.choices
-    return _EMPTY_ROW | {
+    return dict.fromkeys(EFFECT_COLUMNS) | {
         "parameter": effect.parameter.name,
         "kind": "one at a time",
         "network": series.network,
@@ -220,13 +226,4 @@ def _bin_row(effect: Effect, found: Bin) -> dict[str, Any]:
     place = {"value": choices[int(found.middle)]} if choices else {"low": found.low, "high": found.high}
     spread = ("network", "measure", "num_trials", "mean", "quartile_1", "median", "quartile_3")
     told = {name: getattr(found, name) for name in spread}
-    return _EMPTY_ROW | {"parameter": effect.parameter.name, "kind": "marginal"} | place | told
-
-
-_EMPTY_ROW: dict[str, Any] = dict.fromkeys(
-    (
-        *("parameter", "kind", "network", "fixed", "value", "low", "high", "trial", "status", "accuracy_points"),
-        *EFFECTS_UNITS,
-        *("measure", "num_trials", "mean", "quartile_1", "median", "quartile_3"),
-    )
-)
+    return dict.fromkeys(EFFECT_COLUMNS) | {"parameter": effect.parameter.name, "kind": "marginal"} | place | told

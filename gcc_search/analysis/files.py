@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,20 @@ from gcc_search.analysis.best import Row
 from gcc_search.analysis.boundary_figure import draw_boundary
 from gcc_search.analysis.comparison import comparison_rows
 from gcc_search.analysis.distribution_figure import CONSISTENCY_AXIS, draw_consistency
-from gcc_search.analysis.effects import EFFECTS_UNITS, effect_rows
+from gcc_search.analysis.effects import EFFECT_COLUMNS, EFFECTS_UNITS, effect_rows
 from gcc_search.analysis.effects_figure import draw_effects
 from gcc_search.analysis.figures import render
 from gcc_search.analysis.findings import Findings
 from gcc_search.analysis.frontier_figure import draw_frontier
+from gcc_search.analysis.growth_figure import draw_growth
+from gcc_search.analysis.importance import Importance
 from gcc_search.analysis.listing import explain_columns, list_trials
 from gcc_search.analysis.table import to_csv
 from gcc_search.analysis.tradeoff_figure import AXIS, draw_tradeoff
 from gcc_search.atomic import write_atomically
 from gcc_search.results.writer import write_json
+
+IMPORTANCE_COLUMNS = tuple(field.name for field in fields(Importance))
 
 
 def write_files(folder: Path, findings: Findings) -> tuple[Path, ...]:
@@ -47,6 +51,7 @@ def _draw(findings: Findings) -> dict[str, bytes]:
         "consistency": lambda: draw_consistency(findings.consistencies, title=title),
         "effects": lambda: draw_effects(findings.effects, title=title),
         "boundary": lambda: draw_boundary(findings.boundary, title=title),
+        "growth": lambda: draw_growth(findings.growth, title=title),
     }
     drawn = {name: render(draw, title=title, description=told) for name, draw in figures.items()}
     return {f"{name}.{suffix}": content for name, files in drawn.items() for suffix, content in files.items()}
@@ -55,7 +60,8 @@ def _draw(findings: Findings) -> dict[str, bytes]:
 def _tabulate(findings: Findings) -> dict[str, bytes]:
     return {
         "table1.csv": to_csv(comparison_rows(findings.comparisons)),
-        "effects.csv": to_csv(effect_rows(findings.effects)),
+        "effects.csv": to_csv(effect_rows(findings.effects), EFFECT_COLUMNS),
+        "importance.csv": to_csv([asdict(item) for item in findings.importances], IMPORTANCE_COLUMNS),
         "best.csv": to_csv(_flatten(findings.rows)),
         "trials.csv": to_csv(list_trials(findings.records, findings.pairs, findings.frontier)),
         "columns.csv": to_csv(explain_columns()),
@@ -83,4 +89,5 @@ def _figure_data(findings: Findings) -> dict[str, dict[str, Any]]:
         "consistency.json": {"unit": CONSISTENCY_AXIS, "panels": [asdict(item) for item in findings.consistencies]},
         "effects.json": {"units": EFFECTS_UNITS, "effects": [asdict(item) for item in findings.effects]},
         "boundary.json": {"boundary": asdict(findings.boundary)},
+        "growth.json": {"growth": asdict(findings.growth)},
     }

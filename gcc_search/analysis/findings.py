@@ -13,6 +13,8 @@ from gcc_search.analysis.distribution import ConsistencyPanel, consistency_panel
 from gcc_search.analysis.effects import Effect, find_effects
 from gcc_search.analysis.feasibility import read_question
 from gcc_search.analysis.frontier import Frontier, find_frontier
+from gcc_search.analysis.growth import Growth, find_growth
+from gcc_search.analysis.importance import Importance, find_importances
 from gcc_search.analysis.paired_images import PairedImages, read_paired
 from gcc_search.analysis.pairing import Pair, pair_with_baselines, waiting_trials
 from gcc_search.analysis.tradeoff import NetworkTradeoff, accuracy_tradeoffs, count_statuses
@@ -45,6 +47,8 @@ class Findings:
     consistencies: tuple[ConsistencyPanel, ...]
     effects: tuple[Effect, ...]
     boundary: Boundary
+    growth: Growth
+    importances: tuple[Importance, ...]
 
 
 def find(run: Run) -> Findings:
@@ -74,6 +78,8 @@ def find(run: Run) -> Findings:
         consistencies=consistency_panels(chosen, images),
         effects=find_effects(records, pairs),
         boundary=find_boundary(records),
+        growth=find_growth(records, pairs, question, frontier),
+        importances=find_importances(records, question),
     )
 
 

@@ -39,7 +39,7 @@ def _newton_step(design: Floats, outcomes: NDArray[np.bool_], weights: Floats, p
     probability = 1 / (1 + np.exp(-np.clip(design @ weights, -500, 500)))
     gradient = design.T @ (probability - outcomes) + penalties * weights
     spread = np.maximum(probability * (1 - probability), 1e-12)
-    step: Floats = -np.linalg.solve((design.T * spread) @ design + np.diag(penalties), gradient)
+    step = np.asarray(-np.linalg.solve((design.T * spread) @ design + np.diag(penalties), gradient), dtype=np.float64)
     before = _loss(design, outcomes, weights, penalties)
     while _loss(design, outcomes, weights + step, penalties) > before and np.abs(step).max() > _TOLERANCE:
         step = step / 2

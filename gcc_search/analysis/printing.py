@@ -16,7 +16,8 @@ from gcc_search.analysis.comparison_table import (
     say_seeds,
 )
 from gcc_search.analysis.findings import Findings, say_counts
-from gcc_search.analysis.table import LEGEND, best_table
+from gcc_search.analysis.importance import Importance
+from gcc_search.analysis.table import LEGEND, best_table, short_scientific
 from gcc_search.analysis.tradeoff_figure import AXIS, say_spread
 
 TOLD_ROWS = 10
@@ -30,6 +31,8 @@ def print_findings(findings: Findings, files: Sequence[Path], console: Console) 
     for item in findings.tradeoffs:
         collapsed = f"; with collapsed: {say_spread(item.spread_all)}" if item.collapsed else ""
         say(console, f"  {item.network}: {say_spread(item.spread_finished)}{collapsed}")
+    _print_knee(findings, console)
+    _print_importances(findings.importances, console)
     _print_problems(findings, console)
     say(console, f"\nwrote {files[0].parent}: {', '.join(path.name for path in files)}")
 
@@ -55,6 +58,31 @@ def _print_comparisons(comparisons: Sequence[Comparison], console: Console) -> N
         say(console, say_disagreement(item.disagreement))
         for spread in item.seeds:
             say(console, f"  {say_seeds(spread)}")
+
+
+def _print_knee(findings: Findings, console: Console) -> None:
+    rows = {row.trial: row for row in findings.rows}
+    row = rows.get(findings.growth.knee or "")
+    if row is None:
+        say(console, "\nno knee of the frontier of C* and Gini: fewer than three trials on it, or none above its chord")
+        return
+    say(
+        console,
+        f"\nknee of the frontier of C* and Gini: trials/{row.trial}\n  alpha {short_scientific(row.alpha)}, beta "
+        f"{short_scientific(row.beta)}, p {row.p:.2f}; validation C* {row.validation_corrected_consistency or 0:.3f}",
+    )
+
+
+def _print_importances(importances: Sequence[Importance], console: Console) -> None:
+    """The parameter that explains most of each metric, by network; importance.csv has all of them."""
+    if importances:
+        say(console, "\nshare of a metric's ranks that a parameter explains alone (p: permutations), the largest:")
+    strongest: dict[tuple[str, str], Importance] = {}
+    for item in sorted(importances, key=lambda item: -item.share):
+        strongest.setdefault((item.network, item.metric), item)
+    for (network, metric), item in sorted(strongest.items()):
+        share = f"{item.parameter} {item.share:.0%} (p = {item.p_value:.2g}, {item.num_trials} trials)"
+        say(console, f"  {network}, {metric}: {share}")
 
 
 def _print_problems(findings: Findings, console: Console) -> None:

@@ -17,10 +17,13 @@ from gcc_search.analysis.best import Row
 Format = Callable[[Any], str]
 
 
-def to_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """UTF-8 with a header line from the first row's keys. Empty is None; numbers keep every digit; lists are JSON."""
+def to_csv(rows: Sequence[Mapping[str, Any]], header: Sequence[str] = ()) -> bytes:
+    """UTF-8 with a header line from the first row's keys, or `header` where there is no row.
+
+    Empty is None; numbers keep every digit; lists are JSON.
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else list(header), lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
     return text.getvalue().encode()

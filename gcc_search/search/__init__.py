@@ -5,6 +5,8 @@ import os
 # Read by Ray when it is imported, and by its workers; what the user has set stays.
 _QUIET_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Set here because Ray's default changes between versions; the token is made in ~/.ray on first use.
+    "RAY_AUTH_MODE": "token",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",

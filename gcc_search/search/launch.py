@@ -81,7 +81,10 @@ def _tune(prepared: Prepared, queue: JobQueue, scheduler: SuccessiveHalving | No
         warnings.simplefilter("ignore")
         space, machines = prepared.space, prepared.machines
         trainable = tune.with_parameters(
-            train_job, run=str(prepared.run.resolve()), threads=max(1, int(machines.cpus_per_trial))
+            train_job,
+            run=str(prepared.run.resolve()),
+            device="cuda" if machines.num_gpus else "cpu",
+            threads=max(1, int(machines.cpus_per_trial)),
         )
         with SearchScreen(space, queue, console, slots=machines.slots) as screen:
             logging.disable(logging.WARNING)

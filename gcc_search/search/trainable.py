@@ -14,7 +14,7 @@ from gcc_search.results.schema import EpochRow
 from gcc_search.search.jobs import Job
 
 
-def train_job(config: dict[str, Any], *, run: str, threads: int) -> None:
+def train_job(config: dict[str, Any], *, run: str, device: str, threads: int) -> None:
     """Trains `config`'s job in the run directory `run`. One that fails is recorded as failed and reported, not raised.
 
     The last epoch is reported after the test split is scored: Ray may end a trial inside a report, and nothing runs
@@ -22,8 +22,7 @@ def train_job(config: dict[str, Any], *, run: str, threads: int) -> None:
     """
     torch.set_num_threads(threads)
     job = Job.from_config(config)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    events = record_trial(job.settings, job.folder(Path(run)), job.identity, device=device)
+    events = record_trial(job.settings, job.folder(Path(run)), job.identity, device=torch.device(device))
     last: EpochRow | None = None
     try:
         for event in events:

@@ -24,8 +24,11 @@ FILES = [
     "effects.svg",
     "boundary.png",
     "boundary.svg",
+    "growth.png",
+    "growth.svg",
     "table1.csv",
     "effects.csv",
+    "importance.csv",
     "best.csv",
     "trials.csv",
     "columns.csv",
@@ -34,6 +37,7 @@ FILES = [
     "consistency.json",
     "effects.json",
     "boundary.json",
+    "growth.json",
 ]
 
 
@@ -48,7 +52,7 @@ def test_analyze_writes_every_file_and_nothing_else(analyzed):
     assert folder.parts[-2:] == ("demo", "analysis")
     assert list(analyzed.files) == [folder / name for name in FILES]
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
-    assert all(path.stat().st_size > 0 for path in analyzed.files)
+    assert all(path.stat().st_size > 1 for path in analyzed.files)
 
 
 def test_analyze_counts_a_running_trial_and_does_not_score_it(analyzed):

@@ -22,10 +22,19 @@ from tests.search.conftest import make_space
 
 def make_record(trial_id="convnet_small-0000", status="finished", **validation) -> TrialRecord:
     values = {"accuracy_points": 80.0, "corrected_consistency": 0.5, "gini": 0.4} | validation
+    unimportant = {"reason": None, "settings": {}, "node": "", "device": "cpu", "started": "", "updated": ""}
     return TrialRecord(
-        id=trial_id, role="trial", status=status, reason=None, network="convnet_small", settings={}, node="",
-        device="cpu", started="", updated="", device_seconds=1.0, epochs_done=2, validation=values, data_fingerprint="", versions={},
-    )  # fmt: skip
+        id=trial_id,
+        role="trial",
+        status=status,
+        network="convnet_small",
+        device_seconds=1.0,
+        epochs_done=2,
+        validation=values,
+        data_fingerprint="",
+        versions={},
+        **unimportant,
+    )
 
 
 def make_study(space, cap=20) -> NetworkStudy:

@@ -1,0 +1,95 @@
+"""How much of a metric a parameter explains on its own, network by network, and whether chance would do as well.
+
+Method: over the finished trials of a network, the metric (validation split) is replaced by its ranks. A numeric
+parameter's share is the square of Spearman's rank correlation: what a rising or falling relation explains, and no
+other. A parameter of choices has the share of the ranks' variance between its choices (eta squared, as in the test of
+Kruskal and Wallis). The p-value is the share of 2,000 seeded permutations that explain at least as much. Parameters are
+taken one at a time: shares do not sum to 1. A sampler that learns draws parameters that depend on each other; the
+permutations do not know of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gcc_search.analysis.bootstrap import SEED, Floats
+from gcc_search.analysis.feasibility import Question
+from gcc_search.analysis.parameters import Parameter, find_parameters
+from gcc_search.results.schema import TrialRecord
+
+PERMUTATIONS = 2000
+# With fewer trials even a perfect order has a p-value that says little.
+FEWEST = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Importance:
+    """`share`: of the variance of the metric's ranks, 0 to 1. `correlation`: Spearman's, None for choices."""
+
+    network: str
+    metric: str
+    parameter: str
+    num_trials: int
+    share: float
+    correlation: float | None
+    p_value: float
+
+
+def find_importances(records: Sequence[TrialRecord], question: Question) -> tuple[Importance, ...]:
+    """Per network, metric of the run and parameter, in this order; networks with fewer than six trials have none."""
+    finished = [record for record in records if record.status == "finished"]
+    found = (
+        _importance(network, metric.name, metric.column, parameter, [r for r in finished if r.network == network])
+        for network in sorted({record.network for record in finished})
+        for metric in question.metrics
+        for parameter in find_parameters(finished)
+    )
+    return tuple(importance for importance in found if importance is not None)
+
+
+def _importance(
+    network: str, metric: str, column: str, parameter: Parameter, records: Sequence[TrialRecord]
+) -> Importance | None:
+    known = [
+        (parameter.place(record.sampled[parameter.name]), value)
+        for record in records
+        if parameter.name in record.sampled and (value := (record.validation or {}).get(column)) is not None
+    ]
+    if len(known) < FEWEST or any(len({pair[side] for pair in known}) < 2 for side in (0, 1)):
+        return None
+    places, values = np.array(known, dtype=np.float64).T
+    explained = _explained_by(places, is_choice=bool(parameter.choices))
+    ranked = _standardised(values)
+    shuffled = np.random.default_rng(SEED).permuted(np.tile(ranked, (PERMUTATIONS, 1)), axis=1)
+    share = float(((explained @ ranked) ** 2).sum())
+    # Rounding must not make a permutation that is the order itself fall short of it.
+    as_good = int((((shuffled @ explained.T) ** 2).sum(axis=1) >= share - 1e-9).sum())
+    return Importance(
+        network=network,
+        metric=metric,
+        parameter=parameter.name,
+        num_trials=len(known),
+        share=share,
+        correlation=None if parameter.choices else float(explained[0] @ ranked),
+        p_value=(as_good + 1) / (PERMUTATIONS + 1),
+    )
+
+
+def _explained_by(places: Floats, *, is_choice: bool) -> Floats:
+    """Orthonormal rows; the squared lengths of ranks along them sum to the share."""
+    if not is_choice:
+        return _standardised(places)[None]
+    chosen = np.stack([places == place for place in np.unique(places)]).astype(np.float64)
+    return np.asarray(chosen / np.sqrt(chosen.sum(axis=1, keepdims=True)), dtype=np.float64)
+
+
+def _standardised(values: Floats) -> Floats:
+    """Ranks (ties share their mean), centred, of length 1."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    ranks = (ends - (counts - 1) / 2)[places]
+    centred = ranks - ranks.mean()
+    return np.asarray(centred / np.sqrt((centred**2).sum()), dtype=np.float64)
