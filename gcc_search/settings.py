@@ -85,7 +85,7 @@ class Explanation(Settings):
     distance: Literal["ssim", "correlation"] = "ssim"
     sparsity: Literal["searched", "paper"] = "searched"
     """`searched`: in [0, 1] for every p, so that beta means the same whatever p is. `paper`: the p-norm of the heatmap
-    as one vector."""
+    as one vector; at p = 0 it counts pixels and has no gradient, so beta does nothing."""
     cam_class: Literal["first-view", "own"] = "first-view"
     """Class explained in the second view: the first view's prediction, or (paper) its own."""
     ce_on_views: Literal["first", "both"] = "first"

@@ -9,6 +9,7 @@ from rich.text import Text
 from gcc_search.analysis.comparison import Comparison, Disagreement
 from gcc_search.analysis.measures import Line
 from gcc_search.analysis.seeds import SeedSpread
+from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.table import short_scientific
 
 ARROWS = {"up": "↑", "down": "↓", "none": " "}
@@ -24,7 +25,7 @@ def comparison_heading(item: Comparison) -> str:
     validated = f"validation C* {item.validation_corrected_consistency:.3f}"
     return (
         f"{item.network} on {item.data}, seed {item.seed}: baseline {item.baseline}\n"
-        f"ours: trials/{item.trial} ({settings}; {validated})"
+        f"ours: {trial_directory(item.trial)} ({settings}; {validated})"
     )
 
 

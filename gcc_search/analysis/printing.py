@@ -17,6 +17,7 @@ from gcc_search.analysis.comparison_table import (
 )
 from gcc_search.analysis.findings import Findings, say_counts
 from gcc_search.analysis.importance import Importance
+from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.table import LEGEND, best_table, short_scientific
 from gcc_search.analysis.tradeoff_figure import AXIS, say_spread
 
@@ -68,7 +69,7 @@ def _print_knee(findings: Findings, console: Console) -> None:
         return
     say(
         console,
-        f"\nknee of the frontier of C* and Gini: trials/{row.trial}\n  alpha {short_scientific(row.alpha)}, beta "
+        f"\nknee of the frontier of C* and Gini: {trial_directory(row.trial)}\n  alpha {short_scientific(row.alpha)}, beta "
         f"{short_scientific(row.beta)}, p {row.p:.2f}; validation C* {row.validation_corrected_consistency or 0:.3f}",
     )
 

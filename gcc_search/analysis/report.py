@@ -1,4 +1,4 @@
-"""`gcc-search analyze RUN`: reads a run directory, computes, and writes its analysis/ folder.
+"""`gcc-search analyze RUN...`: reads run directories, computes, and writes an analysis/ folder.
 
 Works while the search still runs: trials under way are counted and not scored. Everything below analysis/ can be
 deleted and made again.
@@ -6,6 +6,7 @@ deleted and made again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from rich.console import Console
 from gcc_search.analysis.files import write_files
 from gcc_search.analysis.findings import Findings, find
 from gcc_search.analysis.printing import print_findings
-from gcc_search.results.reader import read_run
+from gcc_search.analysis.several import read_runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +25,24 @@ class Analysis(Findings):
     files: tuple[Path, ...]
 
 
-def analyze(folder: Path) -> Analysis:
-    """The run's findings, computed and written to `folder`/analysis.
+def analyze(runs: Path | Sequence[Path], out: Path | None = None) -> Analysis:
+    """The findings of one run, or of several together, computed and written to `out`.
+
+    Without `out`: to RUN/analysis for one run, to analysis-NAME+NAME beside the first of several.
 
     Raises:
-        ResultsError: no run directory, no finished trial, or a scored trial without its baseline.
+        ResultsError: no run directory, no finished trial, a scored trial without its baseline, a run of `gcc-search
+            train`, or runs that cannot be compared.
     """
-    findings = find(read_run(folder))
-    return Analysis(**vars(findings), files=write_files(folder / "analysis", findings))
+    folders = [runs] if isinstance(runs, Path) else list(runs)
+    findings = find(read_runs(folders))
+    return Analysis(**vars(findings), files=write_files(out or _folder_for(folders), findings))
+
+
+def _folder_for(folders: Sequence[Path]) -> Path:
+    if len(folders) == 1:
+        return folders[0] / "analysis"
+    return folders[0].parent / f"analysis-{'+'.join(folder.resolve().name for folder in folders)}"
 
 
 def print_analysis(analysis: Analysis, console: Console) -> None:
