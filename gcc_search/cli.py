@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from gcc_search.search.readiness import Prepared
 
 
+PIPE_WIDTH = 110
+
+
 class _SearchByDefault(TyperGroup):
     """`gcc-search --space FILE` is `gcc-search search --space FILE`."""
 
@@ -189,11 +192,15 @@ def train(
 
 
 @app.command()
-def analyze(run: Annotated[Path, typer.Argument(help="A run directory, as in runs/shapes.")]) -> None:
-    """Draw the frontier and the accuracy tradeoffs of a run, and print its best feasible trials."""
+def analyze(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, as in runs/shapes; several are read together.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the figures. Default: RUN/analysis.")] = None,
+) -> None:
+    """Draw frontier, accuracy tradeoffs and effects, and print the best feasible trials against the baseline."""
     from rich.console import Console
 
     from gcc_search.analysis.report import analyze as analyze_run
     from gcc_search.analysis.report import print_analysis
 
-    print_analysis(analyze_run(run), Console())
+    # A pipe has no width of its own, and the tables need more than the 80 that rich takes it for.
+    print_analysis(analyze_run(runs, out), Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))

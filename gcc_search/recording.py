@@ -79,6 +79,8 @@ def record_trial(
             yield event
     except GeneratorExit:
         keeper.close("stopped", EARLY_STOPPING)
+        # Stopped for good: nothing will go on from its state.
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         raise
     except KeyboardInterrupt:
         keeper.close("interrupted", "stopped by the user")

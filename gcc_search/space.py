@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,8 +15,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
+from gcc_search.complaints import explain_complaint, explain_error, shown
 from gcc_search.errors import SpaceError
 from gcc_search.objectives import METRICS, Constraint, closest, parse_constraint
 from gcc_search.settings import (
@@ -41,7 +40,7 @@ NetworkName = Literal["resnet18", "resnet50", "convnext_tiny", "convnet_small"]
 
 def _single(value: object) -> object:
     if not isinstance(value, bool | int | float | str):
-        raise ValueError(f"must be one number, text, true or false, got {_shown(value)}")
+        raise ValueError(f"must be one number, text, true or false, got {shown(value)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"must be finite, got {value}")
     return value
@@ -49,7 +48,7 @@ def _single(value: object) -> object:
 
 def _metric(name: str) -> str:
     if name not in METRICS:
-        raise ValueError(f"must be a known metric, got {_shown(name)}; {closest(name, METRICS)}")
+        raise ValueError(f"must be a known metric, got {shown(name)}; {closest(name, METRICS)}")
     return name
 
 
@@ -63,7 +62,7 @@ def _constraint(text: str) -> str:
 
 def _weights(value: object) -> object:
     if not isinstance(value, str | dict):
-        raise ValueError(f"must be text, or text for each network, got {_shown(value)}")
+        raise ValueError(f"must be text, or text for each network, got {shown(value)}")
     return value
 
 
@@ -102,7 +101,7 @@ class Parameter(Settings):
         if self.values is not None and len(self.values) == 0:
             raise ValueError("values must not be empty; leave the parameter out, or list some")
         if self.values is not None and len(set(self.values)) < len(self.values):
-            raise ValueError(f"values must differ, got {_shown(self.values)}")
+            raise ValueError(f"values must differ, got {shown(self.values)}")
 
     def _check_range(self) -> None:
         if self.min is None or self.max is None:
@@ -247,8 +246,8 @@ class SearchSpace(Settings):
         _check_setting(where, name, value)
         parameter = self.parameters[name]
         if not parameter.holds(value):
-            allowed = f"{parameter.min} to {parameter.max}" if parameter.choices is None else _shown(parameter.choices)
-            raise ValueError(f"{where}: must be what parameters.{name} allows, {allowed}, got {_shown(value)}")
+            allowed = f"{parameter.min} to {parameter.max}" if parameter.choices is None else shown(parameter.choices)
+            raise ValueError(f"{where}: must be what parameters.{name} allows, {allowed}, got {shown(value)}")
 
     def _check_run_cap(self) -> None:
         if self.run_cap is None and self.method in ("bayes", "random"):
@@ -321,85 +320,9 @@ def check_settings(content: dict[str, Any]) -> TrialSettings:
         raise SpaceError(one_line(explain_error(error, TrialSettings))) from None
 
 
-def explain_error(error: ValidationError, model: type[Settings]) -> str:
-    """The first of pydantic's complaints as `field: rule, got value`, with the nearest known key for a misspelt one."""
-    first, *rest = error.errors(include_url=False)
-    place = _place(first)
-    others = {_place(item) for item in rest if not place.startswith(_place(item))}
-    told = f" (and {len(others)} more to mend)" if others else ""
-    complaint = f"{_complaint(first, model)}{told}"
-    return f"{place}: {complaint}" if place else complaint
-
-
-def _place(complaint: ErrorDetails) -> str:
-    parts = [str(part) for part in complaint["loc"] if part != "[key]"]
-    # pydantic names the branch of a union that it tried; people did not write that. Only `weights` is one.
-    return ".".join(parts[:1] + parts[2:] if parts[:1] == ["weights"] else parts)
-
-
-# pydantic's types of error in the words of a space file.
-_RULES = {
-    "missing": "must be given; examples are in search_spaces/",
-    "greater_than": "must be above {gt:g}",
-    "greater_than_equal": "must be at least {ge:g}",
-    "less_than": "must be below {lt:g}",
-    "less_than_equal": "must be at most {le:g}",
-    "finite_number": "must be finite",
-    "float_type": "must be a number",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
-    "string_type": "must be text",
-    "path_type": "must be the path of a folder",
-    "tuple_type": "must be a list, as in [a, b]",
-    "dict_type": "must be keys with values, as in {{key: value}}",
-    "model_type": "must be keys with values, as in {{key: value}}",
-    "too_short": "must list at least one",
-    "string_pattern_mismatch": "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first",
-}
-
-
-def _complaint(complaint: ErrorDetails, model: type[Settings]) -> str:
-    kind, value, context = complaint["type"], complaint["input"], complaint.get("ctx", {})
-    if kind == "extra_forbidden":
-        return f"unknown key; {closest(str(complaint['loc'][-1]), _fields_at(model, complaint['loc'][:-1]))}"
-    if kind == "value_error":
-        return str(context["error"])
-    if kind == "missing":
-        return _RULES[kind]
-    if kind == "literal_error":
-        known = context["expected"].replace("'", "")
-        near = closest(value, tuple(known.replace(" or ", ", ").split(", "))) if isinstance(value, str) else ""
-        return f"must be {known}, got {_shown(value)}" + (f"; {near}" if near.startswith("did") else "")
-    rule = _RULES[kind].format(**context) if kind in _RULES else complaint["msg"]
-    advice = "; put it in quotes" if kind == "string_type" and isinstance(value, bool | int | float) else ""
-    return f"{rule}, got {_shown(value)}{advice}"
-
-
-def _shown(value: object) -> str:
-    """`value` as a space file would have it, cut to a few words."""
-    text = str(value) if isinstance(value, float) else json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _fields_at(model: type[Settings], location: tuple[int | str, ...]) -> tuple[str, ...]:
-    for part in location:
-        field = model.model_fields.get(str(part))
-        model = (field and _settings_in(field.annotation)) or model
-    return tuple(model.model_fields)
-
-
-def _settings_in(annotation: Any) -> type[Settings] | None:
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
-        return annotation
-    found = (_settings_in(argument) for argument in getattr(annotation, "__args__", ()))
-    return next((item for item in found if item is not None), None)
-
-
 def _check_differ(where: str, values: tuple[str, ...]) -> None:
     if len(set(values)) < len(values):
-        raise ValueError(f"{where}: must differ, got {_shown(values)}")
+        raise ValueError(f"{where}: must differ, got {shown(values)}")
 
 
 def _check_parameter(name: str, parameter: Parameter) -> None:
@@ -434,7 +357,7 @@ def _check_setting(where: str, name: str, value: Value) -> None:
     try:
         model.model_validate({name: value})
     except ValidationError as error:
-        raise ValueError(f"{where}: {_complaint(error.errors(include_url=False)[0], model)}") from None
+        raise ValueError(f"{where}: {explain_complaint(error.errors(include_url=False)[0], model)}") from None
 
 
 def _group(name: str) -> Literal["recipe", "explanation"] | None:

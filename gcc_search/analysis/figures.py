@@ -39,7 +39,8 @@ def render(draw: Callable[[], Figure], *, title: str, description: str) -> Mappi
     with matplotlib.style.context(["default", STYLE]):
         figure = draw()
         told = {"Title": title, "Description": description}
-        png = _bytes(figure, format="png", dpi=DPI, metadata=told)
+        # Packed lightly: sooner done, and a tenth larger than at the usual level.
+        png = _bytes(figure, format="png", dpi=DPI, metadata=told, pil_kwargs={"compress_level": 3})
         # Everything has its place by now; working it out again is a third of the time.
         figure.set_layout_engine("none")
         return {"png": png, "svg": _bytes(figure, format="svg", metadata=told | {"Date": None})}

@@ -15,6 +15,7 @@ from gcc_search.analysis.comparison_table import (
     say_disagreement,
     say_seeds,
 )
+from gcc_search.analysis.effects import Effect
 from gcc_search.analysis.findings import Findings, say_counts
 from gcc_search.analysis.importance import Importance
 from gcc_search.analysis.several import trial_directory
@@ -33,6 +34,7 @@ def print_findings(findings: Findings, files: Sequence[Path], console: Console) 
         collapsed = f"; with collapsed: {say_spread(item.spread_all)}" if item.collapsed else ""
         say(console, f"  {item.network}: {say_spread(item.spread_finished)}{collapsed}")
     _print_knee(findings, console)
+    _print_series(findings.effects, console)
     _print_importances(findings.importances, console)
     _print_problems(findings, console)
     say(console, f"\nwrote {files[0].parent}: {', '.join(path.name for path in files)}")
@@ -67,11 +69,25 @@ def _print_knee(findings: Findings, console: Console) -> None:
     if row is None:
         say(console, "\nno knee of the frontier of C* and Gini: fewer than three trials on it, or none above its chord")
         return
-    say(
-        console,
-        f"\nknee of the frontier of C* and Gini: {trial_directory(row.trial)}\n  alpha {short_scientific(row.alpha)}, beta "
-        f"{short_scientific(row.beta)}, p {row.p:.2f}; validation C* {row.validation_corrected_consistency or 0:.3f}",
-    )
+    settings = f"alpha {short_scientific(row.alpha)}, beta {short_scientific(row.beta)}, p {row.p:.2f}"
+    say(console, f"\nknee of the frontier of C* and Gini: {trial_directory(row.trial)} ({settings})")
+
+
+def _print_series(effects: Sequence[Effect], console: Console) -> None:
+    """Rows as in the paper's Table 2, the first ten; effects.csv has all of them."""
+    rows = [(effect.parameter.name, series) for effect in effects for series in effect.series]
+    if rows:
+        say(console, "\ntest accuracy, points, with all other settings equal:")
+    for name, series in rows[:TOLD_ROWS]:
+        cells = (f"{point.place:g}: {_fixed(point.accuracy_points)}" for point in series.points)
+        fixed = ", ".join(f"{other} {value}" for other, value in series.fixed.items())
+        say(console, f"  {series.network}, {name} ({fixed}): {' | '.join(cells)}")
+    if len(rows) > TOLD_ROWS:
+        say(console, f"  ... and {len(rows) - TOLD_ROWS} more rows in effects.csv")
+
+
+def _fixed(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _print_importances(importances: Sequence[Importance], console: Console) -> None:

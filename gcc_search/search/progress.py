@@ -50,7 +50,8 @@ class SearchScreen(Callback):
         self._running: dict[str, RunningJob] = {}
         self._maximise = [METRICS[metric.name].goal == "maximize" for metric in space.metrics]
         self._started = time.monotonic()
-        self._told = 0
+        # What an earlier process had trained is told in one line when it is recalled.
+        self._told = len(queue.outcomes)
         self._live = Live(console=console, get_renderable=self.render, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> SearchScreen:

@@ -9,12 +9,13 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
+from gcc_search.complaints import explain_error
 from gcc_search.errors import ResultsError, SpaceError
 from gcc_search.preparation import DataSet, check_weights, prepare_images, say
 from gcc_search.results.reader import Run
 from gcc_search.search.cluster import Machines, plan_machines
 from gcc_search.search.jobs import image_sizes
-from gcc_search.space import SearchSpace, explain_error
+from gcc_search.space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ def _with_absolute_paths(space: SearchSpace) -> SearchSpace:
     """Workers run in folders of their own, where a relative path means something else."""
     changes: dict[str, object] = {}
     if space.data.root is not None:
-        changes["data"] = space.data.model_copy(update={"root": space.data.root.resolve()})
+        changes["data"] = space.data.model_copy(update={"root": space.data.root.expanduser().resolve()})
     changes["weights"] = (
         _absolute(space.weights)
         if isinstance(space.weights, str)
@@ -111,7 +112,8 @@ def _with_absolute_paths(space: SearchSpace) -> SearchSpace:
 
 
 def _absolute(weights: str) -> str:
-    return str(Path(weights).resolve()) if Path(weights).is_file() else weights
+    path = Path(weights).expanduser()
+    return str(path.resolve()) if path.is_file() else weights
 
 
 def _values_of(space: SearchSpace, name: str) -> list[tuple[object, ...]]:

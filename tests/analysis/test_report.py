@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from gcc_search.analysis.findings import find
+from gcc_search.analysis.printing import print_findings
 from gcc_search.analysis.report import analyze, print_analysis
 from gcc_search.errors import ResultsError
-from gcc_search.results.reader import read_json
+from gcc_search.results.reader import read_json, read_run
 from gcc_search.results.writer import write_run
 
 FILES = [
@@ -47,6 +49,13 @@ def printed(analysis) -> str:
     return console.file.getvalue()
 
 
+def told(folder) -> str:
+    """What `analyze` would print, without the time it takes to draw."""
+    console = Console(file=io.StringIO(), width=100)
+    print_findings(find(read_run(folder)), [folder / "analysis" / "frontier.png"], console)
+    return console.file.getvalue()
+
+
 def test_analyze_writes_every_file_and_nothing_else(analyzed):
     folder = analyzed.files[0].parent
     assert folder.parts[-2:] == ("demo", "analysis")
@@ -64,9 +73,8 @@ def test_analyze_counts_a_running_trial_and_does_not_score_it(analyzed):
 def test_a_trial_waits_for_a_baseline_that_is_still_being_trained(mixed_run):
     mixed_run.trial("c1", "convnext_tiny")
     mixed_run.baseline("convnext_tiny", status="running")
-    analysis = analyze(mixed_run.folder)
-    assert analysis.waiting == ("c1",)
-    assert "left out until their baselines are trained: c1" in printed(analysis)
+    assert find(read_run(mixed_run.folder)).waiting == ("c1",)
+    assert "left out until their baselines are trained: c1" in told(mixed_run.folder)
 
 
 def test_a_run_whose_trials_all_wait_is_drawn_empty(new_run):
@@ -108,31 +116,39 @@ def test_more_than_ten_feasible_trials_are_pointed_to(new_run):
     run.baseline()
     for index in range(13):
         run.trial(f"t{index:02d}")
-    assert "... and 3 more feasible trials in best.csv" in printed(analyze(run.folder))
+    assert "... and 3 more feasible trials in best.csv" in told(run.folder)
 
 
 def test_a_run_without_feasible_trials_is_analyzed_and_says_so(new_run):
     run = new_run()
     run.baseline(accuracy=94.0)
     run.trial("t1", accuracy=80.0)
-    assert "no feasible trial: none kept accuracy >= baseline - 1.0" in printed(analyze(run.folder))
+    assert "no feasible trial: none kept accuracy >= baseline - 1.0" in told(run.folder)
+
+
+def test_trials_that_differ_in_one_setting_stand_in_a_row(new_run):
+    run = new_run()
+    run.baseline()
+    for p, accuracy in ((0, 93.62), (2, 93.26)):
+        run.trial(f"t{p}", accuracy=accuracy, alpha=1.0, p=p, sampled={"alpha": 1.0, "p": p})
+    assert "  resnet18, p (alpha 1.0): 0: 93.62 | 2: 93.26" in told(run.folder)
 
 
 def test_brackets_in_names_are_printed_as_they_are(new_run):
     run = new_run()
     run.baseline()
     run.trial("[red]t1")
-    assert "[red]t1" in printed(analyze(run.folder))
+    assert "[red]t1" in told(run.folder)
 
 
 @pytest.mark.parametrize("name", ["trial.json", "epochs.parquet", "images.parquet"])
 def test_a_torn_file_is_named_and_the_rest_is_used(mixed_run, name):
     path = mixed_run.folder / "trials/t2" / name
     path.write_bytes(path.read_bytes()[:-20])
-    analysis = analyze(mixed_run.folder)
-    assert [problem.startswith(f"{path}: must be whole") for problem in analysis.problems] == [True]
-    assert f"refused files: 1\n  {path}: must be whole" in printed(analysis)
-    assert "t1" in [row.trial for row in analysis.rows]
+    findings = find(read_run(mixed_run.folder))
+    assert [problem.startswith(f"{path}: must be whole") for problem in findings.problems] == [True]
+    assert f"refused files: 1\n  {path}: must be whole" in told(mixed_run.folder)
+    assert "t1" in [row.trial for row in findings.rows]
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

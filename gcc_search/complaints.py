@@ -1,0 +1,89 @@
+"""pydantic's complaints about settings in our own words: one line, `field: rule, got value; way out`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from gcc_search.objectives import closest
+from gcc_search.settings import Settings
+
+
+def explain_error(error: ValidationError, model: type[Settings]) -> str:
+    """The first of pydantic's complaints as `field: rule, got value`, with the nearest known key for a misspelt one."""
+    first, *rest = error.errors(include_url=False)
+    place = _place(first)
+    others = {_place(item) for item in rest if not place.startswith(_place(item))}
+    told = f" (and {len(others)} more to mend)" if others else ""
+    told_first = f"{explain_complaint(first, model)}{told}"
+    return f"{place}: {told_first}" if place else told_first
+
+
+def _place(complaint: ErrorDetails) -> str:
+    parts = [str(part) for part in complaint["loc"] if part != "[key]"]
+    # pydantic names the branch of a union that it tried; people did not write that. Only `weights` is one.
+    return ".".join(parts[:1] + parts[2:] if parts[:1] == ["weights"] else parts)
+
+
+# pydantic's types of error in the words of a space file.
+_RULES = {
+    "missing": "must be given; examples are in search_spaces/",
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be below {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "finite_number": "must be finite",
+    "float_type": "must be a number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text",
+    "path_type": "must be the path of a folder",
+    "tuple_type": "must be a list, as in [a, b]",
+    "dict_type": "must be keys with values, as in {{key: value}}",
+    "model_type": "must be keys with values, as in {{key: value}}",
+    "too_short": "must list at least one",
+    "string_pattern_mismatch": "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first",
+}
+
+
+def explain_complaint(complaint: ErrorDetails, model: type[Settings]) -> str:
+    """One complaint without its place."""
+    kind, value, context = complaint["type"], complaint["input"], complaint.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"unknown key; {closest(str(complaint['loc'][-1]), _fields_at(model, complaint['loc'][:-1]))}"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "missing":
+        return _RULES[kind]
+    if kind == "literal_error":
+        known = context["expected"].replace("'", "")
+        near = closest(value, tuple(known.replace(" or ", ", ").split(", "))) if isinstance(value, str) else ""
+        return f"must be {known}, got {shown(value)}" + (f"; {near}" if near.startswith("did") else "")
+    rule = _RULES[kind].format(**context) if kind in _RULES else complaint["msg"]
+    advice = "; put it in quotes" if kind == "string_type" and isinstance(value, bool | int | float) else ""
+    return f"{rule}, got {shown(value)}{advice}"
+
+
+def shown(value: object) -> str:
+    """`value` as a space file would have it, cut to a few words."""
+    text = str(value) if isinstance(value, float) else json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _fields_at(model: type[Settings], location: tuple[int | str, ...]) -> tuple[str, ...]:
+    for part in location:
+        field = model.model_fields.get(str(part))
+        model = (field and _settings_in(field.annotation)) or model
+    return tuple(model.model_fields)
+
+
+def _settings_in(annotation: Any) -> type[Settings] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return annotation
+    found = (_settings_in(argument) for argument in getattr(annotation, "__args__", ()))
+    return next((item for item in found if item is not None), None)
