@@ -89,7 +89,7 @@ def search(
     out: Out = Path("runs"),
     data_root: DataRoot = None,
     download: Download = False,
-    weights: Annotated[str | None, typer.Option(help="none, a torchvision name or a file; overrides weights.")] = None,
+    weights: Annotated[str | None, typer.Option(help="none, a torchvision name or a file to start from.")] = None,
     run_cap: Annotated[int | None, typer.Option(help="Trials in all; overrides run_cap.")] = None,
     seed: Annotated[int | None, typer.Option(help="Overrides seed.")] = None,
     storage: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the Optuna study. Default: study.db.")] = None,

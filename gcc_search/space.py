@@ -176,11 +176,13 @@ class SearchSpace(Settings):
     # The mapping first: pydantic tells of the branches in this order, and text never fails.
     weights: Annotated[dict[NetworkName, str] | str, BeforeValidator(_weights)] = "IMAGENET1K_V1"
     """As in `TrialSettings`, one for all or one for each network; `baseline`: start every trial from a network trained
-    once from scratch by `start`."""
+    once by `start`."""
     data: DataSettings
     recipe: Recipe = Recipe()
     start: Recipe | None = None
     """The recipe of the network that `weights: baseline` starts from."""
+    start_weights: str = "none"
+    """What that network starts from itself: as in `TrialSettings`."""
     explanation: Explanation = Explanation()
     evaluation: EvaluationSettings = EvaluationSettings()
     parameters: Annotated[dict[str, Parameter], Field(min_length=1)]
@@ -215,6 +217,8 @@ class SearchSpace(Settings):
                 raise ValueError("weights: baseline must be for all networks; write weights: baseline")
         if self.start is not None and self.weights != "baseline":
             raise ValueError("start: must go with weights: baseline; set that, or leave start out")
+        if self.start_weights != "none" and self.start is None:
+            raise ValueError("start_weights: must go with weights: baseline and start:; set them, or use weights:")
         if self.weights == "baseline" and self.start is None:
             raise ValueError("start: must be given with weights: baseline, the recipe of the network to start from")
 
@@ -296,12 +300,16 @@ def changes_baseline(name: str) -> bool:
 def load_space(path: Path, overrides: dict[str, Any] | None = None) -> SearchSpace:
     """The space in `path`, with `overrides` (`{"data.root": ...}`) put in before it is checked.
 
+    `weights` overrides `start_weights` where the space says `weights: baseline`.
+
     Raises:
         SpaceError: one line, naming the file, the field, the rule and the way out.
     """
     content = read_yaml(path)
     for dotted, value in (overrides or {}).items():
-        _put(content, dotted.split("."), value)
+        # Weights from outside are for whatever is trained first.
+        first = "start_weights" if dotted == "weights" and content.get("weights") == "baseline" else dotted
+        _put(content, first.split("."), value)
     try:
         return SearchSpace.model_validate(content)
     except ValidationError as error:

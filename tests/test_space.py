@@ -447,3 +447,10 @@ def test_the_command_lines_settings_are_checked_alike():
     with pytest.raises(SpaceError) as caught:
         check_settings({"network": "resnet81", "data": {"name": "shapes"}})
     assert str(caught.value) == f'network: must be {NETWORKS}, got "resnet81"; did you mean resnet18?'
+
+
+def test_weights_from_the_command_line_are_for_what_is_trained_first(tmp_path):
+    shipped = Path(__file__).parent.parent / "search_spaces"
+    small = load_space(shipped / "caltech_small.yaml", {"weights": "mine.pth"})
+    assert (small.weights, small.start_weights) == ("baseline", "mine.pth")
+    assert load_space(shipped / "caltech.yaml", {"weights": "mine.pth"}).weights == "mine.pth"

@@ -85,7 +85,8 @@ class JobMaker:
             return None
         # Images are read at one size by both, whatever `start` says of it.
         recipe = self.space.start.model_copy(update={"image_size": settings.recipe.image_size})
-        settings = settings.model_copy(update={"weights": "none", "recipe": recipe, "explanation": Explanation()})
+        first = {"weights": self.space.start_weights, "recipe": recipe, "explanation": Explanation()}
+        settings = settings.model_copy(update=first)
         return Job(identity=Identity(id=self._key(settings), role="start"), settings=settings)
 
     def _key(self, settings: TrialSettings) -> str:

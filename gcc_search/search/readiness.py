@@ -92,7 +92,9 @@ def _look_at(space: SearchSpace, options: SearchOptions, console: Console) -> Pr
     for data in datasets.values():
         _check_metrics(space, data)
         for network in space.networks:
-            check_weights(space.settings(network, {}), data)
+            settings = space.settings(network, {})
+            first = space.start_weights if settings.weights == "baseline" else settings.weights
+            check_weights(settings.model_copy(update={"weights": first}), data)
     if space.explanation.sparsity == "paper" and any(0 in values for values in _values_of(space, "p")):
         say(console, "note: p = 0 in the paper's form counts pixels and has no gradient: beta does nothing there")
     return Prepared(space=space, options=options, machines=machines, datasets=datasets)
@@ -100,7 +102,7 @@ def _look_at(space: SearchSpace, options: SearchOptions, console: Console) -> Pr
 
 def _with_absolute_paths(space: SearchSpace) -> SearchSpace:
     """Workers run in folders of their own, where a relative path means something else."""
-    changes: dict[str, object] = {}
+    changes: dict[str, object] = {"start_weights": _absolute(space.start_weights)}
     if space.data.root is not None:
         changes["data"] = space.data.model_copy(update={"root": space.data.root.expanduser().resolve()})
     changes["weights"] = (
