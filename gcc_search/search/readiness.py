@@ -67,6 +67,8 @@ def reopen_search(run: Run, options: SearchOptions, console: Console) -> Prepare
     Raises:
         ResultsError: its run.json holds no search, or its images are other ones now.
     """
+    if "single" in run.record.space:
+        raise ResultsError(f"{run.folder}: must be a search, got one network of gcc-search train; train it again")
     try:
         space = SearchSpace.model_validate(run.record.space)
     except ValidationError as error:
