@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import torch
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from benchmarks.step import Row, measure_network, to_records
@@ -25,9 +26,9 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     batch_size, rounds = (32, 20) if device.type == "cuda" else (8, 5)
     rows: list[Row] = []
-    for network in NETWORKS:
+    for network in track(NETWORKS, description="measuring"):
         rows += measure_network(network, batch_size=batch_size, rounds=rounds, device=device)
-        show(rows)
+    show(rows)
     hardware = torch.cuda.get_device_name() if device.type == "cuda" else f"{psutil.cpu_count()}-cpu"
     today = datetime.now(UTC).date().isoformat()
     found = {
@@ -53,7 +54,8 @@ def show(rows: list[Row]) -> None:
             f"{row.saved_ratio:.2f}",
         )
         table.add_row(row.network, row.variant, *numbers)
-    Console().print(table)
+    # A pipe has no width of its own.
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
 
 
 if __name__ == "__main__":
