@@ -8,7 +8,8 @@ import pytest
 
 from gcc_search.errors import SpaceError
 from gcc_search.settings import Explanation, Recipe
-from gcc_search.space import Parameter, changes_baseline, check_settings, load_space, parameter_names
+from gcc_search.space import changes_baseline, check_settings, load_space, parameter_names
+from gcc_search.vocabulary import Parameter
 
 SHIPPED = sorted((Path(__file__).parent.parent / "search_spaces").glob("*.yaml"))
 

@@ -17,7 +17,7 @@ import psutil
 import ray
 
 from gcc_search.errors import ResourceError
-from gcc_search.space import Resources
+from gcc_search.vocabulary import Resources
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from gcc_search.space import Parameter
+from gcc_search.vocabulary import Parameter
 
 
 def to_distribution(parameter: Parameter) -> BaseDistribution:

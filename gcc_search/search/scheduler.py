@@ -13,7 +13,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from gcc_search.objectives import METRICS
-from gcc_search.space import EarlyTerminate
+from gcc_search.vocabulary import EarlyTerminate
 
 
 def survives(value: float, others: list[float], *, eta: int) -> bool:

@@ -67,10 +67,12 @@ def kill_after(folder: Path, space: Path, *, num_ended: int) -> None:
             break
         assert process.poll() is None, "the search ended by itself"
         time.sleep(0.1)
+    orphans = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    # Ray's workers notice within seconds that their driver is gone.
-    time.sleep(3)
+    # Ray's processes notice within seconds that their driver is gone.
+    _, alive = psutil.wait_procs(orphans, timeout=60)
+    assert alive == []
 
 
 def test_a_killed_search_goes_on_and_ends_as_the_undisturbed_one(undisturbed, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gcc_search.search.scheduler import SuccessiveHalving, list_rungs, survives
-from gcc_search.space import EarlyTerminate
+from gcc_search.vocabulary import EarlyTerminate
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from gcc_search.search.study import (
     trials_per_network,
     violations,
 )
-from gcc_search.space import Parameter
+from gcc_search.vocabulary import Parameter
 from tests.search.conftest import make_space
 
 

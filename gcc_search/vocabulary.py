@@ -1,0 +1,129 @@
+"""The words of a space file, those of W&B sweeps: parameter, metric, early stopping, resources; each checks itself."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+
+from gcc_search.complaints import shown
+from gcc_search.objectives import METRICS, closest
+from gcc_search.settings import Number, Positive, PositiveInt, Settings, Whole
+
+Value = bool | int | float | str
+
+
+def _single(value: object) -> object:
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"must be one number, text, true or false, got {shown(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"must be finite, got {value}")
+    return value
+
+
+def _metric(name: str) -> str:
+    if name not in METRICS:
+        raise ValueError(f"must be a known metric, got {shown(name)}; {closest(name, METRICS)}")
+    return name
+
+
+SingleValue = Annotated[Value, BeforeValidator(_single)]
+MetricName = Annotated[str, AfterValidator(_metric)]
+
+
+class Parameter(Settings):
+    """One searched or fixed setting: `value`, `values`, or a `distribution` with `min` and `max`."""
+
+    distribution: Literal["uniform", "log_uniform_values", "int_uniform", "categorical", "constant"] | None = None
+    min: Number | None = None
+    max: Number | None = None
+    value: SingleValue | None = None
+    values: tuple[SingleValue, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Parameter:
+        given = [name for name in ("value", "values") if getattr(self, name) is not None]
+        ranged = self.min is not None or self.max is not None
+        if len(given) + ranged != 1:
+            raise ValueError("must have one of: value; values; min and max with a distribution")
+        if ranged:
+            self._check_range()
+        else:
+            self._check_choices()
+        return self
+
+    def _check_choices(self) -> None:
+        fitting = "constant" if self.values is None else "categorical"
+        if self.distribution not in (None, fitting):
+            raise ValueError(
+                f"distribution must be {fitting} where values are listed, got {self.distribution}; leave it out"
+            )
+        if self.values is not None and len(self.values) == 0:
+            raise ValueError("values must not be empty; leave the parameter out, or list some")
+        if self.values is not None and len(set(self.values)) < len(self.values):
+            raise ValueError(f"values must differ, got {shown(self.values)}")
+
+    def _check_range(self) -> None:
+        if self.min is None or self.max is None:
+            raise ValueError("a range must have both min and max")
+        if self.distribution in (None, "categorical", "constant"):
+            raise ValueError("a range must say its distribution: uniform, log_uniform_values or int_uniform")
+        if self.min >= self.max:
+            raise ValueError(f"min must be below max, got {self.min} and {self.max}")
+        if self.distribution == "log_uniform_values" and self.min <= 0:
+            raise ValueError(
+                f"min must be above 0 in log_uniform_values, got {self.min}; start higher, or list 0 under values:"
+            )
+        if self.distribution == "int_uniform" and not (self.min.is_integer() and self.max.is_integer()):
+            raise ValueError(f"min and max must be whole in int_uniform, got {self.min} and {self.max}")
+
+    @property
+    def choices(self) -> tuple[Value, ...] | None:
+        """All values it can take, or None for a range."""
+        return self.values if self.values is not None else None if self.value is None else (self.value,)
+
+    def holds(self, value: Value) -> bool:
+        """Whether it can take `value`."""
+        if self.choices is not None:
+            return value in self.choices
+        assert self.min is not None, "a range has both"
+        assert self.max is not None, "a range has both"
+        return not isinstance(value, str) and self.min <= value <= self.max
+
+
+class MetricGoal(Settings):
+    name: MetricName
+    goal: Literal["maximize", "minimize"] | None = None
+
+    @field_validator("goal")
+    @classmethod
+    def _right(cls, goal: str | None, info: ValidationInfo) -> str | None:
+        metric = METRICS.get(info.data.get("name", ""))
+        if metric is not None and goal not in (None, metric.goal):
+            raise ValueError(f"must be {metric.goal} for {metric.name}, got {goal}")
+        return goal
+
+
+class EarlyTerminate(Settings):
+    """Successive halving: at each rung only the best 1 / eta of the trials that reached it go on."""
+
+    type: Literal["asha"]
+    metric: MetricName
+    min_epochs: PositiveInt = 1
+    max_epochs: PositiveInt | None = None
+    eta: Annotated[Whole, Field(ge=2)] = 3
+
+    @model_validator(mode="after")
+    def _has_rungs(self) -> EarlyTerminate:
+        if self.max_epochs is not None and self.min_epochs >= self.max_epochs:
+            raise ValueError(f"min_epochs must be below max_epochs, got {self.min_epochs} and {self.max_epochs}")
+        return self
+
+
+class Resources(Settings):
+    """What one trial holds while it runs. A quarter of a GPU means four trials on one."""
+
+    cpus_per_trial: Positive = 1
+    gpus_per_trial: Positive = 1
+    """Ignored with `--gpus 0`."""
