@@ -37,6 +37,8 @@ def _asked(prepared: Prepared) -> list[str]:
 def _costs(prepared: Prepared) -> list[str]:
     space, slots = prepared.space, prepared.machines.slots
     device = torch.device("cuda" if prepared.machines.num_gpus else "cpu")
+    # Timed with the threads that a trial will have: on the CPU that is what it costs.
+    torch.set_num_threads(max(1, int(prepared.machines.cpus_per_trial)))
     data = next(iter(prepared.datasets.values()))
     lines, total = [], 0.0
     baselines = baseline_combinations(space)
