@@ -143,8 +143,10 @@ def violations(space: SearchSpace, record: TrialRecord, baseline: TrialRecord | 
     for constraint in space.parsed_constraints():
         value = _validation(record, constraint.metric.column) if trained else constraint.metric.worst
         of_baseline = _validation(baseline, constraint.metric.column) if constraint.relative else 0.0
-        known = value is not None and of_baseline is not None
-        found[constraint.text] = constraint.violation(value, of_baseline) if known else UNTRAINED_VIOLATION  # type: ignore[arg-type]
+        if value is None or of_baseline is None:
+            found[constraint.text] = UNTRAINED_VIOLATION
+        else:
+            found[constraint.text] = constraint.violation(value, of_baseline)
     return found
 
 

@@ -255,6 +255,5 @@ def summarise(columns: Columns) -> dict[str, float | None]:
     means["accuracy_points"] = 100 * float(columns["correct"].double().mean())
     means["degenerate_fraction"] = means.pop("degenerate")
     consistency, chance = means["consistency"], means["chance"]
-    known_both = consistency is not None and chance is not None
-    means["corrected_consistency"] = corrected_consistency(consistency, chance) if known_both else None  # type: ignore[arg-type]
-    return means
+    corrected = None if consistency is None or chance is None else corrected_consistency(consistency, chance)
+    return means | {"corrected_consistency": corrected}

@@ -216,7 +216,9 @@ def go_through(proxy: socket.socket, monkeypatch) -> None:
     ],
 )
 def test_published_weights_out_of_reach_say_where_to_put_the_file(offline, name, weights, file):
-    place = f"put the file of https://download.pytorch.org/models/{file} at {offline}/{file}, or name a file"
+    address = torchvision.models.get_model_weights(name)[weights].url
+    assert address.endswith(file)
+    place = f"put the file of {address} at {offline}/{file}, or name a file"
     assert complaint(name, weights) == f"weights: {weights} of {name}: {OUT_OF_REACH}; {place}"
 
 
