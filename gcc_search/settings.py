@@ -31,6 +31,9 @@ NonNegative = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
 
 
+NetworkName = Literal["resnet18", "resnet50", "convnext_tiny", "convnet_small"]
+
+
 class Settings(BaseModel):
     """Frozen; a misspelt key is an error, not a default."""
 
@@ -110,7 +113,7 @@ class EvaluationSettings(Settings):
 class TrialSettings(Settings):
     """Everything that decides one trial's result. Equal settings on one machine give equal bits (CPU)."""
 
-    network: Literal["resnet18", "resnet50", "convnext_tiny", "convnet_small"]
+    network: NetworkName
     weights: str = "IMAGENET1K_V1"
     """`IMAGENET1K_V1`, `DEFAULT`, `none` (random), or a file of weights."""
     data: DataSettings

@@ -21,6 +21,7 @@ from gcc_search.settings import (
     DataSettings,
     EvaluationSettings,
     Explanation,
+    NetworkName,
     PositiveInt,
     Recipe,
     Settings,
@@ -28,8 +29,6 @@ from gcc_search.settings import (
 )
 from gcc_search.vocabulary import EarlyTerminate, MetricGoal, Parameter, Resources, SingleValue, Value
 from gcc_search.yaml_file import one_line, read_yaml
-
-NetworkName = Literal["resnet18", "resnet50", "convnext_tiny", "convnet_small"]
 
 
 def _constraint(text: str) -> str:

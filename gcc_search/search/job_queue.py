@@ -17,7 +17,8 @@ from gcc_search.results.writer import write_trial
 from gcc_search.search.baselines import find_baseline
 from gcc_search.search.jobs import Job, JobMaker
 from gcc_search.search.study import NetworkStudy, violations
-from gcc_search.space import NetworkName, SearchSpace
+from gcc_search.settings import NetworkName
+from gcc_search.space import SearchSpace
 from gcc_search.vocabulary import Value
 
 

@@ -12,8 +12,8 @@ from typing import Any, cast
 from gcc_search import __version__
 from gcc_search.recording import START, Identity
 from gcc_search.results.schema import Role
-from gcc_search.settings import Explanation, TrialSettings
-from gcc_search.space import NetworkName, SearchSpace, changes_baseline
+from gcc_search.settings import Explanation, NetworkName, TrialSettings
+from gcc_search.space import SearchSpace, changes_baseline
 from gcc_search.vocabulary import Value
 
 FOLDERS: dict[Role, str] = {"trial": "trials", "baseline": "baselines", "start": "baselines"}

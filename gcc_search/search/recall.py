@@ -18,7 +18,8 @@ from gcc_search.search.jobs import JobMaker
 from gcc_search.search.readiness import Prepared
 from gcc_search.search.scheduler import SuccessiveHalving
 from gcc_search.search.study import NetworkStudy, open_storage, study_name, trials_per_network
-from gcc_search.space import NetworkName, SearchSpace
+from gcc_search.settings import NetworkName
+from gcc_search.space import SearchSpace
 
 # How a trial ends for good; anything else goes on.
 ENDED = ("finished", "stopped", "diverged", "collapsed", "failed")

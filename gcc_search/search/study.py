@@ -21,7 +21,8 @@ from gcc_search.objectives import METRICS
 from gcc_search.results.schema import TrialRecord
 from gcc_search.search.domains import to_distribution
 from gcc_search.seeding import derive_seed
-from gcc_search.space import NetworkName, SearchSpace
+from gcc_search.settings import NetworkName
+from gcc_search.space import SearchSpace
 from gcc_search.vocabulary import Value
 
 # Violation of a trial that did not train, larger than any number of accuracy points it could be short of.

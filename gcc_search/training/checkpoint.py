@@ -77,11 +77,10 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     return None
 
 
-def save_weights(path: Path, network: Network) -> str:
-    """The trained network alone, under torchvision's names, for anyone to load. Returns the file's sha256."""
+def save_weights(path: Path, network: Network) -> None:
+    """Writes the trained network alone, under torchvision's names, for anyone to load."""
     content = save({name: value.detach().cpu().contiguous() for name, value in network.model.state_dict().items()})
     write_atomically(path, content)
-    return sha256(content)
 
 
 def _read(path: Path) -> bytes | None:
