@@ -29,8 +29,8 @@ def upsample_map(raw: Floats, size: int) -> Floats:
 def _weights(cells: int, size: int) -> Floats:
     """(size, cells): how much of each cell every pixel takes."""
     places = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
-    distance = np.abs(places[:, None] - np.arange(cells))
-    return np.clip(1 - distance, 0, None)
+    weights: Floats = np.maximum(1 - np.abs(places[:, None] - np.arange(cells)), 0.0)
+    return weights
 
 
 def heatmap(raw: Floats, size: int) -> Floats:
