@@ -256,7 +256,7 @@ def _end(
     evaluation = evaluation_of(settings, data, surroundings.device, insertion=status == "finished")
     on_step = _report(surroundings, "test", settings.recipe.epochs)
     columns = measure(network, data.test, evaluation, on_step=on_step)
-    examples = example_columns(network, data.test, evaluation)
+    examples = example_columns(network, data.test, evaluation, columns)
     return Ended(status=status, reason=reason, columns=columns, summary=summarise(columns), examples=examples)
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from gcc_search.saliency.shapes import Images
 from gcc_search.seeding import derive_seed
 from gcc_search.training.datasets import ImageSet
-from gcc_search.training.evaluation import Evaluation, explain
+from gcc_search.training.evaluation import Columns, Evaluation, explain
 from gcc_search.training.loop import CHANNEL_MEAN, CHANNEL_STD
 from gcc_search.training.networks import Network
 
@@ -22,14 +22,21 @@ NUM_EXAMPLES = 8
 PICTURE_SIDE, PICTURE_QUALITY = 192, 88
 
 
-def example_columns(network: Network, images: ImageSet, evaluation: Evaluation) -> dict[str, list[Any]]:
-    """Columns of heatmaps.parquet: the same images under the same transforms for every network of one data set."""
+def example_columns(
+    network: Network, images: ImageSet, evaluation: Evaluation, measured: Columns
+) -> dict[str, list[Any]]:
+    """Columns of heatmaps.parquet: the same images under the same transforms for every network of one data set.
+
+    Args:
+        measured: what `measure` says of all `images`.
+    """
     chosen = example_indices(len(images), evaluation.seed)
     explained = explain(network, images, evaluation, chosen=chosen)
     transforms = explained.transforms.to("cpu")
     return {
         "index": chosen.tolist(),
         "name": [images.names[index] for index in chosen.tolist()],
+        **{name: measured[name][chosen].tolist() for name in ("label", "predicted", "confidence", "consistency")},
         "picture": [_jpeg(picture) for picture in evaluation.show(images, chosen).cpu()],
         "rows": [explained.maps.shape[1]] * len(chosen),
         "map": explained.maps.flatten(1).float().cpu().tolist(),

@@ -17,7 +17,8 @@ from gcc_search.trial import evaluation_of
 def kept(tiny_trial: TrialSettings, shapes, *, seed: int = 7):
     network = build_network("convnet_small", num_classes=len(shapes.classes), weights="none", seed=seed)
     evaluation = evaluation_of(tiny_trial, shapes, torch.device("cpu"), insertion=False)
-    return network, evaluation, example_columns(network, shapes.test, evaluation)
+    measured = measure(network, shapes.test, evaluation)
+    return measured, evaluation, example_columns(network, shapes.test, evaluation, measured)
 
 
 def test_a_few_images_are_kept_with_maps_of_both_views(tiny_trial, shapes):
@@ -36,15 +37,15 @@ def test_every_network_keeps_the_same_images_under_the_same_transforms(tiny_tria
 
 
 def test_the_kept_maps_are_those_that_were_measured(tiny_trial, shapes):
-    network, evaluation, columns = kept(tiny_trial, shapes)
+    measured, _, columns = kept(tiny_trial, shapes)
     side = columns["rows"][0]
     maps, moved_maps = (upsample(torch.tensor(columns[name]).view(-1, side, side), 32) for name in ("map", "moved_map"))
     transforms = Transforms(
         boxes=torch.tensor(columns["crop"], dtype=torch.float64), flips=torch.tensor(columns["flipped"])
     )
     scores = structural_similarity(normalise(move_heatmaps(transforms, maps, 32)), normalise(moved_maps))
-    measured = measure(network, shapes.test, evaluation)["consistency"][columns["index"]]
-    torch.testing.assert_close(scores.double(), measured, atol=1e-4, rtol=0)
+    torch.testing.assert_close(scores.double(), measured["consistency"][columns["index"]], atol=1e-4, rtol=0)
+    assert columns["consistency"] == measured["consistency"][columns["index"]].tolist()
 
 
 def test_pictures_show_the_images_as_the_network_sees_them(tiny_trial, shapes):
