@@ -83,7 +83,10 @@ def test_the_tables_hold_what_was_yielded(recorded, shapes):
 def test_a_few_test_images_are_kept_with_their_maps(recorded, shapes):
     kept = read_trial(recorded[0]).heatmaps()
     assert kept.schema == HEATMAPS
-    assert kept["name"].to_pylist() == [shapes.test.names[index] for index in kept["index"].to_pylist()]
+    indices = kept["index"].to_pylist()
+    assert kept["name"].to_pylist() == [shapes.test.names[index] for index in indices]
+    measured = read_trial(recorded[0]).images(["consistency"])["consistency"].to_pylist()
+    assert kept["consistency"].to_pylist() == [measured[index] for index in indices]
 
 
 def test_the_record_ends_with_the_last_epoch_and_the_tests_means(recorded):

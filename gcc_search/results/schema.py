@@ -93,6 +93,10 @@ IMAGE_COLUMNS = (
 HEATMAP_COLUMNS = (
     Column(name="index", type=pa.int64(), unit="image", direction="none", meaning="position in the test split"),
     Column(name="name", type=pa.string(), unit="path", direction="none", meaning="image, below the data set's folder"),
+    Column(name="label", type=pa.int64(), unit="class", direction="none", meaning="true class"),
+    Column(name="predicted", type=pa.int64(), unit="class", direction="none", meaning="class with the highest logit"),
+    _measure("confidence", "none", "softmax probability of the predicted class"),
+    _measure("consistency", "up", "SSIM of t(M(x)) and M(t(x))", unit="-1 to 1"),
     Column(
         name="picture", type=pa.binary(), unit="JPEG", direction="none", meaning="x as the network sees it, smaller"
     ),

@@ -51,7 +51,8 @@ def write_images(folder: Path, columns: Mapping[str, Any]) -> None:
 
 def write_heatmaps(folder: Path, columns: Mapping[str, Any]) -> None:
     """heatmaps.parquet from lists by column name."""
-    _write_table(folder / "heatmaps.parquet", pa.Table.from_pydict(dict(columns), schema=HEATMAPS))
+    arrays = [pa.array(columns[field.name], type=field.type) for field in HEATMAPS]
+    _write_table(folder / "heatmaps.parquet", pa.Table.from_arrays(arrays, schema=HEATMAPS))
 
 
 def _write_table(path: Path, table: pa.Table) -> None:
