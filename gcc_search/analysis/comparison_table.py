@@ -13,6 +13,7 @@ from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.table import short_scientific
 
 ARROWS = {"up": "↑", "down": "↓", "none": " "}
+HEADINGS = ("measure", "baseline", "ours", "difference", "95 % interval", "images")
 KEY = (
     "↑ ↓ better | accuracy in points | ± standard error over test images | difference: ours - baseline,\n"
     "with its 95 % interval (paired bootstrap over the images) | * the interval leaves out 0"
@@ -21,25 +22,30 @@ KEY = (
 
 def comparison_heading(item: Comparison) -> str:
     """Which trial stands against which baseline, and what it was trained with; two lines."""
-    settings = f"alpha {short_scientific(item.alpha)}, beta {short_scientific(item.beta)}, p {item.p:.2f}"
     validated = f"validation C* {item.validation_corrected_consistency:.3f}"
     return (
         f"{item.network} on {item.data}, seed {item.seed}: baseline {item.baseline}\n"
-        f"ours: {trial_directory(item.trial)} ({settings}; {validated})"
+        f"ours: {trial_directory(item.trial)} ({say_settings(item)}; {validated})"
     )
+
+
+def say_settings(item: Comparison) -> str:
+    """`alpha 8.8e-1, beta 1.4e-2, p 1.16`."""
+    return f"alpha {short_scientific(item.alpha)}, beta {short_scientific(item.beta)}, p {item.p:.2f}"
 
 
 def comparison_table(item: Comparison) -> Table:
     """A row per measure: baseline, ours, difference and its interval."""
     table = Table(box=box.MARKDOWN, padding=(0, 1))
-    for heading in ("measure", "baseline", "ours", "difference", "95 % interval", "images"):
+    for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading == "measure" else "right", no_wrap=True)
     for line in item.lines:
-        table.add_row(*map(Text, _cells(line)))
+        table.add_row(*map(Text, cells(line)))
     return table
 
 
-def _cells(line: Line) -> tuple[str, ...]:
+def cells(line: Line) -> tuple[str, ...]:
+    """A measure in words and numbers, under `HEADINGS`."""
     digits = 2 if line.measure.endswith("100") or line.unit == "points" else 3
     interval, mark = "-", " "
     if line.low is not None and line.high is not None:

@@ -20,8 +20,10 @@ from gcc_search.analysis.figures import render
 from gcc_search.analysis.findings import Findings
 from gcc_search.analysis.frontier_figure import draw_frontier
 from gcc_search.analysis.growth_figure import draw_growth
+from gcc_search.analysis.heatmap_figure import draw_heatmaps
 from gcc_search.analysis.importance import Importance
 from gcc_search.analysis.listing import explain_columns, list_trials
+from gcc_search.analysis.page import make_page
 from gcc_search.analysis.table import to_csv
 from gcc_search.analysis.tradeoff_figure import AXIS, draw_tradeoff
 from gcc_search.atomic import write_atomically
@@ -32,7 +34,9 @@ IMPORTANCE_COLUMNS = tuple(field.name for field in fields(Importance))
 
 def write_files(folder: Path, findings: Findings) -> tuple[Path, ...]:
     """Replaces what `folder` has of these files; their paths, in the order a reader would open them."""
-    contents = _draw(findings) | _tabulate(findings)
+    drawn = _draw(findings)
+    vectors = {name.removesuffix(".svg"): content for name, content in drawn.items() if name.endswith(".svg")}
+    contents = {"report.html": make_page(findings, vectors)} | drawn | _tabulate(findings)
     for name, content in contents.items():
         write_atomically(folder / name, content)
     data = _figure_data(findings)
@@ -52,6 +56,7 @@ def _draw(findings: Findings) -> dict[str, bytes]:
         "effects": lambda: draw_effects(findings.effects, title=title),
         "boundary": lambda: draw_boundary(findings.boundary, title=title),
         "growth": lambda: draw_growth(findings.growth, title=title),
+        "heatmaps": lambda: draw_heatmaps(findings.heatmap_grid, findings.gallery, title=title),
     }
     drawn = {name: render(draw, title=title, description=told) for name, draw in figures.items()}
     return {f"{name}.{suffix}": content for name, files in drawn.items() for suffix, content in files.items()}
@@ -90,4 +95,5 @@ def _figure_data(findings: Findings) -> dict[str, dict[str, Any]]:
         "effects.json": {"units": EFFECTS_UNITS, "effects": [asdict(item) for item in findings.effects]},
         "boundary.json": {"boundary": asdict(findings.boundary)},
         "growth.json": {"growth": asdict(findings.growth)},
+        "heatmaps.json": {"rows": [asdict(row) for row in findings.heatmap_grid]},
     }

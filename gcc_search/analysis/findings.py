@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pyarrow as pa
 
 from gcc_search.analysis.best import Row, best_trials
 from gcc_search.analysis.boundary import Boundary, find_boundary
@@ -13,7 +15,9 @@ from gcc_search.analysis.distribution import ConsistencyPanel, consistency_panel
 from gcc_search.analysis.effects import Effect, find_effects
 from gcc_search.analysis.feasibility import read_question
 from gcc_search.analysis.frontier import Frontier, find_frontier
+from gcc_search.analysis.gallery import Gallery, read_gallery
 from gcc_search.analysis.growth import Growth, find_growth
+from gcc_search.analysis.heatmap_grid import GridRow, find_heatmap_grid
 from gcc_search.analysis.importance import Importance, find_importances
 from gcc_search.analysis.paired_images import PairedImages, read_paired
 from gcc_search.analysis.pairing import Pair, pair_with_baselines, waiting_trials
@@ -49,6 +53,8 @@ class Findings:
     boundary: Boundary
     growth: Growth
     importances: tuple[Importance, ...]
+    gallery: Gallery
+    heatmap_grid: tuple[GridRow, ...]
 
 
 def find(run: Run) -> Findings:
@@ -64,6 +70,8 @@ def find(run: Run) -> Findings:
     frontier = find_frontier(pairs, question)
     chosen = choose_trials(pairs, question)
     images = _read_images(run, chosen)
+    effects = find_effects(records, pairs)
+    gallery = read_gallery(run, _by_interest(pairs, frontier, chosen, effects))
     return Findings(
         run=run.record,
         counts=count_statuses(records),
@@ -76,11 +84,26 @@ def find(run: Run) -> Findings:
         rows=best_trials(pairs, frontier),
         comparisons=compare_chosen(chosen, pairs, images),
         consistencies=consistency_panels(chosen, images),
-        effects=find_effects(records, pairs),
+        effects=effects,
         boundary=find_boundary(records),
         growth=find_growth(records, pairs, question, frontier),
         importances=find_importances(records, question),
+        gallery=gallery,
+        heatmap_grid=find_heatmap_grid(effects, pairs, gallery),
     )
+
+
+def _by_interest(
+    pairs: Sequence[Pair], frontier: Frontier, chosen: Sequence[Pair], effects: Sequence[Effect]
+) -> list[str]:
+    """Ids of networks whose heatmaps a reader will ask for, first things first."""
+    members = [point.id for point in frontier.points if point.on_frontier]
+    scored = {pair.trial.id for pair in pairs}
+    rows = [
+        point.trial for effect in effects for line in effect.series for point in line.points if point.trial in scored
+    ]
+    baselines = [pair.baseline.id for pair in pairs]
+    return [*baselines, *(pair.trial.id for pair in chosen), *members, *rows, *(pair.trial.id for pair in pairs)]
 
 
 def _check_searched(run: Run) -> None:
@@ -120,9 +143,14 @@ def _torn_tables(run: Run) -> list[str]:
 def _table_problems(trial: Trial) -> list[str]:
     problems = []
     # One column is enough: the seal is checked over the whole file.
-    for read, column in ((trial.epochs, "epoch"), (trial.images, "index")):
+    reads: tuple[Callable[[], pa.Table], ...] = (
+        lambda: trial.epochs(["epoch"]),
+        lambda: trial.images(["index"]),
+        trial.heatmaps,
+    )
+    for read in reads:
         try:
-            read([column])
+            read()
         except ResultsError as error:
             problems.append(str(error))
     return problems

@@ -28,10 +28,22 @@ def list_trials(records: Sequence[TrialRecord], pairs: Sequence[Pair], frontier:
             "on_frontier": members.get(record.id, False),
             "tradeoff_points": tradeoffs.get(record.id),
         }
-        | {f"validation.{name}": (record.validation or {}).get(name) for name in _epoch_names()}
-        | {f"test.{name}": (record.test or {}).get(name) for name in _test_names()}
+        | _measures(record)
         for record in records
     ]
+
+
+def list_baselines(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    """One flat row per baseline that a scored trial is compared to."""
+    baselines = {pair.baseline.id: pair.baseline for pair in pairs}
+    return [_identity(record) | _measures(record) for _, record in sorted(baselines.items())]
+
+
+def _measures(record: TrialRecord) -> dict[str, Any]:
+    validation, test = record.validation or {}, record.test or {}
+    return {f"validation.{name}": validation.get(name) for name in _epoch_names()} | {
+        f"test.{name}": test.get(name) for name in _test_names()
+    }
 
 
 def _identity(record: TrialRecord) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gcc_search.analysis.report import Analysis, analyze
 from gcc_search.results.schema import EpochRow, RunRecord, TrialRecord
-from gcc_search.results.writer import write_epochs, write_images, write_run, write_trial
+from gcc_search.results.writer import write_epochs, write_heatmaps, write_images, write_run, write_trial
 
 METRICS = [
     {"name": "accuracy", "goal": "maximize"},
@@ -59,6 +61,7 @@ class RunBuilder:
         write_epochs(folder, [_epoch(epoch + 1, record) for epoch in range(record.epochs_done)])
         if record.test is not None:
             write_images(folder, _images(images or {}))
+            write_heatmaps(folder, _heatmaps(record))
         return record
 
 
@@ -162,6 +165,29 @@ def _images(given: dict[str, Any]) -> dict[str, Any]:
         **dict.fromkeys(("iauc", "dauc", "iauc_start", "iauc_end", "crop_mass"), half),
         **dict.fromkeys(("box_mass", "pointing", "box_share"), missing),
         **given,
+    }
+
+
+def _heatmaps(record: TrialRecord) -> dict[str, Any]:
+    """Two images, half red and half green, with maps that depend on the trial's name."""
+    picture = np.zeros((16, 16, 3), dtype=np.uint8)
+    picture[:, :8, 0] = picture[:, 8:, 1] = 200
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "JPEG")
+    maps = np.random.default_rng(sum(record.id.encode())).normal(size=(4, 9)).tolist()
+    return {
+        "index": [0, 3],
+        "name": ["square/0.png", "square/3.png"],
+        "label": [0, 1],
+        "predicted": [0, 0],
+        "confidence": [0.5, 0.75],
+        "consistency": [0.5, 0.25],
+        "picture": [content.getvalue()] * 2,
+        "rows": [3, 3],
+        "map": maps[:2],
+        "moved_map": maps[2:],
+        "crop": [[0.0, 0.0, 1.0, 1.0], [0.25, 0.0, 0.5, 0.5]],
+        "flipped": [True, False],
     }
 
 

@@ -16,6 +16,7 @@ from gcc_search.results.reader import read_json, read_run
 from gcc_search.results.writer import write_run
 
 FILES = [
+    "report.html",
     "frontier.png",
     "frontier.svg",
     "tradeoff.png",
@@ -28,6 +29,8 @@ FILES = [
     "boundary.svg",
     "growth.png",
     "growth.svg",
+    "heatmaps.png",
+    "heatmaps.svg",
     "table1.csv",
     "effects.csv",
     "importance.csv",
@@ -40,6 +43,7 @@ FILES = [
     "effects.json",
     "boundary.json",
     "growth.json",
+    "heatmaps.json",
 ]
 
 
@@ -107,7 +111,7 @@ def test_what_is_printed_tells_counts_table_tradeoff_and_files(analyzed):
     text = printed(analyzed)
     assert "demo: trials: 9 (1 collapsed, 1 diverged, 1 failed, 4 finished, 1 running, 1 stopped)" in text
     assert "resnet18: -1.17 ± 3.33 (n = 3); with collapsed: +17.62 ± 37.68 (n = 4)" in text
-    assert f"wrote {analyzed.files[0].parent}: frontier.png" in text
+    assert f"wrote {analyzed.files[0].parent}: report.html, frontier.png" in text
     assert "refused" not in text
 
 
@@ -141,7 +145,7 @@ def test_brackets_in_names_are_printed_as_they_are(new_run):
     assert "[red]t1" in told(run.folder)
 
 
-@pytest.mark.parametrize("name", ["trial.json", "epochs.parquet", "images.parquet"])
+@pytest.mark.parametrize("name", ["trial.json", "epochs.parquet", "images.parquet", "heatmaps.parquet"])
 def test_a_torn_file_is_named_and_the_rest_is_used(mixed_run, name):
     path = mixed_run.folder / "trials/t2" / name
     path.write_bytes(path.read_bytes()[:-20])

@@ -1,0 +1,132 @@
+"""The test images that trials kept with their maps, side by side: the paper's Figure 4 and the report's heatmaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gcc_search.errors import ResultsError
+from gcc_search.results.reader import Run, Trial
+from gcc_search.results.schema import TrialRecord
+
+# Pages and figures stay a few megabytes in size whatever a run's; those left out are told.
+MOST_TRIALS = 400
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptImage:
+    """A test image as the network sees it, and the transform that t is for it. `picture`: a square JPEG."""
+
+    index: int
+    name: str
+    label: int
+    picture: bytes
+    crop: tuple[float, float, float, float]
+    flipped: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptMaps:
+    """What one network made of an album's images, in their order.
+
+    Args:
+        side: rows and columns of a map.
+        maps, moved_maps: M(x) and M(t(x)), signed, row by row.
+        consistency: SSIM of t(M(x)) and M(t(x)).
+    """
+
+    side: int
+    maps: tuple[tuple[float, ...], ...]
+    moved_maps: tuple[tuple[float, ...], ...]
+    consistency: tuple[float, ...]
+    predicted: tuple[int, ...]
+    confidence: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Album:
+    """Images of one data set at one size, and the maps that networks have of them, by trial or baseline id."""
+
+    classes: tuple[str, ...]
+    images: tuple[KeptImage, ...]
+    maps: dict[str, KeptMaps]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """`album_of`: position in `albums`, by id. `left_out`: scored trials beyond the first `MOST_TRIALS`."""
+
+    albums: tuple[Album, ...]
+    album_of: dict[str, int]
+    left_out: int
+
+    def maps_of(self, trial: str) -> KeptMaps | None:
+        """None for a network that kept none."""
+        place = self.album_of.get(trial)
+        return None if place is None else self.albums[place].maps[trial]
+
+
+def read_gallery(run: Run, wanted: Iterable[str]) -> Gallery:
+    """What the networks `wanted` kept, by id and in order of precedence; one that is torn is passed over.
+
+    `findings` names the torn ones among the run's problems.
+    """
+    there = {trial.record.id: trial for trial in (*run.baselines.values(), *run.trials)}
+    ordered = [there[name] for name in dict.fromkeys(wanted)]
+    albums: dict[tuple[object, ...], Album] = {}
+    album_of: dict[str, tuple[object, ...]] = {}
+    for trial in ordered[:MOST_TRIALS]:
+        found = _read(trial, _class_names(run, trial.record))
+        if found is None:
+            continue
+        key = _key(trial.record)
+        known = albums.setdefault(key, found)
+        # Equal keys are equal images; a hand-made run may say otherwise, and its maps belong to no picture here.
+        if known.images == found.images:
+            albums[key] = replace(known, maps=known.maps | found.maps)
+            album_of[trial.record.id] = key
+    places = {key: place for place, key in enumerate(albums)}
+    return Gallery(
+        albums=tuple(albums.values()),
+        album_of={trial: places[key] for trial, key in album_of.items()},
+        left_out=max(0, len(ordered) - MOST_TRIALS),
+    )
+
+
+def _key(record: TrialRecord) -> tuple[object, ...]:
+    settings = record.settings
+    size, seed = settings.get("recipe", {}).get("image_size"), settings.get("evaluation", {}).get("seed")
+    return record.data_fingerprint, size, seed
+
+
+def _class_names(run: Run, record: TrialRecord) -> tuple[str, ...]:
+    described = (data for data in run.record.data if data["fingerprint"] == record.data_fingerprint)
+    return tuple(next(described, {"classes": ()})["classes"])
+
+
+def _read(trial: Trial, classes: tuple[str, ...]) -> Album | None:
+    try:
+        rows = trial.heatmaps().to_pylist()
+    except ResultsError:
+        return None
+    if not rows:
+        return None
+    images = tuple(
+        KeptImage(
+            **{name: row[name] for name in ("index", "name", "label", "picture", "flipped")}, crop=tuple(row["crop"])
+        )
+        for row in rows
+    )
+    return Album(classes=classes, images=images, maps={trial.record.id: _maps(rows)})
+
+
+def _maps(rows: Sequence[Mapping[str, Any]]) -> KeptMaps:
+    return KeptMaps(
+        side=rows[0]["rows"],
+        maps=tuple(tuple(row["map"]) for row in rows),
+        moved_maps=tuple(tuple(row["moved_map"]) for row in rows),
+        consistency=tuple(row["consistency"] for row in rows),
+        predicted=tuple(row["predicted"] for row in rows),
+        confidence=tuple(row["confidence"] for row in rows),
+    )

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+
+from gcc_search.analysis import gallery
+from gcc_search.analysis.effects import find_effects
+from gcc_search.analysis.feasibility import read_question
+from gcc_search.analysis.frontier import find_frontier
+from gcc_search.analysis.gallery import read_gallery
+from gcc_search.analysis.heatmap_grid import GridCell, GridRow, find_heatmap_grid
+from gcc_search.analysis.pairing import pair_with_baselines
+from gcc_search.results.reader import read_run
+
+
+def kept(run, *names):
+    return read_gallery(read_run(run.folder), names)
+
+
+def grid_of(run):
+    read = read_run(run.folder)
+    pairs = pair_with_baselines(read)
+    assert find_frontier(pairs, read_question(read.record)).points
+    names = [name for pair in pairs for name in (pair.baseline.id, pair.trial.id)]
+    return find_heatmap_grid(
+        find_effects([trial.record for trial in read.trials], pairs), pairs, read_gallery(read, names)
+    )
+
+
+def test_networks_of_one_data_set_share_an_album(mixed_run):
+    found = kept(mixed_run, "t1", "r1", "resnet18-base")
+    (album,) = found.albums
+    assert [image.name for image in album.images] == ["square/0.png", "square/3.png"]
+    assert album.images[1].crop == (0.25, 0.0, 0.5, 0.5)
+    assert list(album.maps) == ["t1", "r1", "resnet18-base"]
+    assert found.maps_of("t1").side == 3
+    assert found.maps_of("t1") != found.maps_of("r1")
+
+
+def test_a_network_that_kept_nothing_has_no_maps(mixed_run):
+    found = kept(mixed_run, "t5", "t1")
+    assert found.maps_of("t5") is None
+    assert list(found.album_of) == ["t1"]
+
+
+def test_a_torn_file_is_passed_over(mixed_run):
+    path = mixed_run.folder / "trials/t1/heatmaps.parquet"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert list(kept(mixed_run, "t1", "r1").album_of) == ["r1"]
+
+
+def test_what_is_beyond_the_limit_is_counted(mixed_run, monkeypatch):
+    monkeypatch.setattr(gallery, "MOST_TRIALS", 2)
+    found = kept(mixed_run, "t1", "t1", "t2", "r1")
+    assert (list(found.album_of), found.left_out) == (["t1", "t2"], 1)
+
+
+def test_trials_that_differ_in_one_setting_stand_in_a_row_of_the_grid(new_run):
+    run = new_run()
+    run.baseline()
+    for p in (0, 1, 2):
+        run.trial(f"t{p}", accuracy=90.0 + p, alpha=1.0, p=p, sampled={"alpha": 1.0, "p": p})
+    run.trial("t3", alpha=10.0, p=1, status="collapsed", sampled={"alpha": 10.0, "p": 1})
+    alphas, ps = grid_of(run)
+    assert [cell.trial for cell in alphas.cells] == ["t1", "t3"]
+    assert [cell.status for cell in alphas.cells] == ["finished", "collapsed"]
+    assert ps == GridRow(
+        parameter="p",
+        network="resnet18",
+        baseline="resnet18-base",
+        fixed={"alpha": 1.0},
+        cells=tuple(
+            GridCell(
+                trial=f"t{p}",
+                value=str(p),
+                status="finished",
+                accuracy_points=90.0 + p,
+                corrected_consistency=0.4,
+                gini=0.45,
+            )
+            for p in (0, 1, 2)
+        ),
+    )
+
+
+def test_a_random_search_is_shown_at_five_values_from_the_least_to_the_greatest(new_run):
+    run = new_run()
+    run.baseline()
+    for number, alpha in enumerate(np.geomspace(0.01, 10, 9)):
+        run.trial(f"t{number}", alpha=float(alpha), beta=0.1 + number, sampled={"alpha": float(alpha)})
+    (row,) = grid_of(run)
+    assert row.fixed is None
+    assert [cell.trial for cell in row.cells] == ["t0", "t2", "t4", "t6", "t8"]
+    assert [cell.value for cell in row.cells] == ["0.01", "0.0562", "0.316", "1.78", "10"]
+
+
+def test_without_kept_maps_there_is_no_row(new_run):
+    run = new_run()
+    run.baseline()
+    for p in (0, 1):
+        run.trial(f"t{p}", p=p, sampled={"p": p})
+    for path in run.folder.glob("*/*/heatmaps.parquet"):
+        path.unlink()
+    assert grid_of(run) == ()
+
+
+@pytest.mark.parametrize("with_maps", [True, False])
+def test_the_figure_is_drawn_with_and_without_rows(mixed_run, with_maps):
+    from gcc_search.analysis.figures import render
+    from gcc_search.analysis.findings import find
+    from gcc_search.analysis.heatmap_figure import draw_heatmaps
+
+    findings = find(read_run(mixed_run.folder))
+    rows = findings.heatmap_grid if with_maps else ()
+    drawn = render(lambda: draw_heatmaps(rows, findings.gallery, title="Run demo"), title="demo", description="")
+    assert drawn["png"].startswith(b"\x89PNG")

@@ -1,0 +1,96 @@
+import html
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from gcc_search.analysis.page import inline_svg
+from gcc_search.analysis.page_data import page_data
+from gcc_search.analysis.report import analyze
+from gcc_search.results.writer import write_run
+
+
+@pytest.fixture(scope="module")
+def page(analyzed) -> str:
+    return analyzed.files[0].read_text()
+
+
+def data_of(page: str) -> dict:
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def test_the_report_comes_first_and_is_one_whole_page(analyzed, page):
+    assert analyzed.files[0].name == "report.html"
+    assert page.startswith("<!doctype html>")
+    assert page.rstrip().endswith("</html>")
+
+
+def test_the_page_asks_nothing_of_a_network(page):
+    assert re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', page) == []
+    assert "@import" not in page
+    assert "default-src 'none'" in page
+
+
+def test_every_trial_is_in_the_page_whatever_became_of_it(analyzed, page):
+    data = data_of(page)
+    place = data["fields"].index("trial")
+    assert [row[place] for row in data["trials"]] == [record.id for record in analyzed.records]
+    assert [row[place] for row in data["baselines"]] == ["resnet18-base", "resnet50-base"]
+    assert data["edge"] == list(analyzed.frontier.edge)
+
+
+def test_the_pages_data_are_the_findings(analyzed, page):
+    assert data_of(page) == json.loads(json.dumps(page_data(analyzed, analyzed.gallery)))
+
+
+def test_scored_trials_have_their_heatmaps_in_the_page(page):
+    data = data_of(page)
+    assert set(data["album_of"]) == {"resnet18-base", "resnet50-base", "t1", "t2", "t3", "t4", "r1"}
+    assert len(data["albums"][0]["images"]) == 2
+
+
+def test_every_figure_says_how_to_read_it(page):
+    assert page.count("How to read this") == 10
+    assert page.count("<svg xmlns") + page.count("<svg height") >= 7
+
+
+def test_ids_are_unique(page):
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_figures_take_the_colours_of_the_page():
+    svg = b'<?xml?><svg><path id="a" style="fill: #ffffff; stroke: #E5E5E5"/><use href="#a" clip-path="url(#a)"/></svg>'
+    assert inline_svg("growth", svg) == (
+        '<svg><path id="growth-a" style="fill: var(--paper); stroke: var(--grid)"/>'
+        '<use href="#growth-a" clip-path="url(#growth-a)"/></svg>'
+    )
+
+
+def test_names_are_text_and_never_markup(new_run):
+    run = new_run()
+    run.baseline()
+    run.trial("<b>t1", sampled={"</script><script>": 1.0})
+    write_run(run.folder, replace(run.record, command="gcc-search <img src=x>"))
+    content = analyze(run.folder).files[0].read_text()
+    assert "<b>t1" not in content
+    assert "</script><script>" not in content
+    assert "<img" not in content
+    assert "gcc-search &lt;img src=x&gt;" in content
+
+
+def test_refused_files_are_counted_and_named(mixed_run):
+    path = mixed_run.folder / "trials/t2/trial.json"
+    path.write_bytes(path.read_bytes()[:-20])
+    content = analyze(mixed_run.folder).files[0].read_text()
+    assert "1 file was refused and the rest used" in content
+    assert f"{path}: must be whole JSON" in html.unescape(content)
+
+
+def test_a_run_without_feasible_trials_says_so(new_run):
+    run = new_run()
+    run.baseline(accuracy=94.0)
+    run.trial("t1", accuracy=80.0)
+    content = analyze(run.folder).files[0].read_text()
+    assert "No feasible trial: none of 1 that were scored kept accuracy &gt;= baseline - 1.0" in content

@@ -1,0 +1,186 @@
+"""report.html as a reader meets it: opened from disk in a browser, with a mouse, with keys, on a phone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+# CSS of what a reader sees.
+MARK = "#scatter .mark"
+TIP = "#tip"
+PANEL = "#chosen"
+
+# Of the second image's row, once its picture has been decoded.
+PIXELS = """
+const done = arguments[0], all = [...document.querySelectorAll(".maps tbody tr:nth-child(2) canvas")];
+const pixels = (c) => [...c.getContext("2d").getImageData(0, 0, c.width, c.height).data];
+setTimeout(() => done(all.map(pixels)), 300);
+"""
+
+
+def find(page, selector):
+    return page.find_element(By.CSS_SELECTOR, selector)
+
+
+def texts(page, selector) -> list[str]:
+    return [item.text for item in page.find_elements(By.CSS_SELECTOR, selector)]
+
+
+def scroll_to(page, selector):
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", find(page, selector))
+
+
+def test_it_opens_from_disk_and_says_nothing_in_the_console(open_page, report):
+    page = open_page(report)
+    assert page.execute_script("return document.documentElement.dataset.ready") == "yes"
+    assert page.get_log("browser") == []
+    assert page.title == "demo: gcc-search report"
+
+
+def test_it_asks_for_nothing_but_itself(open_page, report):
+    page = open_page(report)
+    events = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    assert {url for url in asked if not url.startswith("data:")} == {report.as_uri()}
+
+
+def test_a_mark_for_each_scored_trial_and_baseline(open_page, report):
+    page = open_page(report)
+    named = {mark.get_attribute("data-trial") for mark in page.find_elements(By.CSS_SELECTOR, MARK)}
+    # The collapsed t4 lies outside the axes of the others, and that is said.
+    assert named == {"t1", "t2", "t3", "r1", "resnet18-base", "resnet50-base"}
+    assert find(page, "#outside").text == "1 collapsed outside the axes"
+
+
+def test_hovering_tells_trial_settings_and_measures(open_page, report):
+    page = open_page(report)
+    scroll_to(page, f"{MARK}[data-trial=t2]")
+    assert not find(page, TIP).is_displayed()
+    ActionChains(page).move_to_element(find(page, f"{MARK}[data-trial=t2]")).perform()
+    told = find(page, TIP).text
+    assert told.startswith("t2")
+    for words in ("alpha 3", "beta 0.05", "C* 0.500", "Gini index 0.400", "resnet18"):
+        assert words in told
+
+
+def test_clicking_shows_settings_measures_and_heatmaps(open_page, report):
+    page = open_page(report)
+    scroll_to(page, f"{MARK}[data-trial=t2]")
+    find(page, f"{MARK}[data-trial=t2]").click()
+    assert find(page, f"{PANEL} h3").text == "t2, on the frontier"
+    measures = {row.split(" 3.00")[0] for row in texts(page, f"{PANEL} tbody tr")}
+    assert any(row.startswith("C*, validation split") for row in measures)
+    canvases = page.find_elements(By.CSS_SELECTOR, f"{PANEL} .maps canvas")
+    # Two images: the image, and three pictures of the trial and of its baseline.
+    assert len(canvases) == 2 * (1 + 3 + 3)
+    assert texts(page, f"{PANEL} .maps tbody tr:first-child .caption")[-1] == "SSIM 0.500"
+
+
+def test_heatmaps_are_painted_as_analysis_draws_them(open_page, report):
+    import numpy as np
+
+    from gcc_search.analysis.gallery import read_gallery
+    from gcc_search.analysis.heatmap_figure import open_picture
+    from gcc_search.analysis.overlay import heatmap, move, overlay
+    from gcc_search.results.reader import read_run
+
+    page = open_page(report)
+    find(page, f"{MARK}[data-trial=t2]").send_keys(Keys.ENTER)
+    painted = page.execute_async_script(PIXELS)
+    kept = read_gallery(read_run(report.parent.parent), ["t2"])
+    image, maps = kept.albums[0].images[1], kept.maps_of("t2")
+    picture = open_picture(image)
+    size, crop = len(picture), np.array(image.crop)
+    first, second = (heatmap(np.array(raw[1]).reshape(3, 3), size) for raw in (maps.maps, maps.moved_maps))
+    shown = move(picture, crop, image.flipped)
+    expected = [
+        picture,
+        overlay(picture, first),
+        overlay(shown, move(first, crop, image.flipped)),
+        overlay(shown, second),
+    ]
+    # Columns: image; baseline and trial; then both views of the baseline and of the trial.
+    for place, wanted in zip((0, 2, 5, 6), expected, strict=True):
+        found = np.array(painted[place], dtype=int).reshape(size, size, 4)[..., :3]
+        assert np.abs(found - wanted).mean() < 2, place
+
+
+def test_everything_is_reached_with_keys(open_page, report):
+    page = open_page(report)
+    find(page, "#axis-colour").send_keys(Keys.TAB)
+    first = page.switch_to.active_element
+    assert "mark" in first.get_attribute("class")
+    assert find(page, TIP).is_displayed()
+    first.send_keys(Keys.ARROW_RIGHT)
+    second = page.switch_to.active_element
+    assert second.get_attribute("data-trial") != first.get_attribute("data-trial")
+    second.send_keys(Keys.ENTER)
+    assert find(page, PANEL).is_displayed()
+    assert page.switch_to.active_element.text.startswith(second.get_attribute("data-trial"))
+
+
+def test_a_heading_sorts_the_table_of_trials_and_sorts_it_back(open_page, report):
+    page = open_page(report)
+    button = find(page, "#trials-table th[title='C*, validation split'] button")
+    page.execute_script("arguments[0].click()", button)
+    assert texts(page, "#trials-table tbody tr td:first-child")[:5] == ["t4", "r1", "t1", "t2", "t3"]
+    page.execute_script("arguments[0].click()", button)
+    names = texts(page, "#trials-table tbody tr td:first-child")
+    assert names[:5] == ["t3", "t2", "t1", "r1", "t4"]
+    # Trials without the measure stay last.
+    assert set(names[5:]) == {"t5", "t6", "t7", "r2"}
+    heading = find(page, "#trials-table th[title='C*, validation split']")
+    assert heading.get_attribute("aria-sort") == "descending"
+
+
+def test_a_heading_sorts_the_comparison(open_page, report):
+    page = open_page(report)
+    rows = "section[aria-labelledby=table1] table tbody tr td:nth-child(4)"
+    page.execute_script("document.querySelectorAll('section[aria-labelledby=table1] th button')[3].click()")
+    values = [float(text.rstrip("*")) for text in texts(page, rows)][:5]
+    assert values == sorted(values)
+
+
+def test_the_filter_keeps_what_it_names(open_page, report):
+    page = open_page(report)
+    find(page, "#filter").send_keys("resnet50")
+    assert texts(page, "#trials-table tbody tr td:first-child") == ["r1", "r2"]
+    assert find(page, "#count").text == "2 of 2 shown, 9 in all"
+
+
+def test_other_axes_can_be_chosen(open_page, report):
+    page = open_page(report)
+    page.execute_script(
+        "const s = document.getElementById('axis-x'); s.value = 'alpha'; s.dispatchEvent(new Event('change'))"
+    )
+    named = {mark.get_attribute("data-trial") for mark in page.find_elements(By.CSS_SELECTOR, MARK)}
+    assert named == {"t1", "t2"}, "only these have an alpha above 0"
+    assert "log" in "".join(texts(page, "#scatter text"))
+    assert page.get_log("browser") == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_follows_the_systems_colours_and_the_button_turns_them(open_page, report, scheme):
+    page = open_page(report, scheme=scheme)
+
+    def is_dark() -> bool:
+        colour = page.execute_script("return getComputedStyle(document.body).backgroundColor")
+        return colour == "rgb(21, 24, 28)"
+
+    assert is_dark() == (scheme == "dark")
+    find(page, "#theme").click()
+    assert is_dark() == (scheme == "light")
+
+
+def test_a_phone_scrolls_down_and_never_sideways(open_page, report):
+    page = open_page(report, width=390)
+    find(page, f"{MARK}[data-trial=t2]").send_keys(Keys.ENTER)
+    assert page.execute_script("return document.documentElement.scrollWidth") == 390
+    letters = page.execute_script(
+        "return [...document.querySelectorAll('#scatter text')].map((t) => t.getBoundingClientRect().height)"
+    )
+    assert min(letters) >= 10
