@@ -35,6 +35,7 @@ SECTIONS = {
     "trials": "all trials",
     "provenance": "provenance",
 }
+DRAWN = ("frontier", "consistency", "tradeoff", "effects", "heatmaps", "boundary", "growth")
 # What the figures are drawn with, and what the page's light and dark styles put in its place.
 THEMED = {
     "#ffffff": "var(--paper)",
@@ -55,7 +56,7 @@ def make_page(findings: Findings, figures: Mapping[str, bytes]) -> bytes:
         css=(page / "report.css").read_text(encoding="utf-8"),
         script=(page / "report.js").read_text(encoding="utf-8"),
         data=_script_json(page_data(findings, findings.gallery)),
-        figures={name: inline_svg(name, content) for name, content in figures.items()},
+        figures={name: inline_svg(name, figures[name]) for name in DRAWN},
         sections=SECTIONS.items(),
         run=findings.run,
         counts=f"{sum(findings.counts.values())} trials: {say_counts(findings.counts)}",
