@@ -46,12 +46,14 @@ def _draw(findings: Findings) -> dict[str, bytes]:
     title = f"Run {record.name}"
     told = f"run {record.name}, seed {record.seed}, made by: {record.command}, {json.dumps(record.versions)}"
     figures: dict[str, Callable[[], Figure]] = {
-        "frontier": lambda: draw_frontier(findings.frontier, title=title),
+        "frontier": lambda: draw_frontier(
+            findings.frontier, bands=findings.bands, knee=findings.growth.knee, title=title
+        ),
         "tradeoff": lambda: draw_tradeoff(findings.tradeoffs, title=title),
         "consistency": lambda: draw_consistency(findings.consistencies, title=title),
         "effects": lambda: draw_effects(findings.effects, title=title),
         "boundary": lambda: draw_boundary(findings.boundary, title=title),
-        "growth": lambda: draw_growth(findings.growth, title=title),
+        "growth": lambda: draw_growth(findings.growth, bands=findings.bands, title=title),
     }
     drawn = {name: render(draw, title=title, description=told) for name, draw in figures.items()}
     return {f"{name}.{suffix}": content for name, files in drawn.items() for suffix, content in files.items()}
@@ -62,8 +64,8 @@ def _tabulate(findings: Findings) -> dict[str, bytes]:
         "table1.csv": to_csv(comparison_rows(findings.comparisons)),
         "effects.csv": to_csv(effect_rows(findings.effects), EFFECT_COLUMNS),
         "importance.csv": to_csv([asdict(item) for item in findings.importances], IMPORTANCE_COLUMNS),
-        "best.csv": to_csv(_flatten(findings.rows)),
-        "trials.csv": to_csv(list_trials(findings.records, findings.pairs, findings.frontier)),
+        "best.csv": to_csv(_traced(_flatten(findings.rows), findings)),
+        "trials.csv": to_csv(_traced(list_trials(findings.records, findings.pairs, findings.frontier), findings)),
         "columns.csv": to_csv(explain_columns()),
     }
 
@@ -77,6 +79,11 @@ def _flatten(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
+def _traced(rows: Sequence[dict[str, Any]], findings: Findings, *, key: str = "trial") -> list[dict[str, Any]]:
+    """Rows that lead to their trial: with its directory and the command that trains it again."""
+    return [row | vars(findings.origins[row[key]]) for row in rows]
+
+
 def _origin(findings: Findings) -> dict[str, Any]:
     record = findings.run
     return {"run": record.name, "seed": record.seed, "command": record.command, "versions": record.versions}
@@ -84,10 +91,16 @@ def _origin(findings: Findings) -> dict[str, Any]:
 
 def _figure_data(findings: Findings) -> dict[str, dict[str, Any]]:
     return {
-        "frontier.json": {"frontier": asdict(findings.frontier)},
+        "frontier.json": _frontier_data(findings),
         "tradeoff.json": {"unit": AXIS, "networks": [asdict(item) for item in findings.tradeoffs]},
         "consistency.json": {"unit": CONSISTENCY_AXIS, "panels": [asdict(item) for item in findings.consistencies]},
         "effects.json": {"units": EFFECTS_UNITS, "effects": [asdict(item) for item in findings.effects]},
         "boundary.json": {"boundary": asdict(findings.boundary)},
-        "growth.json": {"growth": asdict(findings.growth)},
+        "growth.json": {"growth": asdict(findings.growth), "bands": asdict(findings.bands)},
     }
+
+
+def _frontier_data(findings: Findings) -> dict[str, Any]:
+    plain = asdict(findings.frontier)
+    traced = {name: _traced(plain[name], findings, key="id") for name in ("points", "baselines")}
+    return {"frontier": plain | traced, "knee": findings.growth.knee, "bands": asdict(findings.bands)}

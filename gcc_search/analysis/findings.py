@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gcc_search.analysis.bands import Bands, find_bands
 from gcc_search.analysis.best import Row, best_trials
 from gcc_search.analysis.boundary import Boundary, find_boundary
 from gcc_search.analysis.comparison import Comparison, choose_trials, compare_chosen
@@ -15,6 +16,7 @@ from gcc_search.analysis.feasibility import read_question
 from gcc_search.analysis.frontier import Frontier, find_frontier
 from gcc_search.analysis.growth import Growth, find_growth
 from gcc_search.analysis.importance import Importance, find_importances
+from gcc_search.analysis.origins import Origin, find_origins
 from gcc_search.analysis.paired_images import PairedImages, read_paired
 from gcc_search.analysis.pairing import Pair, pair_with_baselines, waiting_trials
 from gcc_search.analysis.tradeoff import NetworkTradeoff, accuracy_tradeoffs, count_statuses
@@ -32,6 +34,7 @@ class Findings:
         problems: one line per file that was refused.
         waiting: ids of trials left out because their baseline is still being trained.
         records: trials of any status. pairs: those that are scored, with their baselines.
+        origins: where each trial and baseline lies, and how to train it again, by id.
     """
 
     run: RunRecord
@@ -40,6 +43,7 @@ class Findings:
     waiting: tuple[str, ...]
     records: tuple[TrialRecord, ...]
     pairs: tuple[Pair, ...]
+    origins: dict[str, Origin]
     frontier: Frontier
     tradeoffs: tuple[NetworkTradeoff, ...]
     rows: tuple[Row, ...]
@@ -48,6 +52,7 @@ class Findings:
     effects: tuple[Effect, ...]
     boundary: Boundary
     growth: Growth
+    bands: Bands
     importances: tuple[Importance, ...]
 
 
@@ -71,6 +76,7 @@ def find(run: Run) -> Findings:
         waiting=waiting_trials(run),
         records=records,
         pairs=pairs,
+        origins=find_origins(run),
         frontier=frontier,
         tradeoffs=accuracy_tradeoffs(pairs, records),
         rows=best_trials(pairs, frontier),
@@ -79,6 +85,7 @@ def find(run: Run) -> Findings:
         effects=find_effects(records, pairs),
         boundary=find_boundary(records),
         growth=find_growth(records, pairs, question, frontier),
+        bands=find_bands(records, pairs, question),
         importances=find_importances(records, question),
     )
 

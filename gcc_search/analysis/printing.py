@@ -7,7 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from gcc_search.analysis.comparison import RULE, Comparison
+from gcc_search.analysis.bands import Bands
+from gcc_search.analysis.bands_figure import say_band
+from gcc_search.analysis.comparison import RULE
 from gcc_search.analysis.comparison_table import (
     KEY,
     comparison_heading,
@@ -17,6 +19,7 @@ from gcc_search.analysis.comparison_table import (
 )
 from gcc_search.analysis.effects import Effect
 from gcc_search.analysis.findings import Findings, say_counts
+from gcc_search.analysis.frontier import say_ranking
 from gcc_search.analysis.importance import Importance
 from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.table import LEGEND, best_table, short_scientific
@@ -28,12 +31,13 @@ TOLD_ROWS = 10
 def print_findings(findings: Findings, files: Sequence[Path], console: Console) -> None:
     """What was read, the best trials, Table 1, the tradeoffs, what was refused, and where the files are."""
     _print_best(findings, console)
-    _print_comparisons(findings.comparisons, console)
+    _print_comparisons(findings, console)
     say(console, f"\n{AXIS}:")
     for item in findings.tradeoffs:
         collapsed = f"; with collapsed: {say_spread(item.spread_all)}" if item.collapsed else ""
         say(console, f"  {item.network}: {say_spread(item.spread_finished)}{collapsed}")
     _print_knee(findings, console)
+    _print_bands(findings.bands, console)
     _print_series(findings.effects, console)
     _print_importances(findings.importances, console)
     _print_problems(findings, console)
@@ -45,6 +49,10 @@ def _print_best(findings: Findings, console: Console) -> None:
     say(console, f"{findings.run.name}: trials: {total} ({say_counts(findings.counts)})\n")
     console.print(best_table(findings.rows, limit=TOLD_ROWS))
     say(console, LEGEND)
+    say(
+        console,
+        f"frontier: no feasible trial is better, on the validation split, in\n  {say_ranking(findings.frontier)}",
+    )
     feasible = sum(row.rank is not None for row in findings.rows)
     if feasible == 0:
         say(console, f"no feasible trial: none kept {' and '.join(findings.frontier.constraints)}")
@@ -52,13 +60,14 @@ def _print_best(findings: Findings, console: Console) -> None:
         say(console, f"... and {feasible - TOLD_ROWS} more feasible trials in best.csv")
 
 
-def _print_comparisons(comparisons: Sequence[Comparison], console: Console) -> None:
-    if comparisons:
+def _print_comparisons(findings: Findings, console: Console) -> None:
+    if findings.comparisons:
         say(console, f"\nbaseline against ours\n{RULE}\n{KEY}")
-    for item in comparisons:
+    for item in findings.comparisons:
         say(console, f"\n{comparison_heading(item)}")
         console.print(comparison_table(item))
         say(console, say_disagreement(item.disagreement))
+        say(console, f"train ours again: {findings.origins[item.trial].command}")
         for spread in item.seeds:
             say(console, f"  {say_seeds(spread)}")
 
@@ -71,6 +80,17 @@ def _print_knee(findings: Findings, console: Console) -> None:
         return
     settings = f"alpha {short_scientific(row.alpha)}, beta {short_scientific(row.beta)}, p {row.p:.2f}"
     say(console, f"\nknee of the frontier of C* and Gini: {trial_directory(row.trial)} ({settings})")
+    say(console, f"  train it again: {findings.origins[row.trial].command}")
+
+
+def _print_bands(bands: Bands, console: Console) -> None:
+    """Hypervolume at the end of the shortest seed's search, over seeds."""
+    if bands.growth is None:
+        say(console, f"hypervolume: {bands.growth_missing}")
+        return
+    band = bands.growth
+    interval = f"{band.mean[-1]:.4f} (95 % bootstrap interval {band.low[-1]:.4f} to {band.high[-1]:.4f})"
+    say(console, f"hypervolume: mean of {len(band.seeds)} seeds {interval}\n  {say_band(bands)}")
 
 
 def _print_series(effects: Sequence[Effect], console: Console) -> None:
