@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gcc_search.analysis.against_paper import AgainstPaper, compare_with_paper
 from gcc_search.analysis.bands import Bands, find_bands
 from gcc_search.analysis.best import Row, best_trials
 from gcc_search.analysis.boundary import Boundary, find_boundary
@@ -16,6 +17,7 @@ from gcc_search.analysis.feasibility import read_question
 from gcc_search.analysis.frontier import Frontier, find_frontier
 from gcc_search.analysis.growth import Growth, find_growth
 from gcc_search.analysis.importance import Importance, find_importances
+from gcc_search.analysis.importance_panels import ImportancePanel, importance_panels
 from gcc_search.analysis.origins import Origin, find_origins
 from gcc_search.analysis.paired_images import PairedImages, read_paired
 from gcc_search.analysis.pairing import Pair, pair_with_baselines, waiting_trials
@@ -34,6 +36,7 @@ class Findings:
         problems: one line per file that was refused.
         waiting: ids of trials left out because their baseline is still being trained.
         records: trials of any status. pairs: those that are scored, with their baselines.
+        paper: the published numbers beside the run's; None unless asked for.
         origins: where each trial and baseline lies, and how to train it again, by id.
     """
 
@@ -54,10 +57,12 @@ class Findings:
     growth: Growth
     bands: Bands
     importances: tuple[Importance, ...]
+    importance_panels: tuple[ImportancePanel, ...]
+    paper: AgainstPaper | None
 
 
-def find(run: Run) -> Findings:
-    """Frontier, accuracy tradeoffs, best trials and the paper's Table 1.
+def find(run: Run, *, with_paper: bool = False) -> Findings:
+    """Frontier, accuracy tradeoffs, best trials and the paper's Table 1; `with_paper`: beside the paper's numbers.
 
     Raises:
         ResultsError: a run of `gcc-search train`, no finished trial, or a scored trial without its baseline.
@@ -69,6 +74,8 @@ def find(run: Run) -> Findings:
     frontier = find_frontier(pairs, question)
     chosen = choose_trials(pairs, question)
     images = _read_images(run, chosen)
+    importances = find_importances(records, question)
+    comparisons, effects = compare_chosen(chosen, pairs, images), find_effects(records, pairs)
     return Findings(
         run=run.record,
         counts=count_statuses(records),
@@ -80,13 +87,15 @@ def find(run: Run) -> Findings:
         frontier=frontier,
         tradeoffs=accuracy_tradeoffs(pairs, records),
         rows=best_trials(pairs, frontier),
-        comparisons=compare_chosen(chosen, pairs, images),
+        comparisons=comparisons,
         consistencies=consistency_panels(chosen, images),
-        effects=find_effects(records, pairs),
-        boundary=find_boundary(records),
+        effects=effects,
+        boundary=find_boundary(records, pairs),
         growth=find_growth(records, pairs, question, frontier),
         bands=find_bands(records, pairs, question),
-        importances=find_importances(records, question),
+        importances=importances,
+        importance_panels=importance_panels(records, importances),
+        paper=compare_with_paper(records, comparisons, effects) if with_paper else None,
     )
 
 

@@ -7,9 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from gcc_search.analysis.against_paper import AgainstPaper
 from gcc_search.analysis.bands import Bands
 from gcc_search.analysis.bands_figure import say_band
-from gcc_search.analysis.comparison import RULE
+from gcc_search.analysis.boundary import Boundary
+from gcc_search.analysis.boundary_figure import say_band_of_p
+from gcc_search.analysis.boundary_standing import say_place, say_shift
+from gcc_search.analysis.comparison import RULE, Comparison
 from gcc_search.analysis.comparison_table import (
     KEY,
     comparison_heading,
@@ -21,9 +25,10 @@ from gcc_search.analysis.effects import Effect
 from gcc_search.analysis.findings import Findings, say_counts
 from gcc_search.analysis.frontier import say_ranking
 from gcc_search.analysis.importance import Importance
+from gcc_search.analysis.seeds import INTERVAL
 from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.table import LEGEND, best_table, short_scientific
-from gcc_search.analysis.tradeoff_figure import AXIS, say_spread
+from gcc_search.analysis.tradeoff_figure import AXIS, say_published, say_spread
 
 TOLD_ROWS = 10
 
@@ -38,8 +43,10 @@ def print_findings(findings: Findings, files: Sequence[Path], console: Console) 
         say(console, f"  {item.network}: {say_spread(item.spread_finished)}{collapsed}")
     _print_knee(findings, console)
     _print_bands(findings.bands, console)
+    _print_boundary(findings.boundary, console)
     _print_series(findings.effects, console)
     _print_importances(findings.importances, console)
+    _print_paper(findings.paper, console)
     _print_problems(findings, console)
     say(console, f"\nwrote {files[0].parent}: {', '.join(path.name for path in files)}")
 
@@ -68,8 +75,38 @@ def _print_comparisons(findings: Findings, console: Console) -> None:
         console.print(comparison_table(item))
         say(console, say_disagreement(item.disagreement))
         say(console, f"train ours again: {findings.origins[item.trial].command}")
+        if findings.paper is not None:
+            _print_paper_lines(findings.paper, item, console)
+        if item.seeds:
+            say(console, f"the same settings under several seeds, ours - baseline ({INTERVAL}):")
         for spread in item.seeds:
             say(console, f"  {say_seeds(spread)}")
+
+
+def _print_paper_lines(paper: AgainstPaper, item: Comparison, console: Console) -> None:
+    lines = [line for line in paper.lines if (line.published.data, line.published.network) == (item.data, item.network)]
+    if lines:
+        say(console, "the paper's Table 1, baseline / ours (here minus paper):")
+    for line in lines:
+        digits = 3 if line.published.measure == "insertion AUC" else 2
+        published = f"{line.published.baseline.value:.2f} / {line.published.ours.value:.2f}"
+        differences = f"{line.baseline_difference:+.{digits}f} / {line.ours_difference:+.{digits}f}"
+        say(console, f"  {line.published.measure}: {published} ({differences})")
+
+
+def _print_paper(paper: AgainstPaper | None, console: Console) -> None:
+    """The rest of the paper's numbers that have a counterpart, and what can be compared at all."""
+    if paper is None:
+        return
+    say(console, "\ncompared with the paper:")
+    for note in paper.notes:
+        say(console, f"  {note}")
+    for found in paper.tradeoffs:
+        say(console, f"  Fig. 3, accuracy tradeoff, {found.network}: {say_published(found)}")
+    for row in paper.series:
+        fixed = ", ".join(f"{name} {value:g}" for name, value in row.fixed)
+        cells = " | ".join(f"{place:g}: {published.value:.2f}" for place, published in sorted(row.points))
+        say(console, f"  Table 2, {row.network}, {row.parameter} ({fixed}): {cells}")
 
 
 def _print_knee(findings: Findings, console: Console) -> None:
@@ -91,6 +128,20 @@ def _print_bands(bands: Bands, console: Console) -> None:
     band = bands.growth
     interval = f"{band.mean[-1]:.4f} (95 % bootstrap interval {band.low[-1]:.4f} to {band.high[-1]:.4f})"
     say(console, f"hypervolume: mean of {len(band.seeds)} seeds {interval}\n  {say_band(bands)}")
+
+
+def _print_boundary(boundary: Boundary, console: Console) -> None:
+    """Where half of the networks fail, and how that place moves."""
+    standing = [(panel, panel.standing) for panel in boundary.panels if panel.standing is not None]
+    if standing:
+        say(
+            console,
+            "\nwhere half of the networks fail, at a panel's median beta [95 % bootstrap interval over trials]:",
+        )
+    for panel, found in standing:
+        where = f"{panel.network}, {say_band_of_p(panel)}, beta {short_scientific(10**found.log_beta)}"
+        say(console, f"  {where}: {say_place(found)}")
+        say(console, f"    {say_shift(found)}".replace("\n", " "))
 
 
 def _print_series(effects: Sequence[Effect], console: Console) -> None:

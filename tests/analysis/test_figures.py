@@ -14,16 +14,18 @@ from gcc_search.analysis.figures import COLOURS, MARKERS, network_style, render
 from gcc_search.analysis.findings import find
 from gcc_search.analysis.frontier_figure import draw_frontier
 from gcc_search.analysis.growth_figure import draw_growth
+from gcc_search.analysis.importance_figure import draw_importance
 from gcc_search.analysis.pairing import pair_with_baselines
 from gcc_search.analysis.tradeoff import accuracy_tradeoffs
 from gcc_search.analysis.tradeoff_figure import AXIS, draw_tradeoff, say_counts, say_spread
 from gcc_search.results.reader import read_run
 
-KINDS = ("frontier", "tradeoff", "consistency", "effects", "boundary", "growth")
+KINDS = ("frontier", "tradeoff", "consistency", "effects", "boundary", "importance", "growth")
 DRAWN = {
     "consistency": lambda found: draw_consistency(found.consistencies, title="demo"),
     "effects": lambda found: draw_effects(found.effects, title="demo"),
     "boundary": lambda found: draw_boundary(found.boundary, title="demo"),
+    "importance": lambda found: draw_importance(found.importance_panels, title="demo"),
     "growth": lambda found: draw_growth(found.growth, bands=found.bands, title="demo"),
     "frontier": lambda found: draw_frontier(found.frontier, bands=found.bands, knee=found.growth.knee, title="demo"),
 }

@@ -26,6 +26,8 @@ FILES = [
     "effects.svg",
     "boundary.png",
     "boundary.svg",
+    "importance.png",
+    "importance.svg",
     "growth.png",
     "growth.svg",
     "table1.csv",
