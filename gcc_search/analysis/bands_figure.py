@@ -22,11 +22,11 @@ def draw_band(axes: Axes, band: Band, *, unit: float = 1.0) -> None:
     axes.plot(across, band.mean, color=COLOUR, linewidth=1.6, linestyle="--", zorder=1.2)
 
 
-def band_keys(band: Band | None) -> list[Artist]:
-    """Entries of a legend; none without a band."""
+def band_keys(band: Band | None, what: str) -> list[Artist]:
+    """Entries of a legend; none without a band. `what` each seed's curve is."""
     if band is None:
         return []
-    mean = Line2D([], [], color=COLOUR, linewidth=1.6, linestyle="--", label=f"mean of {len(band.seeds)} seeds")
+    mean = Line2D([], [], color=COLOUR, linewidth=1.6, linestyle="--", label=f"{what}, mean of {len(band.seeds)} seeds")
     return [mean, Patch(color=COLOUR, alpha=0.3, label="95 % band of the mean (bootstrap over seeds)")]
 
 

@@ -20,6 +20,10 @@ TRADEOFFS = "PuOr_r"
 # Above 1, so that the darkest grey leaves black marks visible.
 LIGHTEST_TO_DARKEST = Normalize(0, 1.8)
 LEVELS = tuple(tenth / 10 for tenth in range(11))
+STANDING = (
+    "half fail: at a panel's median beta; moves: decades of alpha per decade of beta\n"
+    "in brackets: 95 % bootstrap interval over the panel's trials"
+)
 WORDS = {
     "all trained": "all trained: no boundary",
     "all failed": "all failed: no boundary",
@@ -104,11 +108,8 @@ def _subtitle(boundary: Boundary) -> str:
     left_out = f"; {boundary.left_out} with alpha or beta 0 left out" if boundary.left_out else ""
     if not boundary.panels:
         return f"no trial with alpha and beta above 0{left_out}"
-    has_interval = any(p.standing is not None and not p.standing.missing for p in boundary.panels)
-    told = (
-        "\nat the median beta of a panel; in brackets: 95 % bootstrap interval over its trials" if has_interval else ""
-    )
-    return f"where training fails{left_out}{told}"
+    stands = any(panel.standing is not None for panel in boundary.panels)
+    return f"where training fails{left_out}" + (f"\n{STANDING}" if stands else "")
 
 
 def _legend() -> list[Line2D]:

@@ -27,7 +27,7 @@ def draw_frontier(frontier: Frontier, *, bands: Bands, knee: str | None, title: 
     Frontier members are ringed, `knee` has a square. The line joins the trials that none beats in both Gini and C*.
     Grey: breaks a constraint, or collapsed.
     """
-    figure = Figure(figsize=(7.6, 6.2), layout="constrained")
+    figure = Figure(figsize=(7.6, 6.8), layout="constrained")
     axes = figure.add_subplot()
     if bands.attainment is not None:
         draw_band(axes, bands.attainment)
@@ -141,7 +141,8 @@ def _legend(frontier: Frontier, bands: Bands, knee: str | None) -> list[Artist]:
     broken = _key(f"breaks a constraint ({infeasible})", marker="o", colour=GREY, size=4, filled=True)
     collapsed = _key(f"collapsed ({_told_collapsed(frontier)})", marker="x", colour=GREY, size=4)
     square = [] if knee is None else [_key("knee of that line", marker="s", colour="#202020", size=11)]
-    return [*networks, star, ring, line, *square, broken, collapsed, *band_keys(bands.attainment)]
+    band = band_keys(bands.attainment, "such a line of one seed")
+    return [*networks, star, ring, line, *square, broken, collapsed, *band]
 
 
 def _key(label: str, *, marker: str, colour: str, size: float, filled: bool = False) -> Line2D:

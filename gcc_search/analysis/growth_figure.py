@@ -26,7 +26,8 @@ def draw_growth(growth: Growth, *, bands: Bands, title: str) -> Figure:
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     axes.set_title(f"{title}\n{_reference(growth)}\n{bands.growth_missing or say_band(bands)}", loc="left", fontsize=9)
-    figure.legend(handles=[*drawn, *band_keys(bands.growth)], loc="outside lower left", ncols=2, fontsize=8)
+    keys = [*drawn, *band_keys(bands.growth, "one seed alone")]
+    figure.legend(handles=keys, loc="outside lower left", ncols=2, fontsize=8)
     return figure
 
 

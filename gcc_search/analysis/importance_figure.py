@@ -20,7 +20,7 @@ DARK = 0.55
 KEY = (
     "share of the metric's ranks that a parameter explains alone (validation split, finished trials)\n"
     f"+ rises with the parameter, - falls, no sign: choices; framed, *: p < {SIGNIFICANT} "
-    f"({PERMUTATIONS:,} permutations)"
+    f"({PERMUTATIONS:,} permutations, each cell on its own)"
 )
 
 
@@ -63,8 +63,9 @@ def _draw_cell(axes: Axes, row: int, column: int, cell: Importance | None) -> No
         axes.text(column, row, "-", ha="center", va="center", fontsize=9, color=GREY)
         return
     is_significant = cell.p_value < SIGNIFICANT
-    sign = "" if cell.correlation is None else "+" if cell.correlation > 0 else "-"
-    text = f"{cell.share:.0%}{f' {sign}' if sign else ''}{' *' if is_significant else ''}"
+    # A direction that chance would give as well is none.
+    sign = "" if cell.correlation is None else " +" if cell.correlation > 0 else " -"
+    text = f"{cell.share:.0%}{sign} *" if is_significant else f"{cell.share:.0%}"
     colour = "white" if cell.share > DARK else "#202020"
     axes.text(
         column,

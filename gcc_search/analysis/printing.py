@@ -11,7 +11,7 @@ from gcc_search.analysis.against_paper import AgainstPaper
 from gcc_search.analysis.bands import Bands
 from gcc_search.analysis.bands_figure import say_band
 from gcc_search.analysis.boundary import Boundary
-from gcc_search.analysis.boundary_figure import say_band_of_p
+from gcc_search.analysis.boundary_figure import STANDING, say_band_of_p
 from gcc_search.analysis.boundary_standing import say_place, say_shift
 from gcc_search.analysis.comparison import RULE, Comparison
 from gcc_search.analysis.comparison_table import (
@@ -134,10 +134,7 @@ def _print_boundary(boundary: Boundary, console: Console) -> None:
     """Where half of the networks fail, and how that place moves."""
     standing = [(panel, panel.standing) for panel in boundary.panels if panel.standing is not None]
     if standing:
-        say(
-            console,
-            "\nwhere half of the networks fail, at a panel's median beta [95 % bootstrap interval over trials]:",
-        )
+        say(console, f"\nwhere training fails\n{STANDING}")
     for panel, found in standing:
         where = f"{panel.network}, {say_band_of_p(panel)}, beta {short_scientific(10**found.log_beta)}"
         say(console, f"  {where}: {say_place(found)}")

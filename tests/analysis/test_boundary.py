@@ -119,7 +119,7 @@ def test_a_boundary_is_told_in_words():
         missing="",
     )
     assert say_place(found) == "half fail at alpha 0.32 [0.2, 1]"
-    assert say_shift(found) == "moves -0.42 [-0.60, +0.10] decades a decade of beta"
+    assert say_shift(found) == "moves -0.42 [-0.60, +0.10]"
 
 
 def random_search(run, *, failing, num_trials=30):

@@ -86,7 +86,7 @@ def test_a_panel_is_a_table_of_metrics_by_parameters(new_run):
         ),
     )
     figure = draw_importance(importance_panels(records, (falls, rises, choice)), title="demo")
-    assert [text.get_text() for text in figure.axes[0].texts] == ["64% - *", "4% +", "-", "30%"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["64% - *", "4%", "-", "30%"]
 
 
 @pytest.mark.parametrize(
