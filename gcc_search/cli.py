@@ -195,6 +195,7 @@ def train(
 def analyze(
     runs: Annotated[list[Path], typer.Argument(help="Run directories, as in runs/shapes; several are read together.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the figures. Default: RUN/analysis.")] = None,
+    compare: Annotated[str | None, typer.Option(help="paper: its published numbers beside the run's.")] = None,
 ) -> None:
     """Draw frontier, accuracy tradeoffs and effects, and print the best feasible trials against the baseline."""
     from rich.console import Console
@@ -203,4 +204,4 @@ def analyze(
     from gcc_search.analysis.report import print_analysis
 
     # A pipe has no width of its own, and the tables need more than the 80 that rich takes it for.
-    print_analysis(analyze_run(runs, out), Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
+    print_analysis(analyze_run(runs, out, compare), Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))

@@ -1,15 +1,18 @@
-"""Where training fails: trials over (alpha, beta), and the line at which half of them are expected to collapse."""
+"""Where training fails: trials over (alpha, beta), the fitted probability of failing, and the line where it is 0.5."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gcc_search.analysis.bootstrap import Floats
+from gcc_search.analysis.boundary_standing import Coefficients, Standing, find_standing, standardise
 from gcc_search.analysis.logistic import fit_logistic
+from gcc_search.analysis.pairing import Pair
 from gcc_search.results.schema import TrialRecord
 
 FAILED = ("collapsed", "diverged")
@@ -18,19 +21,27 @@ DRAWN = ("finished", *FAILED)
 MOST_LISTED = 6
 THIRDS = 3
 FEWEST_IN_A_THIRD = 3
+# Places along each axis at which the fitted probability is told.
+FIELD = 33
+# The colours' least range, points: hundredths of a point are not to look like a fall.
+LEAST_TRADEOFF = 0.5
 
 Fit = Literal["fitted", "all trained", "all failed", "no trial"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoundaryDot:
-    """A trial that finished, collapsed or diverged, in decades of alpha and beta."""
+    """A trial that finished, collapsed or diverged, in decades of alpha and beta.
+
+    `tradeoff_points`: test accuracy lost against its baseline; None of trials that failed, or where not scored.
+    """
 
     trial: str
     status: str
     log_alpha: float
     log_beta: float
     p: float
+    tradeoff_points: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +52,9 @@ class BoundaryPanel:
         fit: why there is a line, or why not.
         intercept, slope_alpha, slope_beta: of the log-odds of failing, per decade; None unless fitted.
         line: ends of the stretch with a probability of 0.5 within the axes, as (log alpha, log beta); or none.
+        field: fitted probability of failing, rows by rising log beta, columns by rising log alpha, at equal distances
+            from end to end of the axes; empty unless fitted.
+        standing: None unless fitted, and where failing does not rise with alpha.
     """
 
     network: str
@@ -52,22 +66,31 @@ class BoundaryPanel:
     slope_alpha: float | None
     slope_beta: float | None
     line: tuple[tuple[float, float], ...]
+    field: tuple[tuple[float, ...], ...]
+    standing: Standing | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Boundary:
-    """The figure. `left_out`: trials that ended with alpha or beta 0, which have no decade."""
+    """The figure.
+
+    Args:
+        tradeoff_limit: what the colours span, from -limit to limit, in points.
+        left_out: trials that ended with alpha or beta 0, which have no decade.
+    """
 
     panels: tuple[BoundaryPanel, ...]
     alpha_range: tuple[float, float]
     beta_range: tuple[float, float]
+    tradeoff_limit: float
     left_out: int
 
 
-def find_boundary(records: Sequence[TrialRecord]) -> Boundary:
+def find_boundary(records: Sequence[TrialRecord], pairs: Sequence[Pair]) -> Boundary:
     """A panel per network and band of p, over the trials that trained to their end or failed to."""
     ended = [record for record in records if record.status in DRAWN]
-    placed = [(record.network, dot) for record in ended if (dot := _dot(record)) is not None]
+    lost = {pair.trial.id: pair.tradeoff_points for pair in pairs if pair.trial.status == "finished"}
+    placed = [(record.network, dot) for record in ended if (dot := _dot(record, lost)) is not None]
     dots = [dot for _, dot in placed]
     alpha_range, beta_range = _range([dot.log_alpha for dot in dots]), _range([dot.log_beta for dot in dots])
     panels = tuple(
@@ -75,10 +98,16 @@ def find_boundary(records: Sequence[TrialRecord]) -> Boundary:
         for network in sorted({name for name, _ in placed})
         for band in _bands([dot.p for dot in dots])
     )
-    return Boundary(panels=panels, alpha_range=alpha_range, beta_range=beta_range, left_out=len(ended) - len(placed))
+    return Boundary(
+        panels=panels,
+        alpha_range=alpha_range,
+        beta_range=beta_range,
+        tradeoff_limit=max([LEAST_TRADEOFF, *(abs(dot.tradeoff_points or 0.0) for dot in dots)]),
+        left_out=len(ended) - len(placed),
+    )
 
 
-def _dot(record: TrialRecord) -> BoundaryDot | None:
+def _dot(record: TrialRecord, lost: Mapping[str, float | None]) -> BoundaryDot | None:
     explanation = record.settings["explanation"]
     if explanation["alpha"] <= 0 or explanation["beta"] <= 0:
         return None
@@ -88,6 +117,7 @@ def _dot(record: TrialRecord) -> BoundaryDot | None:
         log_alpha=float(np.log10(explanation["alpha"])),
         log_beta=float(np.log10(explanation["beta"])),
         p=float(explanation["p"]),
+        tradeoff_points=lost.get(record.id),
     )
 
 
@@ -132,22 +162,31 @@ def _panel(
         slope_alpha=slope_alpha,
         slope_beta=slope_beta,
         line=_half_line(found, *ranges) if found else (),
+        field=_field(found, *ranges) if found else (),
+        standing=find_standing(places, failed, found) if found else None,
     )
 
 
-def _fit_in_decades(
-    places: Floats, failed: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
-) -> tuple[float, float, float]:
-    """Intercept and slopes of the log-odds. Fitted on standardised places, so that the penalty treats both alike."""
-    centre, scale = places.mean(axis=0), places.std(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
+def _fit_in_decades(places: Floats, failed: NDArray[np.bool_]) -> Coefficients:
+    """Intercept and slopes of the log-odds of failing."""
+    centre, scale = standardise(places)
     intercept, weights = fit_logistic((places - centre) / scale, failed)
     slopes = weights / scale
     return float(intercept - slopes @ centre), float(slopes[0]), float(slopes[1])
 
 
+def _field(
+    found: Coefficients, alpha_range: tuple[float, float], beta_range: tuple[float, float]
+) -> tuple[tuple[float, ...], ...]:
+    intercept, slope_alpha, slope_beta = found
+    across, up = np.linspace(*alpha_range, FIELD), np.linspace(*beta_range, FIELD)[:, None]
+    # tanh overflows nowhere.
+    probability = 0.5 + 0.5 * np.tanh((intercept + slope_alpha * across + slope_beta * up) / 2)
+    return tuple(tuple(row) for row in probability.round(6).tolist())
+
+
 def _half_line(
-    found: tuple[float, float, float], alpha_range: tuple[float, float], beta_range: tuple[float, float]
+    found: Coefficients, alpha_range: tuple[float, float], beta_range: tuple[float, float]
 ) -> tuple[tuple[float, float], ...]:
     """Where log-odds are 0 on the frame of the axes: two places, or none where the line passes by."""
     intercept, slope_alpha, slope_beta = found

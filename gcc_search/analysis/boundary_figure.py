@@ -3,65 +3,124 @@
 from __future__ import annotations
 
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gcc_search.analysis.boundary import DRAWN, Boundary, BoundaryPanel
+from gcc_search.analysis.boundary_standing import say_place, say_shift
 from gcc_search.analysis.figures import COLOURS
 
-# Trained, collapsed, diverged: told apart by colour, by shape, and by being filled or not.
-MARKS = {"finished": ("o", COLOURS[0]), "collapsed": ("x", COLOURS[1]), "diverged": ("^", COLOURS[6])}
+# Failed networks: told apart by colour, by shape, and by being filled or not.
+MARKS = {"collapsed": ("x", COLOURS[1]), "diverged": ("^", COLOURS[6])}
+# Orange: accuracy lost, purple: gained, white: neither; told apart under every kind of colour blindness.
+TRADEOFFS = "PuOr_r"
+# Above 1, so that the darkest grey leaves black marks visible.
+LIGHTEST_TO_DARKEST = Normalize(0, 1.8)
+LEVELS = tuple(tenth / 10 for tenth in range(11))
+STANDING = (
+    "half fail: at a panel's median beta; moves: decades of alpha per decade of beta\n"
+    "in brackets: 95 % bootstrap interval over the panel's trials"
+)
 WORDS = {
     "all trained": "all trained: no boundary",
     "all failed": "all failed: no boundary",
     "no trial": "no trial",
-    "fitted": "boundary outside the axes",
+    "fitted": "failing does not rise with alpha",
 }
 
 
 def draw_boundary(boundary: Boundary, *, title: str) -> Figure:
-    """Trials over decades of alpha and beta; the line where half of the networks are expected to fail."""
+    """Trials over decades of alpha and beta, the fitted probability of failing, and the line where it is 0.5."""
     networks = list(dict.fromkeys(panel.network for panel in boundary.panels)) or [""]
     columns = max(len(boundary.panels) // len(networks), 1)
-    figure = Figure(figsize=(max(2.9 * columns + 1.0, 6.4), 2.5 * len(networks) + 1.7), layout="constrained")
+    figure = Figure(figsize=(max(2.9 * columns + 2.4, 7.6), 2.7 * len(networks) + 1.9), layout="constrained")
     grid = figure.subplots(len(networks), columns, sharex=True, sharey=True, squeeze=False)
+    scale = Normalize(-boundary.tradeoff_limit, boundary.tradeoff_limit)
     for axes, panel in zip(grid.flat, boundary.panels, strict=False):
-        _draw_panel(axes, panel)
+        _draw_panel(axes, panel, boundary, scale)
     grid[0, 0].set(xlim=boundary.alpha_range, ylim=boundary.beta_range)
     for row, network in enumerate(networks):
         grid[row, 0].set_ylabel(f"{network}\nlog10 beta")
     for axes in grid[-1]:
         axes.set_xlabel("log10 alpha")
+    _draw_bars(figure, grid.ravel().tolist(), boundary, scale)
     figure.suptitle(f"{title}\n{_subtitle(boundary)}", x=0.02, ha="left", fontsize=10)
     figure.legend(handles=_legend(), loc="outside lower left", ncols=4, fontsize=8)
     return figure
 
 
-def _draw_panel(axes: Axes, panel: BoundaryPanel) -> None:
+def _draw_panel(axes: Axes, panel: BoundaryPanel, boundary: Boundary, scale: Normalize) -> None:
+    if panel.field:
+        extent = (*boundary.alpha_range, *boundary.beta_range)
+        axes.contourf(panel.field, levels=LEVELS, extent=extent, zorder=0.5, cmap="Greys", norm=LIGHTEST_TO_DARKEST)
+    trained = [dot for dot in panel.dots if dot.status == "finished"]
+    axes.scatter(
+        [dot.log_alpha for dot in trained],
+        [dot.log_beta for dot in trained],
+        c=[float("nan") if dot.tradeoff_points is None else dot.tradeoff_points for dot in trained],
+        cmap=TRADEOFFS,
+        norm=scale,
+        s=26,
+        edgecolors="#202020",
+        linewidths=0.6,
+        plotnonfinite=True,
+        zorder=3,
+    )
     for status, (marker, colour) in MARKS.items():
         ours = [dot for dot in panel.dots if dot.status == status]
         across, up = [dot.log_alpha for dot in ours], [dot.log_beta for dot in ours]
-        axes.scatter(across, up, s=24, marker=marker, color=colour, alpha=0.85, zorder=3)
+        axes.scatter(across, up, s=24, marker=marker, color=colour, zorder=3)
     axes.plot([place[0] for place in panel.line], [place[1] for place in panel.line], color="#202020", linewidth=1.4)
     # Above the axes: within them, a trial may stand anywhere.
-    axes.set_title(_band(panel) + ("" if panel.line else f"\n{WORDS[panel.fit]}"), fontsize=9)
+    axes.set_title("\n".join([_band(panel), *_told(panel)]), fontsize=8)
+
+
+def _told(panel: BoundaryPanel) -> list[str]:
+    if panel.standing is None:
+        return [WORDS[panel.fit]]
+    return [say_place(panel.standing) + ("" if panel.line else ", outside the axes"), say_shift(panel.standing)]
 
 
 def _band(panel: BoundaryPanel) -> str:
-    band = f"p = {panel.p_low:.4g}" if panel.p_low == panel.p_high else f"p {panel.p_low:.2f} to {panel.p_high:.2f}"
     failed = sum(dot.status != "finished" for dot in panel.dots)
-    return f"{band}: {failed} of {len(panel.dots)} failed"
+    return f"{say_band_of_p(panel)}: {failed} of {len(panel.dots)} failed"
+
+
+def say_band_of_p(panel: BoundaryPanel) -> str:
+    """`p = 1`, `p 0.50 to 0.81`."""
+    return f"p = {panel.p_low:.4g}" if panel.p_low == panel.p_high else f"p {panel.p_low:.2f} to {panel.p_high:.2f}"
+
+
+def _draw_bars(figure: Figure, grid: list[Axes], boundary: Boundary, scale: Normalize) -> None:
+    if any(dot.tradeoff_points is not None for panel in boundary.panels for dot in panel.dots):
+        label = "dots: accuracy tradeoff, points\n(positive = accuracy lost)"
+        figure.colorbar(ScalarMappable(scale, TRADEOFFS), ax=grid, label=label, pad=0.02, aspect=30)
+    fields = [drawn for axes in grid for drawn in axes.collections if isinstance(drawn, ContourSet)]
+    if fields:
+        label = "grey: fitted probability of failing"
+        figure.colorbar(fields[0], ax=grid, label=label, ticks=LEVELS[::2], pad=0.02, aspect=30)
 
 
 def _subtitle(boundary: Boundary) -> str:
     left_out = f"; {boundary.left_out} with alpha or beta 0 left out" if boundary.left_out else ""
-    return f"where training fails{left_out}" if boundary.panels else f"no trial with alpha and beta above 0{left_out}"
+    if not boundary.panels:
+        return f"no trial with alpha and beta above 0{left_out}"
+    stands = any(panel.standing is not None for panel in boundary.panels)
+    return f"where training fails{left_out}" + (f"\n{STANDING}" if stands else "")
 
 
 def _legend() -> list[Line2D]:
+    marks = {"finished": ("o", "#202020"), **MARKS}
     words = {"finished": "trained", "collapsed": "collapsed", "diverged": "diverged"}
     dots = [
-        Line2D([], [], linestyle="none", marker=MARKS[status][0], color=MARKS[status][1], label=words[status])
-        for status in DRAWN
+        Line2D([], [], linestyle="none", marker=shape, color=colour, markerfacecolor=_face(status), label=words[status])
+        for status, (shape, colour) in ((status, marks[status]) for status in DRAWN)
     ]
     return [*dots, Line2D([], [], color="#202020", linewidth=1.4, label="half fail (logistic fit, L2)")]
+
+
+def _face(status: str) -> str:
+    return "white" if status == "finished" else MARKS[status][1]

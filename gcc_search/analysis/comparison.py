@@ -15,7 +15,7 @@ from gcc_search.analysis.feasibility import Question, is_feasible
 from gcc_search.analysis.measures import ACCURACY, Line, lines_from_images, lines_from_records
 from gcc_search.analysis.paired_images import PairedImages
 from gcc_search.analysis.pairing import Pair
-from gcc_search.analysis.seeds import SeedSpread, over_seeds
+from gcc_search.analysis.seeds import INTERVAL, SeedSpread, over_seeds
 
 RULE = "ours: the feasible trial with the highest C* on the validation split; every value: test split"
 
@@ -120,5 +120,6 @@ def _row(item: Comparison, line: Line) -> dict[str, Any]:
             "seeds_mean": None if spread is None else spread.mean,
             "seeds_low": None if spread is None else spread.low,
             "seeds_high": None if spread is None else spread.high,
+            "seeds_interval": None if spread is None else INTERVAL,
         }
     )

@@ -76,7 +76,6 @@ def say_disagreement(found: Disagreement | None) -> str:
 
 
 def say_seeds(spread: SeedSpread) -> str:
-    """`C*: +0.120 (+0.081 to +0.159) over 3 seeds`: mean difference and its 95 % interval."""
-    return (
-        f"{spread.measure}: {spread.mean:+.3f} ({spread.low:+.3f} to {spread.high:+.3f}) over {len(spread.seeds)} seeds"
-    )
+    """`C*: +0.120 (+0.081 to +0.159) over seeds 0, 1, 2`: mean difference and its interval."""
+    seeds = ", ".join(map(str, spread.seeds))
+    return f"{spread.measure}: {spread.mean:+.3f} ({spread.low:+.3f} to {spread.high:+.3f}) over seeds {seeds}"

@@ -7,19 +7,26 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gcc_search.analysis.against_paper import PaperMark
 from gcc_search.analysis.distribution import ConsistencyPanel, Distribution
 from gcc_search.analysis.figures import COLOURS, GREY
 
 CONSISTENCY_AXIS = "consistency of one image's explanation: SSIM, test split (up to 1, higher is better)"
+# Table 1, Figure 2.
+PAPER_SHAPES = ("v", "D")
 KEY = "steps: test images; dashed: mean; dotted: mean chance level (maps of two different images)"
 
 
-def draw_consistency(panels: Sequence[ConsistencyPanel], *, title: str) -> Figure:
-    """Density of the images over consistency, baseline against chosen trial, one panel below the other."""
+def draw_consistency(panels: Sequence[ConsistencyPanel], *, title: str, paper: Sequence[PaperMark] = ()) -> Figure:
+    """Density of the images over consistency, baseline against chosen trial, one panel below the other.
+
+    `paper`: published means, marked above the panels of the same network and data set.
+    """
     figure = Figure(figsize=(8.4, 1.6 + 2.6 * max(len(panels), 1)), layout="constrained")
     all_axes = figure.subplots(max(len(panels), 1), sharex=True, squeeze=False)[:, 0]
     for axes, panel in zip(all_axes, panels, strict=False):
-        _draw_panel(axes, panel)
+        marks = [mark for mark in paper if (mark.data, mark.network) == (panel.data, panel.network)]
+        _draw_panel(axes, panel, marks)
     if not panels:
         all_axes[0].set_axis_off()
         all_axes[0].text(0.5, 0.5, "no feasible trial with images.parquet", ha="center", color=GREY)
@@ -29,13 +36,15 @@ def draw_consistency(panels: Sequence[ConsistencyPanel], *, title: str) -> Figur
     return figure
 
 
-def _draw_panel(axes: Axes, panel: ConsistencyPanel) -> None:
+def _draw_panel(axes: Axes, panel: ConsistencyPanel, marks: Sequence[PaperMark]) -> None:
     sides = (("baseline", panel.baseline, COLOURS[0]), ("ours", panel.trained, COLOURS[1]))
     for name, found, colour in sides:
         axes.stairs(found.density, panel.edges, color=colour, linewidth=1.5, fill=False, label=_label(name, found))
         axes.stairs(found.density, panel.edges, color=colour, alpha=0.15, fill=True)
         axes.axvline(found.mean, color=colour, linewidth=1.2, linestyle="--")
         axes.axvline(found.chance, color=colour, linewidth=1.2, linestyle=":")
+    for row, mark in enumerate(marks):
+        _draw_mark(axes, 1.05 + 0.08 * row, mark, PAPER_SHAPES[row])
     axes.set_ylabel("density of images")
     # Beside the axes: no place within is free in every run.
     axes.legend(
@@ -47,6 +56,27 @@ def _draw_panel(axes: Axes, panel: ConsistencyPanel) -> None:
         alignment="left",
         borderaxespad=0,
     )
+
+
+def _draw_mark(axes: Axes, height: float, mark: PaperMark, shape: str) -> None:
+    """Above the axes, at `height` of them: within, the distributions are."""
+    for name, mean, sd, colour in (
+        ("baseline", mark.baseline, mark.baseline_sd, COLOURS[0]),
+        ("ours", mark.ours, mark.ours_sd, COLOURS[1]),
+    ):
+        axes.errorbar(
+            [mean],
+            [height],
+            xerr=None if sd is None else [sd],
+            fmt=shape,
+            color=colour,
+            markerfacecolor="white",
+            markersize=6,
+            capsize=3,
+            transform=axes.get_xaxis_transform(),
+            clip_on=False,
+            label=f"{mark.source}\n{name}: {mean:.4f}" + ("" if sd is None else f" ± {sd:.4f} (sd)"),
+        )
 
 
 def _label(name: str, found: Distribution) -> str:

@@ -1,4 +1,8 @@
-"""What the run asked for, read from run.json, and which trials keep to it. Validation decides, test values never."""
+"""What trials are ranked by and which of them are feasible, read from run.json. Validation decides, test values never.
+
+The analysis ranks in the paper's three quantities, accuracy, C* and sparsity (Gini), whatever the search ranked by, so
+that frontiers of different searches mean the same. A further metric of the search is added to them.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,12 @@ from gcc_search.errors import ResultsError, SpaceError
 from gcc_search.objectives import METRICS, Constraint, Metric, parse_constraint
 from gcc_search.results.schema import RunRecord
 
+RANKED = ("accuracy", "corrected_consistency", "gini")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """The metrics that the run ranks by, whether each is maximised, and what must hold."""
+    """The metrics to rank by (`RANKED`, then the run's further ones), whether each is maximised, and what must hold."""
 
     metrics: tuple[Metric, ...]
     maximise: tuple[bool, ...]
@@ -21,14 +27,16 @@ class Question:
 
 
 def read_question(record: RunRecord) -> Question:
-    """The frozen space's `metrics` and `constraints`, parsed by the search's own rules.
+    """`RANKED` and the frozen space's `metrics` and `constraints`, parsed by the search's own rules.
+
+    A metric that the run minimises against its own goal, or the reverse, keeps the run's direction.
 
     Raises:
         ResultsError: a metric or constraint that this version does not know.
     """
     try:
-        metrics = tuple(METRICS[entry["name"]] for entry in record.space["metrics"])
-        maximise = tuple(_goal(entry) == "maximize" for entry in record.space["metrics"])
+        asked = {entry["name"]: _goal(entry) for entry in record.space["metrics"]}
+        goals = {name: METRICS[name].goal for name in RANKED} | asked
         constraints = tuple(parse_constraint(text) for text in record.space["constraints"])
     except (KeyError, TypeError) as error:
         raise ResultsError(
@@ -37,7 +45,11 @@ def read_question(record: RunRecord) -> Question:
         ) from None
     except SpaceError as error:
         raise ResultsError(f"{record.name}: run.json: constraints: {error}") from None
-    return Question(metrics=metrics, maximise=maximise, constraints=constraints)
+    return Question(
+        metrics=tuple(METRICS[name] for name in goals),
+        maximise=tuple(goal == "maximize" for goal in goals.values()),
+        constraints=constraints,
+    )
 
 
 def _goal(entry: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from gcc_search.analysis.against_paper import paper_columns, paper_effect_rows
 from gcc_search.analysis.best import Row
 from gcc_search.analysis.boundary_figure import draw_boundary
 from gcc_search.analysis.comparison import comparison_rows
@@ -22,7 +23,9 @@ from gcc_search.analysis.frontier_figure import draw_frontier
 from gcc_search.analysis.growth_figure import draw_growth
 from gcc_search.analysis.heatmap_figure import draw_heatmaps
 from gcc_search.analysis.importance import Importance
+from gcc_search.analysis.importance_figure import draw_importance
 from gcc_search.analysis.listing import explain_columns, list_trials
+from gcc_search.analysis.origins import trace
 from gcc_search.analysis.page import make_page
 from gcc_search.analysis.table import to_csv
 from gcc_search.analysis.tradeoff_figure import AXIS, draw_tradeoff
@@ -49,14 +52,18 @@ def _draw(findings: Findings) -> dict[str, bytes]:
     record = findings.run
     title = f"Run {record.name}"
     told = f"run {record.name}, seed {record.seed}, made by: {record.command}, {json.dumps(record.versions)}"
+    boxes, marks = ((), ()) if findings.paper is None else (findings.paper.tradeoffs, findings.paper.marks)
     figures: dict[str, Callable[[], Figure]] = {
-        "frontier": lambda: draw_frontier(findings.frontier, title=title),
-        "tradeoff": lambda: draw_tradeoff(findings.tradeoffs, title=title),
-        "consistency": lambda: draw_consistency(findings.consistencies, title=title),
+        "frontier": lambda: draw_frontier(
+            findings.frontier, bands=findings.bands, knee=findings.growth.knee, title=title
+        ),
+        "tradeoff": lambda: draw_tradeoff(findings.tradeoffs, paper=boxes, title=title),
+        "consistency": lambda: draw_consistency(findings.consistencies, paper=marks, title=title),
         "effects": lambda: draw_effects(findings.effects, title=title),
         "boundary": lambda: draw_boundary(findings.boundary, title=title),
-        "growth": lambda: draw_growth(findings.growth, title=title),
         "heatmaps": lambda: draw_heatmaps(findings.heatmap_grid, findings.gallery, title=title),
+        "importance": lambda: draw_importance(findings.importance_panels, title=title),
+        "growth": lambda: draw_growth(findings.growth, bands=findings.bands, title=title),
     }
     drawn = {name: render(draw, title=title, description=told) for name, draw in figures.items()}
     return {f"{name}.{suffix}": content for name, files in drawn.items() for suffix, content in files.items()}
@@ -64,13 +71,24 @@ def _draw(findings: Findings) -> dict[str, bytes]:
 
 def _tabulate(findings: Findings) -> dict[str, bytes]:
     return {
-        "table1.csv": to_csv(comparison_rows(findings.comparisons)),
-        "effects.csv": to_csv(effect_rows(findings.effects), EFFECT_COLUMNS),
+        "table1.csv": to_csv(_table_1(findings)),
+        "effects.csv": to_csv(_effect_rows(findings), EFFECT_COLUMNS),
         "importance.csv": to_csv([asdict(item) for item in findings.importances], IMPORTANCE_COLUMNS),
-        "best.csv": to_csv(_flatten(findings.rows)),
-        "trials.csv": to_csv(list_trials(findings.records, findings.pairs, findings.frontier)),
+        "best.csv": to_csv(trace(_flatten(findings.rows), findings.origins)),
+        "trials.csv": to_csv(trace(list_trials(findings.records, findings.pairs, findings.frontier), findings.origins)),
         "columns.csv": to_csv(explain_columns()),
     }
+
+
+def _table_1(findings: Findings) -> list[dict[str, Any]]:
+    rows = comparison_rows(findings.comparisons)
+    return rows if findings.paper is None else [row | paper_columns(row, findings.paper.lines) for row in rows]
+
+
+def _effect_rows(findings: Findings) -> list[dict[str, Any]]:
+    published = () if findings.paper is None else findings.paper.series
+    empty = dict.fromkeys(EFFECT_COLUMNS)
+    return [*effect_rows(findings.effects), *(empty | row for row in paper_effect_rows(published))]
 
 
 def _flatten(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -89,11 +107,17 @@ def _origin(findings: Findings) -> dict[str, Any]:
 
 def _figure_data(findings: Findings) -> dict[str, dict[str, Any]]:
     return {
-        "frontier.json": {"frontier": asdict(findings.frontier)},
+        "frontier.json": _frontier_data(findings),
         "tradeoff.json": {"unit": AXIS, "networks": [asdict(item) for item in findings.tradeoffs]},
         "consistency.json": {"unit": CONSISTENCY_AXIS, "panels": [asdict(item) for item in findings.consistencies]},
         "effects.json": {"units": EFFECTS_UNITS, "effects": [asdict(item) for item in findings.effects]},
         "boundary.json": {"boundary": asdict(findings.boundary)},
-        "growth.json": {"growth": asdict(findings.growth)},
+        "growth.json": {"growth": asdict(findings.growth), "bands": asdict(findings.bands)},
         "heatmaps.json": {"rows": [asdict(row) for row in findings.heatmap_grid]},
-    }
+    } | ({} if findings.paper is None else {"paper.json": {"paper": asdict(findings.paper)}})
+
+
+def _frontier_data(findings: Findings) -> dict[str, Any]:
+    plain = asdict(findings.frontier)
+    traced = {name: trace(plain[name], findings.origins, key="id") for name in ("points", "baselines")}
+    return {"frontier": plain | traced, "knee": findings.growth.knee, "bands": asdict(findings.bands)}

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from gcc_search.analysis.against_paper import AgainstPaper, compare_with_paper
+from gcc_search.analysis.bands import Bands, find_bands
 from gcc_search.analysis.best import Row, best_trials
 from gcc_search.analysis.boundary import Boundary, find_boundary
 from gcc_search.analysis.comparison import Comparison, choose_trials, compare_chosen
@@ -19,6 +21,8 @@ from gcc_search.analysis.gallery import Gallery, read_gallery
 from gcc_search.analysis.growth import Growth, find_growth
 from gcc_search.analysis.heatmap_grid import GridRow, find_heatmap_grid
 from gcc_search.analysis.importance import Importance, find_importances
+from gcc_search.analysis.importance_panels import ImportancePanel, importance_panels
+from gcc_search.analysis.origins import Origin, find_origins
 from gcc_search.analysis.paired_images import PairedImages, read_paired
 from gcc_search.analysis.pairing import Pair, pair_with_baselines, waiting_trials
 from gcc_search.analysis.tradeoff import NetworkTradeoff, accuracy_tradeoffs, count_statuses
@@ -36,6 +40,8 @@ class Findings:
         problems: one line per file that was refused.
         waiting: ids of trials left out because their baseline is still being trained.
         records: trials of any status. pairs: those that are scored, with their baselines.
+        paper: the published numbers beside the run's; None unless asked for.
+        origins: where each trial and baseline lies, and how to train it again, by id.
     """
 
     run: RunRecord
@@ -44,6 +50,7 @@ class Findings:
     waiting: tuple[str, ...]
     records: tuple[TrialRecord, ...]
     pairs: tuple[Pair, ...]
+    origins: dict[str, Origin]
     frontier: Frontier
     tradeoffs: tuple[NetworkTradeoff, ...]
     rows: tuple[Row, ...]
@@ -52,13 +59,16 @@ class Findings:
     effects: tuple[Effect, ...]
     boundary: Boundary
     growth: Growth
+    bands: Bands
     importances: tuple[Importance, ...]
     gallery: Gallery
     heatmap_grid: tuple[GridRow, ...]
+    importance_panels: tuple[ImportancePanel, ...]
+    paper: AgainstPaper | None
 
 
-def find(run: Run) -> Findings:
-    """Frontier, accuracy tradeoffs, best trials and the paper's Table 1.
+def find(run: Run, *, with_paper: bool = False) -> Findings:
+    """Frontier, accuracy tradeoffs, best trials and the paper's Table 1; `with_paper`: beside the paper's numbers.
 
     Raises:
         ResultsError: a run of `gcc-search train`, no finished trial, or a scored trial without its baseline.
@@ -70,7 +80,8 @@ def find(run: Run) -> Findings:
     frontier = find_frontier(pairs, question)
     chosen = choose_trials(pairs, question)
     images = _read_images(run, chosen)
-    effects = find_effects(records, pairs)
+    importances = find_importances(records, question)
+    comparisons, effects = compare_chosen(chosen, pairs, images), find_effects(records, pairs)
     gallery = read_gallery(run, _by_interest(pairs, frontier, chosen, effects))
     return Findings(
         run=run.record,
@@ -79,15 +90,19 @@ def find(run: Run) -> Findings:
         waiting=waiting_trials(run),
         records=records,
         pairs=pairs,
+        origins=find_origins(run),
         frontier=frontier,
         tradeoffs=accuracy_tradeoffs(pairs, records),
         rows=best_trials(pairs, frontier),
-        comparisons=compare_chosen(chosen, pairs, images),
+        comparisons=comparisons,
         consistencies=consistency_panels(chosen, images),
         effects=effects,
-        boundary=find_boundary(records),
+        boundary=find_boundary(records, pairs),
         growth=find_growth(records, pairs, question, frontier),
-        importances=find_importances(records, question),
+        bands=find_bands(records, pairs, question),
+        importances=importances,
+        importance_panels=importance_panels(records, importances),
+        paper=compare_with_paper(records, comparisons, effects) if with_paper else None,
         gallery=gallery,
         heatmap_grid=find_heatmap_grid(effects, pairs, gallery),
     )

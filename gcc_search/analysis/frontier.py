@@ -1,4 +1,4 @@
-"""The frontier of a run as data: which feasible trials no other feasible trial beats in every metric of the search.
+"""The frontier of a run as data: which feasible trials no other feasible trial beats in every metric ranked by.
 
 Everything is decided on validation values. Test values stand beside them and are never chosen by.
 """
@@ -15,13 +15,10 @@ from gcc_search.analysis.pairing import Pair
 from gcc_search.pareto import non_dominated
 from gcc_search.results.schema import TrialRecord
 
-# The figure's axes and colour, told of each point whatever the run ranks by.
-SHOWN = ("accuracy_points", "corrected_consistency", "gini")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One network of the figure. `validation` and `test`: `SHOWN` and the run's metrics, by column; None is unknown."""
+    """One network of the figure. `validation` and `test`: the metrics ranked by, by column; None is unknown."""
 
     id: str
     network: str
@@ -37,7 +34,7 @@ class Frontier:
     """The figure, redrawable from this alone.
 
     Args:
-        metrics, maximise, constraints: what the run ranks by and what must hold, as run.json says.
+        metrics, maximise, constraints: what trials are ranked by and what must hold, see feasibility.py.
         points: trials that finished or collapsed.
         baselines: one point per baseline that they are compared to.
         edge: ids of the feasible trials that none beats in both Gini and C*, by rising Gini: the figure's line.
@@ -57,12 +54,11 @@ class Frontier:
 
 
 def find_frontier(pairs: Sequence[Pair], question: Question) -> Frontier:
-    """The run's frontier over its own metrics, among trials that keep its constraints."""
+    """The frontier over the question's metrics, among trials that keep the run's constraints."""
     feasible = [pair for pair in pairs if is_feasible(pair, question.constraints)]
     columns = [metric.column for metric in question.metrics]
     chosen = {pair.trial.id for pair in _best(feasible, columns, question.maximise)}
     kept = {pair.trial.id for pair in feasible}
-    shown = tuple(dict.fromkeys((*SHOWN, *columns)))
     baselines = {pair.trial.baseline: pair.baseline for pair in pairs}
     framed = [*baselines.values(), *(pair.trial for pair in pairs if pair.trial.status == "finished")]
     gini_range, c_range = (_range(framed, column) for column in ("gini", "corrected_consistency"))
@@ -70,8 +66,8 @@ def find_frontier(pairs: Sequence[Pair], question: Question) -> Frontier:
         metrics=tuple(metric.name for metric in question.metrics),
         maximise=question.maximise,
         constraints=tuple(constraint.text for constraint in question.constraints),
-        points=tuple(_point(pair.trial, shown, pair.trial.id in kept, pair.trial.id in chosen) for pair in pairs),
-        baselines=tuple(_point(baselines[key], shown, False, False) for key in sorted(baselines, key=str)),
+        points=tuple(_point(pair.trial, columns, pair.trial.id in kept, pair.trial.id in chosen) for pair in pairs),
+        baselines=tuple(_point(baselines[key], columns, False, False) for key in sorted(baselines, key=str)),
         edge=_edge(feasible),
         gini_range=gini_range,
         corrected_consistency_range=c_range,
@@ -120,3 +116,9 @@ def _point(record: TrialRecord, shown: Sequence[str], feasible: bool, on_frontie
         validation={column: (record.validation or {}).get(column) for column in shown},
         test={column: (record.test or {}).get(column) for column in shown},
     )
+
+
+def say_ranking(frontier: Frontier) -> str:
+    """`accuracy, gini (lowest)`: the metrics ranked by; the highest is best where nothing else is said."""
+    names = zip(frontier.metrics, frontier.maximise, strict=True)
+    return ", ".join(name if up else f"{name} (lowest)" for name, up in names)

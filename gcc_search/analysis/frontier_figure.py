@@ -1,4 +1,4 @@
-"""Draws a `Frontier`: C* against Gini, coloured by test accuracy. Computes nothing of its own."""
+"""Draws a `Frontier`: C* against Gini, coloured by test accuracy; the band over seeds behind. Computes nothing."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from gcc_search.analysis.bands import Bands
+from gcc_search.analysis.bands_figure import band_keys, draw_band, say_band
 from gcc_search.analysis.figures import GREY, network_style
-from gcc_search.analysis.frontier import Frontier, Point
+from gcc_search.analysis.frontier import Frontier, Point, say_ranking
 
 # Areas in points squared, matplotlib's unit for scatter.
-SIZE, SMALL, STAR, RING = 46, 16, 190, 130
+SIZE, SMALL, STAR, RING, KNEE = 46, 16, 190, 130, 300
 
 
-def draw_frontier(frontier: Frontier, *, title: str) -> Figure:
+def draw_frontier(frontier: Frontier, *, bands: Bands, knee: str | None, title: str) -> Figure:
     """x: Gini, y: C*, both on the validation split; colour: test accuracy in points; a shape per network.
 
-    Frontier members are ringed. The line joins the trials that none beats in both Gini and C*. Grey: breaks a
-    constraint, or collapsed.
+    Frontier members are ringed, `knee` has a square. The line joins the trials that none beats in both Gini and C*.
+    Grey: breaks a constraint, or collapsed.
     """
-    figure = Figure(figsize=(7.6, 6.2), layout="constrained")
+    figure = Figure(figsize=(7.6, 6.8), layout="constrained")
     axes = figure.add_subplot()
+    if bands.attainment is not None:
+        draw_band(axes, bands.attainment)
     _draw_grey(axes, frontier)
-    _draw_edge(axes, frontier)
+    _draw_edge(axes, frontier, knee)
     coloured = _draw_coloured(axes, frontier)
     if coloured is not None:
         figure.colorbar(coloured, ax=axes, label="test accuracy, points (0 to 100)", pad=0.02)
@@ -38,8 +42,9 @@ def draw_frontier(frontier: Frontier, *, title: str) -> Figure:
         xlabel="sparsity: Gini index of the map, validation split (0 to 1, higher is sparser)",
         ylabel="corrected consistency C*, validation split (up to 1, higher is better)",
     )
-    axes.set_title(f"{title}\n{_subtitle(frontier)}", loc="left", fontsize=10)
-    figure.legend(handles=_legend(frontier), loc="outside lower left", ncols=2, fontsize=9)
+    told = bands.attainment_missing or say_band(bands)
+    axes.set_title(f"{title}\n{_subtitle(frontier)}\n{told}", loc="left", fontsize=9)
+    figure.legend(handles=_legend(frontier, bands, knee), loc="outside lower left", ncols=2, fontsize=9)
     return figure
 
 
@@ -51,12 +56,14 @@ def _draw_grey(axes: Axes, frontier: Frontier) -> None:
             axes.scatter(*_place([point]), s=SMALL, marker=marker, color=GREY, linewidths=1, alpha=0.8)
 
 
-def _draw_edge(axes: Axes, frontier: Frontier) -> None:
+def _draw_edge(axes: Axes, frontier: Frontier, knee: str | None) -> None:
     points = {point.id: point for point in frontier.points}
     places = _place([points[name] for name in frontier.edge])
     axes.plot(*places, drawstyle="steps-pre", color="#404040", linewidth=1, zorder=1.5)
     members = [point for point in frontier.points if point.on_frontier]
     axes.scatter(*_place(members), s=RING, marker="o", facecolors="none", edgecolors="#202020", linewidths=1)
+    chosen = [points[name] for name in frontier.edge if name == knee]
+    axes.scatter(*_place(chosen), s=KNEE, marker="s", facecolors="none", edgecolors="#202020", linewidths=1)
 
 
 def _draw_coloured(axes: Axes, frontier: Frontier) -> PathCollection | None:
@@ -117,11 +124,11 @@ def _subtitle(frontier: Frontier) -> str:
         constraints = " and\n".join(frontier.constraints) or "no constraint"
         return f"no feasible trial: 0 of {len(frontier.points)} kept {constraints}"
     members = sum(point.on_frontier for point in frontier.points)
-    names = ", ".join(frontier.metrics)
-    return f"scored: {len(frontier.points)}, feasible: {feasible}, on the frontier in {names}: {members}"
+    told = f"scored: {len(frontier.points)}, feasible: {feasible}, on the frontier: {members}"
+    return f"{told}\nfrontier in {say_ranking(frontier)}"
 
 
-def _legend(frontier: Frontier) -> list[Artist]:
+def _legend(frontier: Frontier, bands: Bands, knee: str | None) -> list[Artist]:
     styles = network_style(_networks(frontier))
     networks = [
         _key(f"{name} ({_count(frontier, name)} feasible)", marker=marker, colour=colour, size=7)
@@ -133,7 +140,9 @@ def _legend(frontier: Frontier) -> list[Artist]:
     infeasible = sum(not point.feasible and point.status == "finished" for point in frontier.points)
     broken = _key(f"breaks a constraint ({infeasible})", marker="o", colour=GREY, size=4, filled=True)
     collapsed = _key(f"collapsed ({_told_collapsed(frontier)})", marker="x", colour=GREY, size=4)
-    return [*networks, star, ring, line, broken, collapsed]
+    square = [] if knee is None else [_key("knee of that line", marker="s", colour="#202020", size=11)]
+    band = band_keys(bands.attainment, "such a line of one seed")
+    return [*networks, star, ring, line, *square, broken, collapsed, *band]
 
 
 def _key(label: str, *, marker: str, colour: str, size: float, filled: bool = False) -> Line2D:

@@ -35,7 +35,8 @@ class Growth:
     """The figure.
 
     Args:
-        metrics: the run's own; each counts from its worst value (0) to its best (1), see `reference` and `best`.
+        metrics: what trials are ranked by; each counts from its worst value (0) to its best (1): `reference`, the
+            hypervolume's reference point, and `best`.
         steps: a step per trial that ended, in the order of their last update.
         knee: id of the trial on the frontier of C* and Gini farthest from the line between its ends, both axes scaled
             to the frontier's own span; None with fewer than three.
@@ -53,13 +54,11 @@ def find_growth(
 ) -> Growth:
     """Hypervolume of the feasible trials over the device time of all trials that ended, whatever became of them."""
     feasible = {pair.trial.id for pair in pairs if is_feasible(pair, question.constraints)}
-    ended = [record for record in records if record.status != "running"]
-    ordered = sorted(ended, key=lambda record: (record.updated, record.id))
     return Growth(
         metrics=tuple(metric.name for metric in question.metrics),
         reference=tuple(_ends(question)[0].tolist()),
         best=tuple(_ends(question)[1].tolist()),
-        steps=_steps(ordered, feasible, question),
+        steps=grow(records, feasible, question),
         knee=find_knee(frontier),
     )
 
@@ -72,11 +71,13 @@ def _ends(question: Question) -> tuple[Floats, Floats]:
     return worst, best
 
 
-def _steps(ordered: Sequence[TrialRecord], feasible: set[str], question: Question) -> tuple[GrowthStep, ...]:
+def grow(records: Sequence[TrialRecord], feasible: set[str], question: Question) -> tuple[GrowthStep, ...]:
+    """A step per trial of `records` that ended, in the order of their last update."""
+    ended = [record for record in records if record.status != "running"]
     steps: list[GrowthStep] = []
     front = np.empty((0, len(question.metrics)))
     seconds, num_feasible, volume = 0.0, 0, 0.0
-    for record in ordered:
+    for record in sorted(ended, key=lambda record: (record.updated, record.id)):
         seconds += record.device_seconds
         joined = False
         if record.id in feasible:

@@ -11,6 +11,9 @@ from gcc_search.analysis.bootstrap import Floats
 PENALTY = 1.0
 _MOST_STEPS = 100
 _TOLERANCE = 1e-10
+# Log-odds; an interval needs no more digits than these.
+_REFIT_TOLERANCE = 1e-6
+_LONGEST_REFIT_STEP = 2.0
 
 
 def fit_logistic(features: Floats, outcomes: NDArray[np.bool_], *, penalty: float = PENALTY) -> tuple[float, Floats]:
@@ -32,6 +35,30 @@ def fit_logistic(features: Floats, outcomes: NDArray[np.bool_], *, penalty: floa
         if np.abs(step).max() < _TOLERANCE:
             break
     return float(weights[0]), weights[1:]
+
+
+def refit_logistic(
+    features: Floats, outcomes: NDArray[np.bool_], counts: Floats, *, start: Floats, penalty: float = PENALTY
+) -> Floats:
+    """(resamples, 1 + k): intercept and weights with row i of `features` counted `counts[r, i]` times.
+
+    All resamples at once, by Newton steps of limited length from `start`, the fit of the rows counted once.
+    """
+    design = np.column_stack([np.ones(len(features)), features])
+    products = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
+    penalties = np.r_[0.0, np.full(features.shape[1], penalty)]
+    weights = np.tile(start, (len(counts), 1))
+    for _ in range(_MOST_STEPS):
+        probability = 1 / (1 + np.exp(-np.clip(weights @ design.T, -500, 500)))
+        gradient = (counts * (probability - outcomes)) @ design + penalties * weights
+        spread = counts * np.maximum(probability * (1 - probability), 1e-12)
+        curvature = (spread @ products).reshape(-1, design.shape[1], design.shape[1]) + np.diag(penalties)
+        step = np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
+        # Far from the minimum a full step overshoots.
+        weights -= step / np.maximum(np.abs(step).max(axis=1, keepdims=True) / _LONGEST_REFIT_STEP, 1.0)
+        if np.abs(step).max(initial=0.0) < _REFIT_TOLERANCE:
+            break
+    return weights
 
 
 def _newton_step(design: Floats, outcomes: NDArray[np.bool_], weights: Floats, penalties: Floats) -> Floats:

@@ -15,12 +15,16 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from gcc_search import __version__
+from gcc_search.analysis.against_paper import AgainstPaper
 from gcc_search.analysis.comparison import RULE, Comparison
 from gcc_search.analysis.comparison_table import HEADINGS, cells, say_disagreement, say_seeds, say_settings
 from gcc_search.analysis.findings import Findings, say_counts
+from gcc_search.analysis.frontier import say_ranking
 from gcc_search.analysis.measures import Line
 from gcc_search.analysis.page_data import page_data
+from gcc_search.analysis.seeds import INTERVAL
 from gcc_search.analysis.several import trial_directory
+from gcc_search.analysis.telling import tell_bands, tell_boundary, tell_paper, tell_table_1_of_paper
 
 SECTIONS = {
     "frontier": "frontier",
@@ -35,7 +39,7 @@ SECTIONS = {
     "trials": "all trials",
     "provenance": "provenance",
 }
-DRAWN = ("frontier", "consistency", "tradeoff", "effects", "heatmaps", "boundary", "growth")
+DRAWN = ("frontier", "consistency", "tradeoff", "effects", "heatmaps", "boundary", "growth", "importance")
 # What the figures are drawn with, and what the page's light and dark styles put in its place.
 THEMED = {
     "#ffffff": "var(--paper)",
@@ -61,12 +65,15 @@ def make_page(findings: Findings, figures: Mapping[str, bytes]) -> bytes:
         run=findings.run,
         counts=f"{sum(findings.counts.values())} trials: {say_counts(findings.counts)}",
         num_scored=len(findings.pairs),
-        metrics=findings.frontier.metrics,
+        ranking=say_ranking(findings.frontier),
         constraints=findings.frontier.constraints,
         headlines=[_headline(item) for item in findings.comparisons],
         problems=findings.problems,
         rule=RULE,
-        comparisons=[_comparison(item) for item in findings.comparisons],
+        comparisons=[_comparison(item, findings.paper) for item in findings.comparisons],
+        boundary_lines=tell_boundary(findings.boundary),
+        growth_lines=tell_bands(findings.bands),
+        paper_lines=tell_paper(findings.paper),
         knee=trial_directory(findings.growth.knee) if findings.growth.knee else None,
         importances=findings.importances,
         provenance=_provenance(findings),
@@ -110,7 +117,7 @@ def _change(line: Line) -> str:
     return told if line.low > 0 or line.high < 0 else f"{told} (within the noise of the test images)"
 
 
-def _comparison(item: Comparison) -> dict[str, Any]:
+def _comparison(item: Comparison, paper: AgainstPaper | None) -> dict[str, Any]:
     return {
         "network": item.network,
         "data": item.data,
@@ -121,7 +128,11 @@ def _comparison(item: Comparison) -> dict[str, Any]:
         "validated": f"{item.validation_corrected_consistency:.3f}",
         "headings": HEADINGS,
         "lines": [_line(line) for line in item.lines],
-        "notes": [say_disagreement(item.disagreement), *(say_seeds(spread) for spread in item.seeds)],
+        "notes": [
+            say_disagreement(item.disagreement),
+            *(f"{say_seeds(spread)}: {INTERVAL}" for spread in item.seeds),
+            *tell_table_1_of_paper(paper, item),
+        ],
     }
 
 

@@ -13,6 +13,7 @@ from matplotlib import colormaps
 from gcc_search.analysis.findings import Findings
 from gcc_search.analysis.gallery import Album, Gallery, KeptImage, KeptMaps
 from gcc_search.analysis.listing import list_baselines, list_trials
+from gcc_search.analysis.origins import trace
 from gcc_search.analysis.overlay import COLOURS, OPACITY
 from gcc_search.results.schema import Direction
 
@@ -76,8 +77,8 @@ MORE = ("seed", "baseline", "feasible", "reason", "epochs_done", "device_seconds
 
 def page_data(findings: Findings, gallery: Gallery) -> dict[str, Any]:
     """Everything of the page's script, ready for JSON."""
-    trials = list_trials(findings.records, findings.pairs, findings.frontier)
-    baselines = list_baselines(findings.pairs)
+    trials = trace(list_trials(findings.records, findings.pairs, findings.frontier), findings.origins)
+    baselines = trace(list_baselines(findings.pairs), findings.origins)
     sampled = sorted({name for row in trials for name in row if name.startswith("sampled.")})
     named = {column.field for column in COLUMNS}
     further = [name for name in sampled if name.removeprefix("sampled.") not in named]

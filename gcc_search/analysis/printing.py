@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from gcc_search.analysis.comparison import RULE, Comparison
+from gcc_search.analysis.comparison import RULE
 from gcc_search.analysis.comparison_table import (
     KEY,
     comparison_heading,
@@ -17,9 +17,12 @@ from gcc_search.analysis.comparison_table import (
 )
 from gcc_search.analysis.effects import Effect
 from gcc_search.analysis.findings import Findings, say_counts
+from gcc_search.analysis.frontier import say_ranking
 from gcc_search.analysis.importance import Importance
+from gcc_search.analysis.seeds import INTERVAL
 from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.table import LEGEND, best_table, short_scientific
+from gcc_search.analysis.telling import tell_bands, tell_boundary, tell_paper, tell_table_1_of_paper
 from gcc_search.analysis.tradeoff_figure import AXIS, say_spread
 
 TOLD_ROWS = 10
@@ -28,14 +31,18 @@ TOLD_ROWS = 10
 def print_findings(findings: Findings, files: Sequence[Path], console: Console) -> None:
     """What was read, the best trials, Table 1, the tradeoffs, what was refused, and where the files are."""
     _print_best(findings, console)
-    _print_comparisons(findings.comparisons, console)
+    _print_comparisons(findings, console)
     say(console, f"\n{AXIS}:")
     for item in findings.tradeoffs:
         collapsed = f"; with collapsed: {say_spread(item.spread_all)}" if item.collapsed else ""
         say(console, f"  {item.network}: {say_spread(item.spread_finished)}{collapsed}")
     _print_knee(findings, console)
+    _say_all(tell_bands(findings.bands), console)
+    _say_all(tell_boundary(findings.boundary), console, heading="\nwhere training fails")
     _print_series(findings.effects, console)
     _print_importances(findings.importances, console)
+    told = [f"  {line}" for line in tell_paper(findings.paper)]
+    _say_all(told, console, heading="\ncompared with the paper:")
     _print_problems(findings, console)
     say(console, f"\nwrote {files[0].parent}: {', '.join(path.name for path in files)}")
 
@@ -45,6 +52,10 @@ def _print_best(findings: Findings, console: Console) -> None:
     say(console, f"{findings.run.name}: trials: {total} ({say_counts(findings.counts)})\n")
     console.print(best_table(findings.rows, limit=TOLD_ROWS))
     say(console, LEGEND)
+    say(
+        console,
+        f"frontier: no feasible trial is better, on the validation split, in\n  {say_ranking(findings.frontier)}",
+    )
     feasible = sum(row.rank is not None for row in findings.rows)
     if feasible == 0:
         say(console, f"no feasible trial: none kept {' and '.join(findings.frontier.constraints)}")
@@ -52,15 +63,24 @@ def _print_best(findings: Findings, console: Console) -> None:
         say(console, f"... and {feasible - TOLD_ROWS} more feasible trials in best.csv")
 
 
-def _print_comparisons(comparisons: Sequence[Comparison], console: Console) -> None:
-    if comparisons:
+def _print_comparisons(findings: Findings, console: Console) -> None:
+    if findings.comparisons:
         say(console, f"\nbaseline against ours\n{RULE}\n{KEY}")
-    for item in comparisons:
+    for item in findings.comparisons:
         say(console, f"\n{comparison_heading(item)}")
         console.print(comparison_table(item))
         say(console, say_disagreement(item.disagreement))
+        say(console, f"train ours again: {findings.origins[item.trial].command}")
+        _say_all(tell_table_1_of_paper(findings.paper, item), console)
+        if item.seeds:
+            say(console, f"the same settings under several seeds, ours - baseline ({INTERVAL}):")
         for spread in item.seeds:
             say(console, f"  {say_seeds(spread)}")
+
+
+def _say_all(lines: Sequence[str], console: Console, *, heading: str | None = None) -> None:
+    for line in ([heading] if heading and lines else []) + [*lines]:
+        say(console, line)
 
 
 def _print_knee(findings: Findings, console: Console) -> None:
@@ -71,6 +91,7 @@ def _print_knee(findings: Findings, console: Console) -> None:
         return
     settings = f"alpha {short_scientific(row.alpha)}, beta {short_scientific(row.beta)}, p {row.p:.2f}"
     say(console, f"\nknee of the frontier of C* and Gini: {trial_directory(row.trial)} ({settings})")
+    say(console, f"  train it again: {findings.origins[row.trial].command}")
 
 
 def _print_series(effects: Sequence[Effect], console: Console) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from gcc_search.analysis.against_paper import check_compare
 from gcc_search.analysis.files import write_files
 from gcc_search.analysis.findings import Findings, find
 from gcc_search.analysis.printing import print_findings
@@ -25,17 +26,18 @@ class Analysis(Findings):
     files: tuple[Path, ...]
 
 
-def analyze(runs: Path | Sequence[Path], out: Path | None = None) -> Analysis:
-    """The findings of one run, or of several together, computed and written to `out`.
+def analyze(runs: Path | Sequence[Path], out: Path | None = None, compare: str | None = None) -> Analysis:
+    """The findings of one run, or of several together, computed and written to `out`; `compare`: None or `paper`.
 
     Without `out`: to RUN/analysis for one run, to analysis-NAME+NAME beside the first of several.
 
     Raises:
         ResultsError: no run directory, no finished trial, a scored trial without its baseline, a run of `gcc-search
-            train`, or runs that cannot be compared.
+            train`, runs that cannot be compared, or another `compare`.
     """
+    with_paper = check_compare(compare)
     folders = [runs] if isinstance(runs, Path) else list(runs)
-    findings = find(read_runs(folders))
+    findings = find(read_runs(folders), with_paper=with_paper)
     return Analysis(**vars(findings), files=write_files(out or _folder_for(folders), findings))
 
 

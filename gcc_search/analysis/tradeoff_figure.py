@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gcc_search.analysis.figures import COLOURS, GOLDEN
+from gcc_search.analysis.published import PublishedTradeoff
 from gcc_search.analysis.tradeoff import NetworkTradeoff, Spread
 
 AXIS = "accuracy tradeoff, points (positive = accuracy lost)"
 KEY = "box: quartiles and median; diamond: mean; whiskers: 1.5 IQR\nbelow: mean ± sample sd (n trials), points"
+PAPER_KEY = "\nsquare and bar: the paper's Fig. 3, mean ± standard deviation"
 BOX_WIDTH = 0.5
+# Right of the box.
+PAPER_PLACE = 0.36
 
 
-def draw_tradeoff(tradeoffs: Sequence[NetworkTradeoff], *, title: str) -> Figure:
-    """A box per network over its finished trials, each a dot; collapsed trials in a panel with a scale of its own."""
+def draw_tradeoff(
+    tradeoffs: Sequence[NetworkTradeoff], *, title: str, paper: Sequence[PublishedTradeoff] = ()
+) -> Figure:
+    """A box per network over its finished trials, each a dot; collapsed trials in a panel with a scale of its own.
+
+    `paper`: its mean and standard deviation beside the boxes of the same networks.
+    """
+    published = {item.network: item for item in paper}
     figure = Figure(figsize=(max(5.6, 2.4 * len(tradeoffs) + 1.2), 6.2), layout="constrained")
     has_collapsed = any(item.collapsed for item in tradeoffs)
     heights = [1, 3] if has_collapsed else [1]
     panels = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    _draw_boxes(panels[-1], tradeoffs)
+    _draw_boxes(panels[-1], tradeoffs, published)
     if has_collapsed:
         _draw_collapsed(panels[0], tradeoffs)
-    panels[-1].set_xticks(range(len(tradeoffs)), [_label(item) for item in tradeoffs], fontsize=9)
+    panels[-1].set_xticks(range(len(tradeoffs)), [_label(item, published) for item in tradeoffs], fontsize=9)
     margin = 0.6 if len(tradeoffs) > 1 else 1.0
     panels[-1].set_xlim(-margin, len(tradeoffs) - 1 + margin)
     figure.supylabel(AXIS, fontsize=10)
-    panels[0].set_title(f"{title}\n{KEY}", loc="left", fontsize=9)
+    panels[0].set_title(f"{title}\n{KEY}{PAPER_KEY if published else ''}", loc="left", fontsize=9)
     return figure
 
 
-def _draw_boxes(axes: Axes, tradeoffs: Sequence[NetworkTradeoff]) -> None:
+def _draw_boxes(axes: Axes, tradeoffs: Sequence[NetworkTradeoff], published: Mapping[str, PublishedTradeoff]) -> None:
     boxes = [(place, item.spread_finished) for place, item in enumerate(tradeoffs) if item.spread_finished]
     axes.bxp(
         [_box(spread) for _, spread in boxes],
@@ -54,11 +64,27 @@ def _draw_boxes(axes: Axes, tradeoffs: Sequence[NetworkTradeoff]) -> None:
     )
     for place, item in enumerate(tradeoffs):
         _draw_dots(axes, place, item.finished, marker="o")
+        if item.network in published:
+            _draw_paper(axes, place + PAPER_PLACE, published[item.network])
     axes.axhline(0, color="#202020", linewidth=0.8, linestyle="--", zorder=1)
     low, high = axes.get_ylim()
     # Hundredths of a point are not to look like a fall.
     axes.set_ylim(min(low, -0.5), max(high, 0.5))
     axes.xaxis.grid(False)
+
+
+def _draw_paper(axes: Axes, place: float, found: PublishedTradeoff) -> None:
+    axes.errorbar(
+        [place],
+        [found.spread.mean.value],
+        yerr=[found.spread.sd.value],
+        fmt="s",
+        color="#202020",
+        markerfacecolor="white",
+        markersize=6,
+        capsize=4,
+        zorder=4,
+    )
 
 
 def _draw_collapsed(axes: Axes, tradeoffs: Sequence[NetworkTradeoff]) -> None:
@@ -85,8 +111,10 @@ def _box(spread: Spread) -> dict[str, float]:
     }
 
 
-def _label(item: NetworkTradeoff) -> str:
+def _label(item: NetworkTradeoff, published: Mapping[str, PublishedTradeoff]) -> str:
     lines = [item.network, say_spread(item.spread_finished)]
+    if item.network in published:
+        lines.append(f"paper: {say_published(published[item.network])}")
     if item.collapsed:
         lines.append(f"with collapsed:\n{say_spread(item.spread_all)}")
     others = say_counts(item.counts)
@@ -99,6 +127,11 @@ def say_spread(spread: Spread | None) -> str:
         return "no finished trial"
     deviation = "" if spread.sd is None else f" ± {spread.sd:.2f}"
     return f"{spread.mean:+.2f}{deviation} (n = {spread.n})"
+
+
+def say_published(found: PublishedTradeoff) -> str:
+    """`-0.32 ± 0.75`: the paper's mean and standard deviation in points; it does not say of how many networks."""
+    return f"{found.spread.mean.value:+.2f} ± {found.spread.sd.value:.2f}"
 
 
 def say_counts(counts: dict[str, int]) -> list[str]:

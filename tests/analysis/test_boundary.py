@@ -2,14 +2,16 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from gcc_search.analysis.boundary import find_boundary
+from gcc_search.analysis.boundary import FIELD, find_boundary
 from gcc_search.analysis.boundary_figure import draw_boundary
-from gcc_search.analysis.logistic import fit_logistic
+from gcc_search.analysis.boundary_standing import FEWEST_OF_A_KIND, Standing, find_standing, say_place, say_shift
+from gcc_search.analysis.logistic import fit_logistic, refit_logistic
+from gcc_search.analysis.pairing import pair_with_baselines
 from gcc_search.results.reader import read_run
 
 
 def boundary_of(builder):
-    return find_boundary([trial.record for trial in read_run(builder.folder).trials])
+    return find_boundary([trial.record for trial in read_run(builder.folder).trials], ())
 
 
 def _reference_fit(features, outcomes, penalty):
@@ -35,6 +37,89 @@ def test_the_fit_is_the_minimum_that_scipy_finds(penalty, noise):
 def test_a_single_outcome_has_no_fit():
     with pytest.raises(ValueError, match="both kinds"):
         fit_logistic(np.zeros((3, 2)), np.ones(3, dtype=bool))
+
+
+@pytest.mark.parametrize("signal", [0.0, 2.0, 50.0])
+def test_refits_are_the_fits_of_repeated_rows(signal):
+    random = np.random.default_rng(1)
+    features = random.normal(size=(25, 2))
+    outcomes = features @ [signal, -signal] + random.normal(size=25) > 0.3
+    counts = random.multinomial(25, np.full(25, 1 / 25), size=20)
+    intercept, weights = fit_logistic(features, outcomes)
+    found = refit_logistic(features, outcomes, counts.astype(float), start=np.array([intercept, *weights]))
+    for row, count in zip(found, counts, strict=True):
+        again, slopes = fit_logistic(np.repeat(features, count, axis=0), np.repeat(outcomes, count))
+        assert row == pytest.approx([again, *slopes], abs=1e-4)
+
+
+def test_where_a_boundary_stands_and_moves_is_read_off_its_slopes():
+    places = np.array([[0.0, -3.0], [0.0, -1.0], [1.0, -2.0]])
+    assert find_standing(places, np.array([True, False, False]), (1.0, 2.0, -1.0)) == Standing(
+        log_beta=-2.0,
+        log_alpha=-1.5,
+        log_alpha_interval=None,
+        shift=0.5,
+        shift_interval=None,
+        num_resamples=0,
+        missing="fewer than 3 failed",
+    )
+
+
+def searched(num_trials, steepness, seed=0):
+    """Places over four decades each, and which failed: half at log alpha = -1 - 0.5 (log beta + 2)."""
+    random = np.random.default_rng(seed)
+    places = np.stack([random.uniform(-3, 1, num_trials), random.uniform(-4, 0, num_trials)], axis=1)
+    log_odds = steepness * (places[:, 0] + 1 + 0.5 * (places[:, 1] + 2))
+    return places, random.uniform(size=num_trials) < 1 / (1 + np.exp(-log_odds))
+
+
+def test_the_intervals_hold_the_boundary_that_trials_were_drawn_from():
+    places, failed = searched(200, steepness=3.0)
+    found = find_standing(places, failed, (3.0 * 2, 3.0, 1.5))
+    (low, high), (least, most) = found.log_alpha_interval, found.shift_interval
+    truth = -1 - 0.5 * (found.log_beta + 2)
+    assert low < truth < high < low + 1
+    assert least < -0.5 < most < least + 0.8
+    assert (found.num_resamples, found.missing) == (1000, "")
+
+
+def test_more_trials_make_a_narrower_interval():
+    def width(num_trials):
+        low, high = find_standing(*searched(num_trials, steepness=3.0), (6.0, 3.0, 1.5)).log_alpha_interval
+        return high - low
+
+    assert width(400) < 0.7 * width(60)
+
+
+def test_without_a_clear_effect_of_alpha_there_is_no_interval():
+    places, failed = searched(40, steepness=0.0)
+    found = find_standing(places, failed, (0.0, 0.1, 0.0))
+    assert (found.log_alpha_interval, found.missing) == (None, "effect of alpha unclear")
+
+
+def test_where_failing_falls_with_alpha_no_boundary_stands():
+    assert find_standing(np.zeros((4, 2)), np.array([True, False] * 2), (0.0, -1.0, 1.0)) is None
+
+
+@pytest.mark.parametrize("num_failed", [FEWEST_OF_A_KIND - 1, FEWEST_OF_A_KIND])
+def test_three_of_each_kind_are_needed_for_an_interval(num_failed):
+    places = np.array([[-3 + index / 5, index % 3] for index in range(20)])
+    failed = np.arange(20) >= 20 - num_failed
+    assert bool(find_standing(places, failed, (0.0, 4.0, 0.0)).missing) == (num_failed < FEWEST_OF_A_KIND)
+
+
+def test_a_boundary_is_told_in_words():
+    found = Standing(
+        log_beta=-2.0,
+        log_alpha=-0.5,
+        log_alpha_interval=(-0.7, 0.02),
+        shift=-0.42,
+        shift_interval=(-0.6, 0.1),
+        num_resamples=1000,
+        missing="",
+    )
+    assert say_place(found) == "half fail at alpha 0.32 [0.2, 1]"
+    assert say_shift(found) == "moves -0.42 [-0.60, +0.10]"
 
 
 def random_search(run, *, failing, num_trials=30):
@@ -65,6 +150,27 @@ def test_on_the_line_half_are_expected_to_fail(new_run):
         for alpha, beta in panel.line:
             log_odds = panel.intercept + panel.slope_alpha * alpha + panel.slope_beta * beta
             assert log_odds == pytest.approx(0, abs=1e-9)
+
+
+def test_the_field_is_the_fitted_probability_over_the_axes(new_run):
+    boundary = boundary_of(random_search(new_run(), failing=lambda alpha, beta: alpha > -1))
+    panel = boundary.panels[0]
+    assert (len(panel.field), {len(row) for row in panel.field}) == (FIELD, {FIELD})
+    for row, log_beta in ((0, boundary.beta_range[0]), (-1, boundary.beta_range[1])):
+        for column, log_alpha in ((0, boundary.alpha_range[0]), (-1, boundary.alpha_range[1])):
+            log_odds = panel.intercept + panel.slope_alpha * log_alpha + panel.slope_beta * log_beta
+            assert panel.field[row][column] == pytest.approx(1 / (1 + np.exp(-log_odds)), abs=1e-6)
+
+
+def test_a_trained_dot_has_its_accuracy_tradeoff_and_a_failed_one_none(new_run):
+    run = new_run()
+    run.baseline(accuracy=94.0)
+    run.trial("t1", alpha=1.0, beta=0.1, accuracy=91.5)
+    run.trial("t2", alpha=1.0, beta=0.1, accuracy=20.0, status="collapsed")
+    read = read_run(run.folder)
+    boundary = find_boundary([trial.record for trial in read.trials], pair_with_baselines(read))
+    assert [dot.tradeoff_points for dot in boundary.panels[0].dots] == [2.5, None]
+    assert boundary.tradeoff_limit == 2.5
 
 
 def test_a_random_search_is_cut_into_thirds_by_p_and_loses_no_trial(new_run):

@@ -174,7 +174,7 @@ def test_over_seeds_the_mean_has_students_interval(new_run):
     assert spread.seeds == (0, 1, 2)
     assert spread.differences == pytest.approx(gains)
     assert (spread.mean, spread.low, spread.high) == pytest.approx((np.mean(gains), low, high))
-    assert say_seeds(spread).startswith("C*: +0.130 (+0.055 to +0.205) over 3 seeds")
+    assert say_seeds(spread).startswith("C*: +0.130 (+0.055 to +0.205) over seeds 0, 1, 2")
 
 
 def test_a_single_seed_has_no_spread(mixed_run):

@@ -10,33 +10,32 @@ from PIL import Image
 from gcc_search.analysis.boundary_figure import draw_boundary
 from gcc_search.analysis.distribution_figure import draw_consistency
 from gcc_search.analysis.effects_figure import draw_effects
-from gcc_search.analysis.feasibility import read_question
 from gcc_search.analysis.figures import COLOURS, MARKERS, network_style, render
 from gcc_search.analysis.findings import find
-from gcc_search.analysis.frontier import find_frontier
 from gcc_search.analysis.frontier_figure import draw_frontier
 from gcc_search.analysis.growth_figure import draw_growth
+from gcc_search.analysis.importance_figure import draw_importance
 from gcc_search.analysis.pairing import pair_with_baselines
 from gcc_search.analysis.tradeoff import accuracy_tradeoffs
 from gcc_search.analysis.tradeoff_figure import AXIS, draw_tradeoff, say_counts, say_spread
 from gcc_search.results.reader import read_run
 
-KINDS = ("frontier", "tradeoff", "consistency", "effects", "boundary", "growth")
+KINDS = ("frontier", "tradeoff", "consistency", "effects", "boundary", "importance", "growth")
 DRAWN = {
     "consistency": lambda found: draw_consistency(found.consistencies, title="demo"),
     "effects": lambda found: draw_effects(found.effects, title="demo"),
     "boundary": lambda found: draw_boundary(found.boundary, title="demo"),
-    "growth": lambda found: draw_growth(found.growth, title="demo"),
+    "importance": lambda found: draw_importance(found.importance_panels, title="demo"),
+    "growth": lambda found: draw_growth(found.growth, bands=found.bands, title="demo"),
+    "frontier": lambda found: draw_frontier(found.frontier, bands=found.bands, knee=found.growth.knee, title="demo"),
 }
 
 
 def figure_of(builder, kind):
     run = read_run(builder.folder)
-    pairs = pair_with_baselines(run)
-    if kind == "frontier":
-        return draw_frontier(find_frontier(pairs, read_question(run.record)), title="demo")
     if kind != "tradeoff":
         return DRAWN[kind](find(run))
+    pairs = pair_with_baselines(run)
     return draw_tradeoff(accuracy_tradeoffs(pairs, [trial.record for trial in run.trials]), title="demo")
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,11 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from gcc_search.analysis.feasibility import read_question
-from gcc_search.analysis.frontier import Frontier, find_frontier
+from gcc_search.analysis.frontier import Frontier, find_frontier, say_ranking
 from gcc_search.analysis.pairing import pair_with_baselines
 from gcc_search.errors import ResultsError
 from gcc_search.pareto import non_dominated
 from gcc_search.results.reader import read_run
+from gcc_search.results.writer import write_run
 
 BOTH_UP = (True, True)
 
@@ -129,6 +131,33 @@ def test_figure_data_are_plain_values(mixed_run):
     measured = {"accuracy_points": 93.5, "corrected_consistency": 0.4, "gini": 0.5}
     assert (point.id, point.network, point.status, point.validation) == ("t1", "resnet18", "finished", measured)
     assert json.loads(json.dumps(point.test)) == measured
+
+
+def rank_by(builder, metrics):
+    write_run(builder.folder, replace(builder.record, space=builder.record.space | {"metrics": metrics}))
+    return builder
+
+
+def test_accuracy_consistency_and_sparsity_are_ranked_by_whatever_the_run_ranks_by(new_run):
+    run = rank_by(new_run(), [{"name": "corrected_consistency"}])
+    run.baseline()
+    run.trial("accurate", accuracy=95.0, corrected=0.3, gini=0.3)
+    run.trial("consistent", accuracy=94.0, corrected=0.5, gini=0.3)
+    run.trial("sparse", accuracy=94.0, corrected=0.3, gini=0.5)
+    run.trial("beaten", accuracy=94.0, corrected=0.3, gini=0.3)
+    assert members(frontier_of(run)) == ["accurate", "consistent", "sparse"]
+    assert frontier_of(run).metrics == ("accuracy", "corrected_consistency", "gini")
+
+
+def test_a_further_metric_of_the_run_is_added_in_the_runs_direction(new_run):
+    run = rank_by(new_run(), [{"name": "box_mass", "goal": "minimize"}, {"name": "gini", "goal": "minimize"}])
+    run.baseline()
+    run.trial("on", box_mass=0.9, gini=0.2)
+    run.trial("off", box_mass=0.1, gini=0.2)
+    run.trial("broad", box_mass=0.9, gini=0.1)
+    frontier = frontier_of(run)
+    assert members(frontier) == ["broad", "off"]
+    assert say_ranking(frontier) == "accuracy, corrected_consistency, gini (lowest), box_mass (lowest)"
 
 
 @pytest.mark.parametrize("space", [{}, {"metrics": [{"name": "beauty"}], "constraints": []}])

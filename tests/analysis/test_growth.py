@@ -42,7 +42,7 @@ def growth_of(run):
 
 @pytest.fixture
 def growing(new_run):
-    """C* alone; b ends before a, c is not feasible, d is still running."""
+    """The run asks for C* alone; b ends before a, c is not feasible, d is still running."""
     run = new_run()
     write_run(
         run.folder, replace(run.record, space=run.record.space | {"metrics": [{"name": "corrected_consistency"}]})
@@ -57,7 +57,8 @@ def growing(new_run):
 
 def test_the_frontier_grows_in_the_order_in_which_trials_ended(growing):
     growth = growth_of(growing)
-    assert (growth.metrics, growth.reference, growth.best) == (("corrected_consistency",), (-1.0,), (1.0,))
+    assert growth.metrics == ("accuracy", "corrected_consistency", "gini")
+    assert (growth.reference, growth.best) == ((0.0, -1.0, 0.0), (100.0, 1.0, 1.0))
     assert growth.steps == tuple(
         GrowthStep(
             trial=trial,
@@ -67,9 +68,9 @@ def test_the_frontier_grows_in_the_order_in_which_trials_ended(growing):
             joined_frontier=joined,
         )
         for trial, seconds, volume, feasible, joined in (
-            ("b", 600.0, 0.5, 1, True),
-            ("c", 1200.0, 0.5, 1, False),
-            ("a", 1800.0, 0.6, 2, True),
+            ("b", 600.0, 0.935 * 0.5 * 0.45, 1, True),
+            ("c", 1200.0, 0.935 * 0.5 * 0.45, 1, False),
+            ("a", 1800.0, 0.935 * 0.6 * 0.45, 2, True),
         )
     )
 
@@ -78,7 +79,8 @@ def test_a_metric_that_is_to_fall_grows_downwards(growing):
     space = growing.record.space | {"metrics": [{"name": "gini", "goal": "minimize"}]}
     write_run(growing.folder, replace(growing.record, space=space))
     growth = growth_of(growing)
-    assert (growth.reference, growth.best, growth.steps[-1].hypervolume) == ((1.0,), (0.0,), pytest.approx(0.55))
+    assert (growth.reference, growth.best) == ((0.0, -1.0, 1.0), (100.0, 1.0, 0.0))
+    assert growth.steps[-1].hypervolume == pytest.approx(0.935 * 0.6 * 0.55)
 
 
 def test_hypervolume_never_falls(mixed_run):
@@ -104,5 +106,9 @@ def test_two_trials_have_no_knee(new_run):
 
 
 def test_the_figure_names_each_metric_and_its_range(growing):
-    figure = draw_growth(growth_of(growing), title="demo")
-    assert figure.axes[0].get_title(loc="left") == "demo\ncorrected_consistency -1 to 1"
+    found = find(read_run(growing.folder))
+    figure = draw_growth(found.growth, bands=found.bands, title="demo")
+    assert figure.axes[0].get_title(loc="left") == (
+        "demo\nfrom the reference point to the best value: accuracy 0 to 100, corrected_consistency -1 to 1, "
+        "gini 0 to 1\none seed: no band"
+    )

@@ -4,6 +4,8 @@ from scipy import stats
 
 from gcc_search.analysis.findings import find
 from gcc_search.analysis.importance import Importance
+from gcc_search.analysis.importance_figure import draw_importance
+from gcc_search.analysis.importance_panels import ImportancePanel, importance_panels
 from gcc_search.results.reader import read_run
 
 
@@ -55,3 +57,48 @@ def test_a_metric_that_never_changes_has_no_importances(searched):
 
 def test_few_trials_have_no_importances(mixed_run):
     assert importances_of(mixed_run) == {}
+
+
+def an_importance(metric, parameter, share, p_value, correlation=None) -> Importance:
+    return Importance(
+        network="resnet18",
+        metric=metric,
+        parameter=parameter,
+        num_trials=9,
+        share=share,
+        correlation=correlation,
+        p_value=p_value,
+    )
+
+
+def test_a_panel_is_a_table_of_metrics_by_parameters(new_run):
+    records = [new_run().trial(f"t{index}") for index in range(2)]
+    falls, rises = an_importance("gini", "alpha", 0.64, 0.001, -0.8), an_importance("gini", "beta", 0.04, 0.5, 0.2)
+    choice = an_importance("accuracy", "beta", 0.3, 0.06)
+    assert importance_panels(records, (falls, rises, choice)) == (
+        ImportancePanel(
+            network="resnet18",
+            num_finished=2,
+            metrics=("gini", "accuracy"),
+            parameters=("alpha", "beta"),
+            cells=((falls, rises), (None, choice)),
+            missing="",
+        ),
+    )
+    figure = draw_importance(importance_panels(records, (falls, rises, choice)), title="demo")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["64% - *", "4%", "-", "30%"]
+
+
+@pytest.mark.parametrize(
+    ("num_trials", "missing"),
+    [
+        (2, "2 finished trials: nothing can be said with fewer than 6"),
+        (6, "nothing can be said: no parameter or no metric takes two values"),
+    ],
+)
+def test_a_network_of_which_nothing_can_be_said_says_so(new_run, num_trials, missing):
+    run = new_run()
+    records = [run.trial(f"t{index}") for index in range(num_trials)]
+    (panel,) = importance_panels(records, ())
+    assert panel.missing == missing
+    assert [text.get_text() for text in draw_importance([panel], title="demo").axes[0].texts] == [missing]

@@ -27,6 +27,8 @@ FILES = [
     "effects.svg",
     "boundary.png",
     "boundary.svg",
+    "importance.png",
+    "importance.svg",
     "growth.png",
     "growth.svg",
     "heatmaps.png",

@@ -1,0 +1,133 @@
+"""Where a fitted boundary stands, how it moves with beta, and how surely.
+
+The paper speculates that the line between training and failing is there and moves as the other hyperparameter varies
+(section 4.3.1). Here: the alpha at which half of the networks fail at the panel's median beta, and the decades by which
+that alpha changes over a decade of beta; a slope of 0 is a boundary that does not move.
+
+Intervals: trials drawn with replacement, the fit repeated, 2.5 and 97.5 % quantiles. Resamples without a trained or
+without a failed trial have no fit and are left out, as are those in which failing does not rise with alpha: at most
+2.5 %, with more of them the interval has no end and is not given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gcc_search.analysis.bootstrap import LEVEL, SEED, Floats, percentile_interval
+from gcc_search.analysis.logistic import refit_logistic
+
+RESAMPLES = 1000
+FEWEST_OF_A_KIND = 3
+# Trials times resamples fitted at once: 16 MB for each array of them.
+_CHUNK = 2_000_000
+
+Coefficients = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A boundary along alpha.
+
+    Args:
+        log_beta: median over the panel's trials.
+        log_alpha: at which half fail there, with its 95 % interval.
+        shift: decades of alpha per decade of beta, with its 95 % interval.
+        num_resamples: that the intervals are made of.
+        missing: why there are no intervals; empty where there are.
+    """
+
+    log_beta: float
+    log_alpha: float
+    log_alpha_interval: tuple[float, float] | None
+    shift: float
+    shift_interval: tuple[float, float] | None
+    num_resamples: int
+    missing: str
+
+
+def find_standing(places: Floats, failed: NDArray[np.bool_], fitted: Coefficients) -> Standing | None:
+    """Of trials at `places` (log alpha, log beta); None where failing does not rise with alpha.
+
+    Args:
+        fitted: intercept and slopes of the log-odds of failing, per decade.
+    """
+    log_beta = float(np.median(places[:, 1]))
+    if fitted[1] <= 0:
+        return None
+    log_alpha, shift = _along_alpha(np.array([fitted]), log_beta)[0].tolist()
+    drawn, missing = _resample(places, failed, fitted)
+    along = _along_alpha(drawn, log_beta)
+    return Standing(
+        log_beta=log_beta,
+        log_alpha=log_alpha,
+        log_alpha_interval=None if missing else percentile_interval(along[:, 0]),
+        shift=shift,
+        shift_interval=None if missing else percentile_interval(along[:, 1]),
+        num_resamples=len(along),
+        missing=missing,
+    )
+
+
+def _along_alpha(coefficients: Floats, log_beta: float) -> Floats:
+    """(log alpha of even odds at `log_beta`, its change per decade of beta), a row each."""
+    intercept, slope_alpha, slope_beta = coefficients.T
+    return np.stack([-(intercept + slope_beta * log_beta) / slope_alpha, -slope_beta / slope_alpha], axis=1)
+
+
+def _resample(places: Floats, failed: NDArray[np.bool_], fitted: Coefficients) -> tuple[Floats, str]:
+    """Coefficients of the resamples that have them, or none and why."""
+    none = np.empty((0, 3))
+    for kind, count in (("failed", failed.sum()), ("trained", (~failed).sum())):
+        if count < FEWEST_OF_A_KIND:
+            return none, f"fewer than {FEWEST_OF_A_KIND} {kind}"
+    drawn = np.concatenate(list(_refits(places, failed, fitted)))
+    rising = drawn[drawn[:, 1] > 0]
+    if len(rising) < (1 + LEVEL) / 2 * len(drawn):
+        return none, "effect of alpha unclear"
+    return rising, ""
+
+
+def _refits(places: Floats, failed: NDArray[np.bool_], fitted: Coefficients) -> Iterator[Floats]:
+    centre, scale = standardise(places)
+    slopes = np.array(fitted[1:])
+    start = np.array([fitted[0] + slopes @ centre, *(slopes * scale)])
+    generator, rows = np.random.default_rng(SEED), max(_CHUNK // len(places), 1)
+    for first in range(0, RESAMPLES, rows):
+        counts = generator.multinomial(
+            len(places), np.full(len(places), 1 / len(places)), size=min(rows, RESAMPLES - first)
+        )
+        num_failed = counts @ failed
+        mixed = counts[(num_failed > 0) & (num_failed < len(places))].astype(np.float64)
+        found = refit_logistic((places - centre) / scale, failed, mixed, start=start)
+        slopes = found[:, 1:] / scale
+        yield np.column_stack([found[:, 0] - slopes @ centre, slopes])
+
+
+def standardise(places: Floats) -> tuple[Floats, Floats]:
+    """Centre and scale of each column, so that the fit's penalty treats both alike."""
+    scale = places.std(axis=0)
+    return places.mean(axis=0), np.where(scale > 0, scale, 1.0)
+
+
+def say_place(standing: Standing) -> str:
+    """`half fail at alpha 0.32 [0.21, 0.55]`."""
+    interval = standing.log_alpha_interval
+    between = "" if interval is None else f" [{_power(interval[0])}, {_power(interval[1])}]"
+    return f"half fail at alpha {_power(standing.log_alpha)}{between}"
+
+
+def say_shift(standing: Standing) -> str:
+    """`moves -0.42 [-0.61, -0.20]`, decades of alpha per decade of beta; in a line of its own, why no interval."""
+    interval = standing.shift_interval
+    between = "" if interval is None else f" [{interval[0]:+.2f}, {interval[1]:+.2f}]"
+    moves = f"moves {standing.shift:+.2f}{between}"
+    return f"{moves}\n(no interval: {standing.missing})" if standing.missing else moves
+
+
+def _power(exponent: float) -> str:
+    # Beyond 300 decades a float overflows; an alpha is nowhere near.
+    return f"{float(f'{10 ** min(max(exponent, -300.0), 300.0):.2g}'):g}"

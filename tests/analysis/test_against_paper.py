@@ -1,0 +1,143 @@
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from gcc_search.analysis.findings import find
+from gcc_search.analysis.printing import print_findings
+from gcc_search.analysis.published import FIGURE_2, FIGURE_3, TABLE_1, TABLE_2
+from gcc_search.analysis.report import analyze
+from gcc_search.analysis.tradeoff_figure import draw_tradeoff
+from gcc_search.errors import ResultsError
+from gcc_search.results.reader import read_run
+
+NOTED = "beside the paper's numbers (one network each, no validation split mentioned)"
+
+
+def change(builder, **sections):
+    """The settings of every trial of the run, changed in place before it is analyzed."""
+    run = read_run(builder.folder)
+    for trial in run.trials:
+        for name, value in sections.items():
+            old = trial.record.settings.get(name)
+            trial.record.settings[name] = old | value if isinstance(old, dict) else value
+    return run
+
+
+@pytest.fixture
+def caltech(new_run):
+    run = new_run()
+    run.baseline(accuracy=93.0, data="caltech101")
+    run.trial("t1", accuracy=92.0, data="caltech101", corrected=0.4)
+    return run
+
+
+def told(findings) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    print_findings(findings, [Path("analysis/frontier.png")], console)
+    return console.file.getvalue()
+
+
+def test_table_1_has_eighteen_lines_each_with_its_cells():
+    cells = {line.ours.source: line.ours.value for line in TABLE_1}
+    assert len(cells) == len(TABLE_1) == 18
+    assert cells["Table 1, ResNet50, Ours, CUB-200, Consistency"] == 89.64
+    bases = {line.baseline.source: line.baseline.value for line in TABLE_1}
+    assert bases["Table 1, ConvNeXT, Base, Caltech101, Consistency"] == 41.00
+
+
+def test_the_rows_of_table_2_agree_where_they_share_a_cell():
+    p, alpha, beta = (dict(row.points) for row in TABLE_2)
+    assert alpha[1.0].value == beta[1e-5].value == 30.08
+    assert p[1.0].value == beta[1e-6].value == 81.71
+    assert dict(TABLE_2[1].fixed)["beta"] == 1e-5
+
+
+def test_the_figures_captions_are_kept_as_printed():
+    assert (FIGURE_2.ours.mean.value, FIGURE_2.ours.sd.value) == (0.7604, 0.1329)
+    assert {found.network: found.spread.mean.value for found in FIGURE_3} == {
+        "convnext_tiny": -0.1057,
+        "resnet18": -0.3151,
+        "resnet50": 2.5918,
+    }
+
+
+def test_a_network_on_the_papers_data_set_stands_beside_its_numbers(caltech):
+    paper = find(read_run(caltech.folder), with_paper=True).paper
+    accuracy = paper.lines[0]
+    assert (accuracy.published.baseline.value, accuracy.published.ours.value) == (92.68, 92.50)
+    # Every image of the builder's images.parquet is correct.
+    assert (accuracy.baseline_difference, accuracy.ours_difference) == pytest.approx((7.32, 7.5))
+    assert [found.network for found in paper.tradeoffs] == ["resnet18"]
+    assert [(mark.source, mark.baseline, mark.ours) for mark in paper.marks] == [
+        ("paper, Table 1", pytest.approx(0.6967), pytest.approx(0.8344))
+    ]
+    assert paper.notes == (f"resnet18 on caltech101: {NOTED}",)
+
+
+@pytest.mark.parametrize(
+    ("sections", "why"),
+    [
+        ({"data": {"classes": ["ant", "emu"]}}, "2 of the data set's classes"),
+        ({"data": {"max_images_per_class": 45}}, "at most 45 images a class"),
+        ({"weights": "none"}, "started from none (paper: IMAGENET1K_V1)"),
+        ({"weights": "start:resnet18-abc"}, "started from a network trained by the search (paper: IMAGENET1K_V1)"),
+        ({"data": {"name": "shapes"}}, "the paper has CUB-200 and Caltech101"),
+    ],
+)
+def test_what_cannot_be_compared_is_not_and_says_why(caltech, sections, why):
+    run = change(caltech, **sections)
+    for baseline in run.baselines.values():
+        baseline.record.settings["data"] = run.trials[0].record.settings["data"]
+    paper = find(run, with_paper=True).paper
+    assert (paper.lines, paper.tradeoffs, paper.marks, paper.series) == ((), (), (), ())
+    data = run.trials[0].record.settings["data"]["name"]
+    assert paper.notes == (
+        f"resnet18 on {data}: not compared with the paper: {why}",
+        "nothing of this run can be compared with the paper",
+    )
+
+
+def test_a_recipe_that_differs_is_told(caltech):
+    run = change(caltech, weights="my.pth", recipe={"epochs": 5, "lr": 0.001}, explanation={"sparsity": "searched"})
+    (note,) = find(run, with_paper=True).paper.notes
+    assert note.endswith(
+        "; differs: weights my.pth (paper: IMAGENET1K_V1), epochs 5 (paper: 20), sparsity searched (paper: paper)"
+    )
+
+
+def test_rows_of_table_2_stand_beside_rows_of_the_same_parameter_in_the_papers_form(new_run):
+    run = new_run()
+    run.baseline("resnet50", data="cub200", accuracy=82.0)
+    for p in (0.0, 1.0):
+        settings = {"alpha": 1.0, "beta": 1e-6, "p": p}
+        run.trial(f"p{p:g}", "resnet50", data="cub200", accuracy=81.5, sampled=settings, **settings)
+    assert find(read_run(run.folder), with_paper=True).paper.series == ()
+    found = find(change(run, explanation={"sparsity": "paper"}), with_paper=True)
+    assert [row.parameter for row in found.paper.series] == ["p"]
+    assert "  Table 2, resnet50, p (alpha 1, beta 1e-06): 0: 80.62 | 1: 81.71 | 2: 81.26" in told(found)
+
+
+def test_the_papers_columns_are_written_only_when_asked_for(caltech):
+    def columns(**asked):
+        (path,) = [path for path in analyze(caltech.folder, **asked).files if path.name == "table1.csv"]
+        return next(csv.DictReader(io.StringIO(path.read_text())))
+
+    assert not any(name.startswith("paper") for name in columns())
+    row = columns(compare="paper")
+    assert (row["paper_baseline"], row["paper_ours"]) == ("92.68", "92.5")
+    assert row["paper_ours_source"] == "Table 1, ResNet18, Ours, Caltech101, Top-1 Acc (%)"
+
+
+def test_the_papers_tradeoff_stands_beside_the_box(caltech):
+    found = find(read_run(caltech.folder), with_paper=True)
+    figure = draw_tradeoff(found.tradeoffs, paper=found.paper.tradeoffs, title="demo")
+    assert "paper: -0.32 ± 0.75" in figure.axes[-1].get_xticklabels()[0].get_text()
+    assert "the paper's Fig. 3" in figure.axes[0].get_title(loc="left")
+
+
+def test_any_other_comparison_is_refused_in_a_line(caltech):
+    with pytest.raises(ResultsError, match=r'^--compare: must be paper, got "baseline"; leave it out'):
+        analyze(caltech.folder, compare="baseline")

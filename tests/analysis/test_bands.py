@@ -1,0 +1,135 @@
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gcc_search.analysis.bands import PLACES, find_bands
+from gcc_search.analysis.bands_figure import say_band
+from gcc_search.analysis.feasibility import read_question
+from gcc_search.analysis.findings import find
+from gcc_search.analysis.frontier_figure import draw_frontier
+from gcc_search.analysis.pairing import Pair
+from gcc_search.objectives import METRICS
+from gcc_search.results.reader import read_run
+from tests.analysis.conftest import RunBuilder
+
+SPACE = {"metrics": [{"name": "gini"}], "constraints": []}
+NO_SEEDS = ("one seed: no band", "one seed: no band")
+
+
+def add(run: RunBuilder, seed: int, places, *, network="resnet18") -> None:
+    """A trial of `seed` for each (Gini, C*), in this order, ten minutes each."""
+    key = f"{network}-base-{seed}"
+    run.baseline(network, key=key, seed=seed)
+    for index, (gini, corrected) in enumerate(places):
+        name = f"{network}-{seed}-{index}"
+        run.trial(name, network, seed=seed, baseline=key, gini=gini, corrected=corrected)
+
+
+def bands_of(run: RunBuilder):
+    return find(read_run(run.folder)).bands
+
+
+@pytest.fixture
+def two_seeds(new_run):
+    """The third trial of seed 1 has no counterpart within the time that seed 0 took."""
+    run = new_run()
+    add(run, 0, [(0.4, 0.5), (0.6, 0.3)])
+    add(run, 1, [(0.4, 0.7), (0.5, 0.2), (0.9, 0.9)])
+    return run
+
+
+def test_attainment_is_the_best_consistency_at_least_so_sparse_within_equal_budgets(two_seeds):
+    bands = bands_of(two_seeds)
+    band = bands.attainment
+    assert (bands.device_seconds, band.seeds, len(band.places)) == (1200.0, (0, 1), PLACES)
+    assert (band.places[0], band.places[-1]) == (0.4, 0.5)
+    assert [(curve[0], curve[1], curve[-1]) for curve in band.curves] == [(0.5, 0.3, 0.3), (0.7, 0.2, 0.2)]
+    assert (band.mean[0], band.mean[-1]) == pytest.approx((0.6, 0.25))
+
+
+def test_the_band_of_two_seeds_is_their_range(two_seeds):
+    band = bands_of(two_seeds).attainment
+    assert (band.low[0], band.high[0]) == pytest.approx((0.5, 0.7))
+    assert (band.low[-1], band.high[-1]) == pytest.approx((0.2, 0.3))
+
+
+def test_hypervolume_of_each_seed_is_over_its_own_device_time(two_seeds):
+    band = bands_of(two_seeds).growth
+    assert (band.places[0], band.places[50], band.places[-1]) == (0.0, 600.0, 1200.0)
+    first, second = 0.935 * np.array([[0.4 * 0.75, 0.4 * 0.75 + 0.2 * 0.65], [0.4 * 0.85, 0.4 * 0.85 + 0.1 * 0.6]])
+    assert [(curve[0], curve[49], curve[50], curve[-1]) for curve in band.curves] == [
+        pytest.approx((0.0, 0.0, *first)),
+        pytest.approx((0.0, 0.0, *second)),
+    ]
+
+
+def test_one_seed_has_no_band_and_the_figure_says_so(new_run):
+    run = new_run()
+    add(run, 0, [(0.4, 0.5), (0.6, 0.3)])
+    found = find(read_run(run.folder))
+    assert (found.bands.attainment, found.bands.growth) == (None, None)
+    assert (found.bands.attainment_missing, found.bands.growth_missing) == NO_SEEDS
+    figure = draw_frontier(found.frontier, bands=found.bands, knee=None, title="demo")
+    assert figure.axes[0].get_title(loc="left").endswith("\none seed: no band")
+
+
+def test_seeds_of_different_networks_are_not_compared(new_run):
+    run = new_run()
+    add(run, 0, [(0.4, 0.5)])
+    add(run, 1, [(0.4, 0.5)], network="resnet50")
+    assert bands_of(run).growth_missing == "seeds have different networks: no band"
+
+
+def test_a_seed_without_a_feasible_trial_grows_to_nothing_and_attains_nothing(two_seeds):
+    two_seeds.baseline(key="base-2", seed=2)
+    two_seeds.trial("bad", seed=2, baseline="base-2", accuracy=10.0)
+    bands = bands_of(two_seeds)
+    assert (bands.attainment, bands.attainment_missing) == (None, "no feasible trial of seed 2: no band over seeds")
+    assert bands.growth.curves[2] == (0.0,) * PLACES
+
+
+def test_a_seed_that_has_only_begun_leaves_no_band(two_seeds):
+    two_seeds.baseline(key="base-2", seed=2)
+    two_seeds.trial("begun", seed=2, baseline="base-2", status="running")
+    assert bands_of(two_seeds).growth_missing == "no trial of seed 2 has ended: no band over seeds"
+
+
+def test_the_budget_is_told_in_hours(two_seeds):
+    assert say_band(bands_of(two_seeds)) == "band: the first 0.333 device hours of each seed, the shortest's total"
+
+
+places = st.lists(st.tuples(st.floats(0, 1), st.floats(-1, 1)), min_size=1, max_size=6)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    run = RunBuilder(tmp_path_factory.mktemp("runs") / "demo")
+    run.record.space.update(SPACE)
+    return run.baseline(), read_question(run.record)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(places, min_size=2, max_size=4))
+def test_bands_hold_their_mean_and_curves_only_fall_over_gini_and_rise_over_time(template, by_seed):
+    baseline, question = template
+    assert question.metrics == (METRICS["accuracy"], METRICS["corrected_consistency"], METRICS["gini"])
+    records = [
+        replace(
+            baseline,
+            id=f"{seed}-{index}",
+            settings=baseline.settings | {"seed": seed},
+            validation={"accuracy_points": 90.0, "gini": gini, "corrected_consistency": corrected},
+        )
+        for seed, ours in enumerate(by_seed)
+        for index, (gini, corrected) in enumerate(ours)
+    ]
+    bands = find_bands(records, [Pair(trial=record, baseline=baseline) for record in records], question)
+    assert bands == find_bands(records[::-1], [Pair(trial=r, baseline=baseline) for r in records], question)
+    for band, sign in ((bands.attainment, -1), (bands.growth, 1)):
+        low, mean, high = (np.array(asdict(band)[name]) for name in ("low", "mean", "high"))
+        assert (low <= mean + 1e-12).all()
+        assert (mean <= high + 1e-12).all()
+        assert (sign * np.diff(band.curves, axis=1) >= -1e-12).all()
