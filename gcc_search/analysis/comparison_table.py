@@ -47,10 +47,9 @@ def comparison_table(item: Comparison) -> Table:
 def cells(line: Line) -> tuple[str, ...]:
     """A measure in words and numbers, under `HEADINGS`."""
     digits = 2 if line.measure.endswith("100") or line.unit == "points" else 3
-    interval, mark = "-", " "
+    interval, mark = "-", "*" if line.is_apart else " "
     if line.low is not None and line.high is not None:
         interval = f"{line.low:+.{digits}f} to {line.high:+.{digits}f}"
-        mark = "*" if line.low > 0 or line.high < 0 else " "
     return (
         f"{line.measure} {ARROWS[line.better]}",
         _with_error(line.baseline, line.baseline_se, digits),

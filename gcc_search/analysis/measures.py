@@ -14,6 +14,8 @@ from gcc_search.results.schema import Direction
 
 # Above this mean chance level C* is 0 by definition: maps that ignore the image.
 CHANCE_LIMIT = 1 - 1e-6
+# Resampling fewer images than this tells nothing of others: two that agree would be certain.
+FEWEST_IMAGES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,13 @@ class Line:
     difference: float
     low: float | None = None
     high: float | None = None
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the test images tell the two networks apart: the interval leaves out 0."""
+        if self.low is None or self.high is None or (self.num_images or 0) < FEWEST_IMAGES:
+            return False
+        return self.low > 0 or self.high < 0
 
 
 def lines_from_records(pair: Pair) -> tuple[Line, ...]:

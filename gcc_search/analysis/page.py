@@ -112,9 +112,9 @@ _TOLD = {"top-1 accuracy": "accuracy", "C*": "C*", "Gini": "Gini", "insertion AU
 def _change(line: Line) -> str:
     digits = 2 if line.unit == "points" else 3
     told = f"{line.baseline:.{digits}f} → {line.trained:.{digits}f}"
-    if line.low is None or line.high is None:
+    if line.low is None or line.is_apart:
         return told
-    return told if line.low > 0 or line.high < 0 else f"{told} (within the noise of the test images)"
+    return f"{told} (within the noise of the test images)"
 
 
 def _comparison(item: Comparison, paper: AgainstPaper | None) -> dict[str, Any]:
