@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from gcc_search.analysis.bootstrap import LEVEL, SEED, Floats, percentile_interval
 from gcc_search.analysis.logistic import refit_logistic
 
-RESAMPLES = 1000
+RESAMPLES = 500
 FEWEST_OF_A_KIND = 3
 # Trials times resamples fitted at once: 16 MB for each array of them.
 _CHUNK = 2_000_000

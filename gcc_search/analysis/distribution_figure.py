@@ -14,13 +14,15 @@ from gcc_search.analysis.figures import COLOURS, GREY
 CONSISTENCY_AXIS = "consistency of one image's explanation: SSIM, test split (up to 1, higher is better)"
 # Table 1, Figure 2.
 PAPER_SHAPES = ("v", "D")
+# Share of the axes' height between two marks, so that their bars do not cover each other.
+BELOW = 0.06
 KEY = "steps: test images; dashed: mean; dotted: mean chance level (maps of two different images)"
 
 
 def draw_consistency(panels: Sequence[ConsistencyPanel], *, title: str, paper: Sequence[PaperMark] = ()) -> Figure:
     """Density of the images over consistency, baseline against chosen trial, one panel below the other.
 
-    `paper`: published means, marked above the panels of the same network and data set.
+    `paper`: published means, marked in the panels of the same network and data set.
     """
     figure = Figure(figsize=(8.4, 1.6 + 2.6 * max(len(panels), 1)), layout="constrained")
     all_axes = figure.subplots(max(len(panels), 1), sharex=True, squeeze=False)[:, 0]
@@ -43,8 +45,11 @@ def _draw_panel(axes: Axes, panel: ConsistencyPanel, marks: Sequence[PaperMark])
         axes.stairs(found.density, panel.edges, color=colour, alpha=0.15, fill=True)
         axes.axvline(found.mean, color=colour, linewidth=1.2, linestyle="--")
         axes.axvline(found.chance, color=colour, linewidth=1.2, linestyle=":")
+    if marks:
+        # Room above the distributions.
+        axes.set_ylim(top=1.3 * axes.get_ylim()[1])
     for row, mark in enumerate(marks):
-        _draw_mark(axes, 1.05 + 0.08 * row, mark, PAPER_SHAPES[row])
+        _draw_mark(axes, 0.97 - 2 * BELOW * row, mark, PAPER_SHAPES[row])
     axes.set_ylabel("density of images")
     # Beside the axes: no place within is free in every run.
     axes.legend(
@@ -59,14 +64,14 @@ def _draw_panel(axes: Axes, panel: ConsistencyPanel, marks: Sequence[PaperMark])
 
 
 def _draw_mark(axes: Axes, height: float, mark: PaperMark, shape: str) -> None:
-    """Above the axes, at `height` of them: within, the distributions are."""
-    for name, mean, sd, colour in (
-        ("baseline", mark.baseline, mark.baseline_sd, COLOURS[0]),
-        ("ours", mark.ours, mark.ours_sd, COLOURS[1]),
+    """Means, with bars of one standard deviation where it is published, at `height` of the axes."""
+    for place, name, mean, sd, colour in (
+        (height, "baseline", mark.baseline, mark.baseline_sd, COLOURS[0]),
+        (height - BELOW, "ours", mark.ours, mark.ours_sd, COLOURS[1]),
     ):
         axes.errorbar(
             [mean],
-            [height],
+            [place],
             xerr=None if sd is None else [sd],
             fmt=shape,
             color=colour,
@@ -74,7 +79,6 @@ def _draw_mark(axes: Axes, height: float, mark: PaperMark, shape: str) -> None:
             markersize=6,
             capsize=3,
             transform=axes.get_xaxis_transform(),
-            clip_on=False,
             label=f"{mark.source}\n{name}: {mean:.4f}" + ("" if sd is None else f" ± {sd:.4f} (sd)"),
         )
 

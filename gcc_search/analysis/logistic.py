@@ -11,8 +11,8 @@ from gcc_search.analysis.bootstrap import Floats
 PENALTY = 1.0
 _MOST_STEPS = 100
 _TOLERANCE = 1e-10
-# Log-odds; an interval needs no more digits than these.
-_REFIT_TOLERANCE = 1e-6
+# Of the last step, in log-odds; Newton steps leave about its square.
+_REFIT_TOLERANCE = 1e-4
 _LONGEST_REFIT_STEP = 2.0
 
 

@@ -80,7 +80,7 @@ def test_the_intervals_hold_the_boundary_that_trials_were_drawn_from():
     truth = -1 - 0.5 * (found.log_beta + 2)
     assert low < truth < high < low + 1
     assert least < -0.5 < most < least + 0.8
-    assert (found.num_resamples, found.missing) == (1000, "")
+    assert (found.num_resamples, found.missing) == (500, "")
 
 
 def test_more_trials_make_a_narrower_interval():
@@ -115,7 +115,7 @@ def test_a_boundary_is_told_in_words():
         log_alpha_interval=(-0.7, 0.02),
         shift=-0.42,
         shift_interval=(-0.6, 0.1),
-        num_resamples=1000,
+        num_resamples=500,
         missing="",
     )
     assert say_place(found) == "half fail at alpha 0.32 [0.2, 1]"
