@@ -201,6 +201,10 @@ def analyze(
 
     from gcc_search.analysis.report import analyze as analyze_run
     from gcc_search.analysis.report import print_analysis
+    from gcc_search.analysis.stages import show_stages
 
     # A pipe has no width of its own, and the tables need more than the 80 that rich takes it for.
-    print_analysis(analyze_run(runs, out), Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    with show_stages(console) as tell:
+        analysis = analyze_run(runs, out, tell)
+    print_analysis(analysis, console)

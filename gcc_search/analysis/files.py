@@ -22,6 +22,7 @@ from gcc_search.analysis.frontier_figure import draw_frontier
 from gcc_search.analysis.growth_figure import draw_growth
 from gcc_search.analysis.importance import Importance
 from gcc_search.analysis.listing import explain_columns, list_trials
+from gcc_search.analysis.stages import Tell, untold
 from gcc_search.analysis.table import to_csv
 from gcc_search.analysis.tradeoff_figure import AXIS, draw_tradeoff
 from gcc_search.atomic import write_atomically
@@ -30,9 +31,9 @@ from gcc_search.results.writer import write_json
 IMPORTANCE_COLUMNS = tuple(field.name for field in fields(Importance))
 
 
-def write_files(folder: Path, findings: Findings) -> tuple[Path, ...]:
+def write_files(folder: Path, findings: Findings, tell: Tell = untold) -> tuple[Path, ...]:
     """Replaces what `folder` has of these files; their paths, in the order a reader would open them."""
-    contents = _draw(findings) | _tabulate(findings)
+    contents = _draw(findings, tell) | _tabulate(findings)
     for name, content in contents.items():
         write_atomically(folder / name, content)
     data = _figure_data(findings)
@@ -41,7 +42,7 @@ def write_files(folder: Path, findings: Findings) -> tuple[Path, ...]:
     return tuple(folder / name for name in (*contents, *data))
 
 
-def _draw(findings: Findings) -> dict[str, bytes]:
+def _draw(findings: Findings, tell: Tell) -> dict[str, bytes]:
     record = findings.run
     title = f"Run {record.name}"
     told = f"run {record.name}, seed {record.seed}, made by: {record.command}, {json.dumps(record.versions)}"
@@ -53,7 +54,11 @@ def _draw(findings: Findings) -> dict[str, bytes]:
         "boundary": lambda: draw_boundary(findings.boundary, title=title),
         "growth": lambda: draw_growth(findings.growth, title=title),
     }
-    drawn = {name: render(draw, title=title, description=told) for name, draw in figures.items()}
+    drawn = {}
+    for number, (name, draw) in enumerate(figures.items()):
+        tell("drawing figures", number, len(figures))
+        drawn[name] = render(draw, title=title, description=told)
+    tell("drawing figures", len(figures), len(figures))
     return {f"{name}.{suffix}": content for name, files in drawn.items() for suffix, content in files.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from gcc_search.analysis.growth import Growth, find_growth
 from gcc_search.analysis.importance import Importance, find_importances
 from gcc_search.analysis.paired_images import PairedImages, read_paired
 from gcc_search.analysis.pairing import Pair, pair_with_baselines, waiting_trials
+from gcc_search.analysis.stages import Tell, untold
 from gcc_search.analysis.tradeoff import NetworkTradeoff, accuracy_tradeoffs, count_statuses
 from gcc_search.errors import ResultsError
-from gcc_search.results.reader import Run, Trial
+from gcc_search.results.reader import READERS, Run, Trial
 from gcc_search.results.schema import RunRecord, TrialRecord
 
 
@@ -51,7 +53,7 @@ class Findings:
     importances: tuple[Importance, ...]
 
 
-def find(run: Run) -> Findings:
+def find(run: Run, tell: Tell = untold) -> Findings:
     """Frontier, accuracy tradeoffs, best trials and the paper's Table 1.
 
     Raises:
@@ -64,10 +66,12 @@ def find(run: Run) -> Findings:
     frontier = find_frontier(pairs, question)
     chosen = choose_trials(pairs, question)
     images = _read_images(run, chosen)
+    torn = _torn_tables(run, chosen, tell)
+    tell("computing", 0, 0)
     return Findings(
         run=run.record,
         counts=count_statuses(records),
-        problems=(*run.problems, *_torn_tables(run)),
+        problems=(*run.problems, *torn),
         waiting=waiting_trials(run),
         records=records,
         pairs=pairs,
@@ -111,18 +115,26 @@ def _read_images(run: Run, chosen: Sequence[Pair]) -> dict[str, PairedImages | N
     return {pair.trial.id: read_paired(trials[pair.trial.id], baselines[pair.baseline.id]) for pair in chosen}
 
 
-def _torn_tables(run: Run) -> list[str]:
-    """Refused tables of finished trials and baselines. Scores come from trial.json and are used all the same."""
-    finished = [t for t in (*run.baselines.values(), *run.trials) if t.record.status == "finished"]
-    return [problem for trial in finished for problem in _table_problems(trial)]
+def _torn_tables(run: Run, chosen: Sequence[Pair], tell: Tell) -> list[str]:
+    """Refused tables of trials that ended and of baselines. Scores come from trial.json and are used all the same.
+
+    The chosen ones', which are read, are verified to the last bit; the others' ends are looked at (`check_table`).
+    """
+    read = {record.id for pair in chosen for record in (pair.trial, pair.baseline)}
+    ended = [trial for trial in (*run.baselines.values(), *run.trials) if trial.record.status != "running"]
+    refused: list[str] = []
+    with ThreadPoolExecutor(READERS) as pool:
+        looked_at = pool.map(Trial.torn_tables, ended)
+        for number, (trial, problems) in enumerate(zip(ended, looked_at, strict=True), start=1):
+            tell("looking at tables", number, len(ended))
+            refused += problems or (_changed_within(trial) if trial.record.id in read else [])
+    return refused
 
 
-def _table_problems(trial: Trial) -> list[str]:
-    problems = []
-    # One column is enough: the seal is checked over the whole file.
-    for read, column in ((trial.epochs, "epoch"), (trial.images, "index")):
-        try:
-            read([column])
-        except ResultsError as error:
-            problems.append(str(error))
-    return problems
+def _changed_within(trial: Trial) -> list[str]:
+    try:
+        # One column is enough: the seal is checked over the whole file.
+        trial.images(["index"])
+    except ResultsError as error:
+        return [str(error)]
+    return []
