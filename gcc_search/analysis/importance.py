@@ -65,7 +65,7 @@ def _importance(
     places, values = np.array(known, dtype=np.float64).T
     explained = _explained_by(places, is_choice=bool(parameter.choices))
     ranked = _standardised(values)
-    shuffled = ranked[_permutations(len(ranked))]
+    shuffled = _shuffled(ranked.tobytes())
     share = float(((explained @ ranked) ** 2).sum())
     # Rounding must not make a permutation that is the order itself fall short of it.
     as_good = int((((shuffled @ explained.T) ** 2).sum(axis=1) >= share - 1e-9).sum())
@@ -80,10 +80,17 @@ def _importance(
     )
 
 
-# All parameters of a network are known of the same trials, as a rule. 80 MB for ten thousand.
+# The parameters of a network are known of the same trials, as a rule, and so are its metrics: each is drawn once.
+@lru_cache(maxsize=1)
+def _shuffled(ranked: bytes) -> Floats:
+    """The ranks in each of `PERMUTATIONS` orders, a row each: 160 MB for ten thousand trials."""
+    ranks = np.frombuffer(ranked)
+    return ranks[_permutations(len(ranks))]
+
+
 @lru_cache(maxsize=1)
 def _permutations(num_trials: int) -> NDArray[np.int32]:
-    """`PERMUTATIONS` orders of so many trials, the same ones each time."""
+    """Orders of so many trials, the same ones each time."""
     orders = np.tile(np.arange(num_trials, dtype=np.int32), (PERMUTATIONS, 1))
     return np.random.default_rng(SEED).permuted(orders, axis=1, out=orders)
 
