@@ -1,62 +1,72 @@
-"""`make bench`: runs the benchmarks and leaves a dated results file."""
+"""`make bench`, or `python -m benchmarks NAME...`: runs the benchmarks and leaves a dated results file."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
+import shlex
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import psutil
-import torch
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
-from benchmarks.step import Row, measure_network, to_records
 from gcc_search.atomic import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
-NETWORKS = ("resnet18", "resnet50", "convnext_tiny")
+PACKAGES = ("torch", "kornia", "numpy", "pyarrow", "matplotlib")
 
 
 def main() -> None:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    batch_size, rounds = (32, 20) if device.type == "cuda" else (8, 5)
-    rows: list[Row] = []
-    for network in track(NETWORKS, description="measuring"):
-        rows += measure_network(network, batch_size=batch_size, rounds=rounds, device=device)
-    show(rows)
-    hardware = torch.cuda.get_device_name() if device.type == "cuda" else f"{psutil.cpu_count()}-cpu"
+    asked = _parse(sys.argv[1:])
+    found: dict[str, Any] = {"hardware": f"{psutil.cpu_count()}-cpu"}
+    for name in asked.names:
+        found |= BENCHMARKS[name](asked)
     today = datetime.now(UTC).date().isoformat()
-    found = {
-        "date": today,
-        "command": "python -m benchmarks",
-        "hardware": hardware,
-        "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version(), "torch": version("torch"), "kornia": version("kornia")},
-        "step": to_records(rows),
-    }
-    path = RESULTS / f"{today}-{hardware.replace(' ', '-').lower()}.json"
-    write_atomically(path, json.dumps(found, indent=1).encode())
+    versions = {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
+    command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+    parts = [today, found["hardware"], *(asked.names if len(asked.names) < len(BENCHMARKS) else [])]
+    path = RESULTS / f"{'-'.join(parts).replace(' ', '-').lower()}.json"
+    whole = {"date": today, "command": command, "versions": versions} | found
+    write_atomically(path, json.dumps(whole, indent=1).encode())
     print(f"wrote {path}", file=sys.stderr)
 
 
-def show(rows: list[Row]) -> None:
-    table = Table("network", "variant", "s a step", "time / floor", "saved MiB", "saved / floor")
-    for row in rows:
-        numbers = (
-            f"{row.seconds:.3f}",
-            f"{row.time_ratio:.2f}",
-            f"{row.saved_bytes / 2**20:.0f}",
-            f"{row.saved_ratio:.2f}",
-        )
-        table.add_row(row.network, row.variant, *numbers)
-    # A pipe has no width of its own.
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which to run: {', '.join(BENCHMARKS)}; default: all")
+    parser.add_argument("--trials", type=int, default=10_000, help="analysis_scale: trials with a scored test split")
+    parser.add_argument("--images", type=int, default=2_000, help="analysis_scale: test images of each")
+    asked = parser.parse_args(arguments)
+    unknown = [name for name in asked.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"NAME must be one of {', '.join(BENCHMARKS)}, got {unknown[0]}")
+    asked.names = asked.names or list(BENCHMARKS)
+    return asked
 
+
+def _step(asked: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.step import measure_steps
+
+    return measure_steps()
+
+
+def _analysis_scale(asked: argparse.Namespace) -> dict[str, Any]:
+    # torch, once loaded, would count as memory of the process that is measured: so no import at the top.
+    from benchmarks.analysis_scale import measure_scale
+
+    return {"analysis_scale": measure_scale(trials=asked.trials, images=asked.images)}
+
+
+# The analysis first: see above.
+BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "analysis_scale": _analysis_scale,
+    "step": _step,
+}
 
 if __name__ == "__main__":
     main()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
 from torch import Tensor
 
 from gcc_search.saliency.geometry import draw_transforms
@@ -14,6 +18,7 @@ from gcc_search.settings import Explanation
 from gcc_search.training.loop import loss_terms
 from gcc_search.training.networks import build_network
 
+NETWORKS = ("resnet18", "resnet50", "convnext_tiny")
 FLOOR = "two views, cross-entropy only"
 VARIANTS = {
     "one view, cross-entropy only": Explanation(),
@@ -102,5 +107,27 @@ def _seconds(work: Callable[[], None], device: torch.device) -> float:
     return time.perf_counter() - begun
 
 
-def to_records(rows: list[Row]) -> list[dict[str, object]]:
-    return [asdict(row) for row in rows]
+def measure_steps() -> dict[str, object]:
+    """The section of the results file, printed as well; on the GPU where there is one."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    batch_size, rounds = (32, 20) if device.type == "cuda" else (8, 5)
+    rows: list[Row] = []
+    for network in track(NETWORKS, description="measuring"):
+        rows += measure_network(network, batch_size=batch_size, rounds=rounds, device=device)
+    show(rows)
+    hardware = {"hardware": torch.cuda.get_device_name()} if device.type == "cuda" else {}
+    return {"threads": torch.get_num_threads(), "step": [asdict(row) for row in rows]} | hardware
+
+
+def show(rows: list[Row]) -> None:
+    table = Table("network", "variant", "s a step", "time / floor", "saved MiB", "saved / floor")
+    for row in rows:
+        numbers = (
+            f"{row.seconds:.3f}",
+            f"{row.time_ratio:.2f}",
+            f"{row.saved_bytes / 2**20:.0f}",
+            f"{row.saved_ratio:.2f}",
+        )
+        table.add_row(row.network, row.variant, *numbers)
+    # A pipe has no width of its own.
+    Console(width=None if sys.stdout.isatty() else 110).print(table)

@@ -202,6 +202,10 @@ def analyze(
 
     from gcc_search.analysis.report import analyze as analyze_run
     from gcc_search.analysis.report import print_analysis
+    from gcc_search.analysis.stages import show_stages
 
     # A pipe has no width of its own, and the tables need more than the 80 that rich takes it for.
-    print_analysis(analyze_run(runs, out, compare), Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    with show_stages(console) as tell:
+        analysis = analyze_run(runs, out, tell, compare=compare)
+    print_analysis(analysis, console)

@@ -137,13 +137,17 @@ def _one_series(parameter: Parameter, group: list[TrialRecord], points: dict[str
 
 def _all_but(parameter: str, record: TrialRecord) -> str:
     """Every setting but one, as text. A parameter of one word, as alpha, is one of the explanation's."""
-    settings = json.loads(json.dumps(record.settings))
     *path, last = parameter.split(".")
-    section = settings
-    for name in path or (["explanation"] if last in settings["explanation"] else []):
-        section = section.get(name, {})
-    section.pop(last, None)
-    return json.dumps(settings, sort_keys=True)
+    path = path or (["explanation"] if last in record.settings["explanation"] else [])
+    return json.dumps(_without(record.settings, path, last), sort_keys=True)
+
+
+def _without(settings: dict[str, Any], path: Sequence[str], name: str) -> dict[str, Any]:
+    """A copy that lacks one entry; what does not lie on the way to it is shared."""
+    if not path:
+        return {key: value for key, value in settings.items() if key != name}
+    first, *rest = path
+    return settings | {first: _without(settings[first], rest, name)} if first in settings else settings
 
 
 def _bins(parameter: Parameter, points: Sequence[EffectPoint]) -> tuple[Bin, ...]:

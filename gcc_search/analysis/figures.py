@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import matplotlib.style
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 DPI = 160
+# A vector layer takes a hundred bytes a point: figures of ten thousand trials would be beyond what browsers open.
+MOST_VECTOR_POINTS = 500
 
 # Okabe and Ito's palette, told apart under every kind of colour blindness; a shape says the same for grey prints.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -38,12 +41,28 @@ def render(draw: Callable[[], Figure], *, title: str, description: str) -> Mappi
     # From matplotlib's own defaults: what a user's matplotlibrc says must not change the bytes.
     with matplotlib.style.context(["default", STYLE]):
         figure = draw()
+        dense = _rasterise_dense_layers(figure)
         told = {"Title": title, "Description": description}
         # Packed lightly: sooner done, and a tenth larger than at the usual level.
         png = _bytes(figure, format="png", dpi=DPI, metadata=told, pil_kwargs={"compress_level": 3})
         # Everything has its place by now; working it out again is a third of the time.
         figure.set_layout_engine("none")
-        return {"png": png, "svg": _bytes(figure, format="svg", metadata=told | {"Date": None})}
+        fine = {"dpi": DPI} if dense else {}
+        return {"png": png, "svg": _bytes(figure, format="svg", metadata=told | {"Date": None}, **fine)}
+
+
+def _rasterise_dense_layers(figure: Figure) -> bool:
+    """Has layers of many points drawn as pixels inside the SVG, and says so on the figure; True where there are any."""
+    layers = [layer for axes in figure.axes for layer in axes.collections if isinstance(layer, PathCollection)]
+    dense = [layer for layer in layers if len(layer.get_offsets()) > MOST_VECTOR_POINTS]
+    for layer in dense:
+        layer.set_rasterized(True)
+    if dense:
+        note = f"layers of more than {MOST_VECTOR_POINTS} points are pixels in the SVG"
+        # Up the right edge: titles and legends begin on the left.
+        figure.text(0.998, 0.5, note, rotation=90, ha="right", va="center", fontsize=6, color=GREY)
+        figure.get_layout_engine().set(rect=(0, 0, 1 - 0.12 / figure.get_figwidth(), 1))
+    return bool(dense)
 
 
 def _bytes(figure: Figure, **how: Any) -> bytes:

@@ -27,6 +27,7 @@ from gcc_search.analysis.importance_figure import draw_importance
 from gcc_search.analysis.listing import explain_columns, list_trials
 from gcc_search.analysis.origins import trace
 from gcc_search.analysis.page import make_page
+from gcc_search.analysis.stages import Tell, untold
 from gcc_search.analysis.table import to_csv
 from gcc_search.analysis.tradeoff_figure import AXIS, draw_tradeoff
 from gcc_search.atomic import write_atomically
@@ -35,9 +36,9 @@ from gcc_search.results.writer import write_json
 IMPORTANCE_COLUMNS = tuple(field.name for field in fields(Importance))
 
 
-def write_files(folder: Path, findings: Findings) -> tuple[Path, ...]:
+def write_files(folder: Path, findings: Findings, tell: Tell = untold) -> tuple[Path, ...]:
     """Replaces what `folder` has of these files; their paths, in the order a reader would open them."""
-    drawn = _draw(findings)
+    drawn = _draw(findings, tell)
     vectors = {name.removesuffix(".svg"): content for name, content in drawn.items() if name.endswith(".svg")}
     contents = {"report.html": make_page(findings, vectors)} | drawn | _tabulate(findings)
     for name, content in contents.items():
@@ -48,7 +49,7 @@ def write_files(folder: Path, findings: Findings) -> tuple[Path, ...]:
     return tuple(folder / name for name in (*contents, *data))
 
 
-def _draw(findings: Findings) -> dict[str, bytes]:
+def _draw(findings: Findings, tell: Tell) -> dict[str, bytes]:
     record = findings.run
     title = f"Run {record.name}"
     told = f"run {record.name}, seed {record.seed}, made by: {record.command}, {json.dumps(record.versions)}"
@@ -65,7 +66,11 @@ def _draw(findings: Findings) -> dict[str, bytes]:
         "importance": lambda: draw_importance(findings.importance_panels, title=title),
         "growth": lambda: draw_growth(findings.growth, bands=findings.bands, title=title),
     }
-    drawn = {name: render(draw, title=title, description=told) for name, draw in figures.items()}
+    drawn = {}
+    for number, (name, draw) in enumerate(figures.items()):
+        tell("drawing figures", number, len(figures))
+        drawn[name] = render(draw, title=title, description=told)
+    tell("drawing figures", len(figures), len(figures))
     return {f"{name}.{suffix}": content for name, files in drawn.items() for suffix, content in files.items()}
 
 

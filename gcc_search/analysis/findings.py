@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-
-import pyarrow as pa
 
 from gcc_search.analysis.against_paper import AgainstPaper, compare_with_paper
 from gcc_search.analysis.bands import Bands, find_bands
@@ -25,9 +24,10 @@ from gcc_search.analysis.importance_panels import ImportancePanel, importance_pa
 from gcc_search.analysis.origins import Origin, find_origins
 from gcc_search.analysis.paired_images import PairedImages, read_paired
 from gcc_search.analysis.pairing import Pair, pair_with_baselines, waiting_trials
+from gcc_search.analysis.stages import Tell, untold
 from gcc_search.analysis.tradeoff import NetworkTradeoff, accuracy_tradeoffs, count_statuses
 from gcc_search.errors import ResultsError
-from gcc_search.results.reader import Run, Trial
+from gcc_search.results.reader import READERS, Run, Trial
 from gcc_search.results.schema import RunRecord, TrialRecord
 
 
@@ -67,7 +67,7 @@ class Findings:
     paper: AgainstPaper | None
 
 
-def find(run: Run, *, with_paper: bool = False) -> Findings:
+def find(run: Run, tell: Tell = untold, *, with_paper: bool = False) -> Findings:
     """Frontier, accuracy tradeoffs, best trials and the paper's Table 1; `with_paper`: beside the paper's numbers.
 
     Raises:
@@ -79,6 +79,8 @@ def find(run: Run, *, with_paper: bool = False) -> Findings:
     question, pairs = read_question(run.record), pair_with_baselines(run)
     frontier = find_frontier(pairs, question)
     chosen = choose_trials(pairs, question)
+    torn = _torn_tables(run, chosen, tell)
+    tell("computing", 0, 0)
     images = _read_images(run, chosen)
     importances = find_importances(records, question)
     comparisons, effects = compare_chosen(chosen, pairs, images), find_effects(records, pairs)
@@ -86,7 +88,7 @@ def find(run: Run, *, with_paper: bool = False) -> Findings:
     return Findings(
         run=run.record,
         counts=count_statuses(records),
-        problems=(*run.problems, *_torn_tables(run)),
+        problems=tuple(dict.fromkeys((*run.problems, *torn, *gallery.refused))),
         waiting=waiting_trials(run),
         records=records,
         pairs=pairs,
@@ -149,23 +151,26 @@ def _read_images(run: Run, chosen: Sequence[Pair]) -> dict[str, PairedImages | N
     return {pair.trial.id: read_paired(trials[pair.trial.id], baselines[pair.baseline.id]) for pair in chosen}
 
 
-def _torn_tables(run: Run) -> list[str]:
-    """Refused tables of finished trials and baselines. Scores come from trial.json and are used all the same."""
-    finished = [t for t in (*run.baselines.values(), *run.trials) if t.record.status == "finished"]
-    return [problem for trial in finished for problem in _table_problems(trial)]
+def _torn_tables(run: Run, chosen: Sequence[Pair], tell: Tell) -> list[str]:
+    """Refused tables of trials that ended and of baselines. Scores come from trial.json and are used all the same.
+
+    The chosen ones', which are read, are verified to the last bit; the others' ends are looked at (`check_table`).
+    """
+    read = {record.id for pair in chosen for record in (pair.trial, pair.baseline)}
+    ended = [trial for trial in (*run.baselines.values(), *run.trials) if trial.record.status != "running"]
+    refused: list[str] = []
+    with ThreadPoolExecutor(READERS) as pool:
+        looked_at = pool.map(Trial.torn_tables, ended)
+        for number, (trial, problems) in enumerate(zip(ended, looked_at, strict=True), start=1):
+            tell("looking at tables", number, len(ended))
+            refused += problems or (_changed_within(trial) if trial.record.id in read else [])
+    return refused
 
 
-def _table_problems(trial: Trial) -> list[str]:
-    problems = []
-    # One column is enough: the seal is checked over the whole file.
-    reads: tuple[Callable[[], pa.Table], ...] = (
-        lambda: trial.epochs(["epoch"]),
-        lambda: trial.images(["index"]),
-        trial.heatmaps,
-    )
-    for read in reads:
-        try:
-            read()
-        except ResultsError as error:
-            problems.append(str(error))
-    return problems
+def _changed_within(trial: Trial) -> list[str]:
+    try:
+        # One column is enough: the seal is checked over the whole file.
+        trial.images(["index"])
+    except ResultsError as error:
+        return [str(error)]
+    return []

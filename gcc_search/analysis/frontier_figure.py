@@ -50,10 +50,13 @@ def draw_frontier(frontier: Frontier, *, bands: Bands, knee: str | None, title: 
 
 def _draw_grey(axes: Axes, frontier: Frontier) -> None:
     markers = _markers(frontier)
+    layers: dict[str, list[Point]] = {}
     for point in frontier.points:
         if not point.feasible:
             marker = "x" if point.status == "collapsed" else markers[point.network]
-            axes.scatter(*_place([point]), s=SMALL, marker=marker, color=GREY, linewidths=1, alpha=0.8)
+            layers.setdefault(marker, []).append(point)
+    for marker, points in layers.items():
+        axes.scatter(*_place(points), s=SMALL, marker=marker, color=GREY, linewidths=1, alpha=0.8)
 
 
 def _draw_edge(axes: Axes, frontier: Frontier, knee: str | None) -> None:

@@ -55,11 +55,16 @@ class Album:
 
 @dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """`album_of`: position in `albums`, by id. `left_out`: scored trials beyond the first `MOST_TRIALS`."""
+    """`album_of`: position in `albums`, by id.
+
+    Args:
+        left_out: how many scored trials are beyond the first `MOST_TRIALS`. refused: a line per torn file.
+    """
 
     albums: tuple[Album, ...]
     album_of: dict[str, int]
     left_out: int
+    refused: tuple[str, ...]
 
     def maps_of(self, trial: str) -> KeptMaps | None:
         """None for a network that kept none."""
@@ -68,16 +73,18 @@ class Gallery:
 
 
 def read_gallery(run: Run, wanted: Iterable[str]) -> Gallery:
-    """What the networks `wanted` kept, by id and in order of precedence; one that is torn is passed over.
-
-    `findings` names the torn ones among the run's problems.
-    """
+    """What the networks `wanted` kept, by id and in order of precedence; a torn file is passed over and named."""
     there = {trial.record.id: trial for trial in (*run.baselines.values(), *run.trials)}
     ordered = [there[name] for name in dict.fromkeys(wanted)]
     albums: dict[tuple[object, ...], Album] = {}
     album_of: dict[str, tuple[object, ...]] = {}
+    refused: list[str] = []
     for trial in ordered[:MOST_TRIALS]:
-        found = _read(trial, _class_names(run, trial.record))
+        try:
+            found = _read(trial, _class_names(run, trial.record))
+        except ResultsError as error:
+            refused.append(str(error))
+            continue
         if found is None:
             continue
         key = _key(trial.record)
@@ -91,6 +98,7 @@ def read_gallery(run: Run, wanted: Iterable[str]) -> Gallery:
         albums=tuple(albums.values()),
         album_of={trial: places[key] for trial, key in album_of.items()},
         left_out=max(0, len(ordered) - MOST_TRIALS),
+        refused=tuple(refused),
     )
 
 
@@ -106,10 +114,7 @@ def _class_names(run: Run, record: TrialRecord) -> tuple[str, ...]:
 
 
 def _read(trial: Trial, classes: tuple[str, ...]) -> Album | None:
-    try:
-        rows = trial.heatmaps().to_pylist()
-    except ResultsError:
-        return None
+    rows = trial.heatmaps().to_pylist()
     if not rows:
         return None
     images = tuple(

@@ -15,7 +15,6 @@ from gcc_search.analysis.feasibility import Question, is_feasible
 from gcc_search.analysis.frontier import Frontier
 from gcc_search.analysis.hypervolume import hypervolume
 from gcc_search.analysis.pairing import Pair
-from gcc_search.pareto import non_dominated
 from gcc_search.results.schema import TrialRecord
 
 
@@ -105,9 +104,11 @@ def _gains(record: TrialRecord, question: Question) -> Floats:
 
 def _join(front: Floats, gains: Floats) -> tuple[Floats, bool]:
     """The frontier with one more candidate, and whether it is on it."""
-    candidates = np.vstack([front, gains])
-    mask = non_dominated(candidates, [True] * candidates.shape[1])
-    return candidates[mask], bool(mask[-1])
+    beats_it = (front >= gains).all(axis=1) & (front > gains).any(axis=1)
+    if np.isnan(gains).any() or beats_it.any():
+        return front, False
+    is_beaten = (front <= gains).all(axis=1) & (front < gains).any(axis=1)
+    return np.vstack([front[~is_beaten], gains]), True
 
 
 def find_knee(frontier: Frontier) -> str | None:

@@ -7,6 +7,8 @@ the last axis (C. M. Fonseca and others, CEC 2006); a few hundred points in thre
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -34,8 +36,22 @@ def _volume(gains: Floats) -> float:
         return _area(ordered)
     # Between one height and the next lower one, the points above it dominate the same area.
     depths = ordered[:, -1] - np.append(ordered[1:, -1], 0.0)
+    if gains.shape[1] == 3:
+        return math.fsum(depth * area for depth, area in zip(depths.tolist(), _areas(ordered), strict=True))
     slices = [depth * _volume(ordered[: row + 1, :-1]) for row, depth in enumerate(depths.tolist()) if depth > 0]
     return math.fsum(slices)
+
+
+def _areas(ordered: Floats) -> Iterator[float]:
+    """Dominated in the first two columns by the first row, by the first two rows, and so on; the staircase is kept."""
+    stairs: list[tuple[float, float]] = []
+    for x, y in ordered[:, :2].tolist():
+        # A row of the frontier has no better one above it: in the plane it hides what is left and below, if anything.
+        first = bisect_left(stairs, -y, key=lambda stair: -stair[1])
+        last = bisect_right(stairs, x, lo=first, key=lambda stair: stair[0])
+        hidden = [stair for stair in stairs[first:last] if stair != (x, y)]
+        stairs[first : first + len(hidden)] = [(x, y)]
+        yield _area(np.array(stairs))
 
 
 def _area(ordered: Floats) -> float:

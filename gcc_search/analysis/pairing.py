@@ -39,7 +39,7 @@ def pair_with_baselines(run: Run) -> tuple[Pair, ...]:
     Raises:
         ResultsError: a baseline is missing, failed, or of another network, data set or seed.
     """
-    waiting = waiting_trials(run)
+    waiting = set(waiting_trials(run))
     scored = [trial for trial in run.trials if trial.record.status in SCORED]
     return tuple(_pair(run, trial) for trial in scored if trial.record.id not in waiting)
 

@@ -17,6 +17,7 @@ from gcc_search.analysis.files import write_files
 from gcc_search.analysis.findings import Findings, find
 from gcc_search.analysis.printing import print_findings
 from gcc_search.analysis.several import read_runs
+from gcc_search.analysis.stages import Tell, untold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +27,13 @@ class Analysis(Findings):
     files: tuple[Path, ...]
 
 
-def analyze(runs: Path | Sequence[Path], out: Path | None = None, compare: str | None = None) -> Analysis:
+def analyze(
+    runs: Path | Sequence[Path], out: Path | None = None, tell: Tell = untold, *, compare: str | None = None
+) -> Analysis:
     """The findings of one run, or of several together, computed and written to `out`; `compare`: None or `paper`.
 
-    Without `out`: to RUN/analysis for one run, to analysis-NAME+NAME beside the first of several.
+    Without `out`: to RUN/analysis for one run, to analysis-NAME+NAME beside the first of several. `tell` hears of each
+    stage as it goes on.
 
     Raises:
         ResultsError: no run directory, no finished trial, a scored trial without its baseline, a run of `gcc-search
@@ -37,8 +41,8 @@ def analyze(runs: Path | Sequence[Path], out: Path | None = None, compare: str |
     """
     with_paper = check_compare(compare)
     folders = [runs] if isinstance(runs, Path) else list(runs)
-    findings = find(read_runs(folders), with_paper=with_paper)
-    return Analysis(**vars(findings), files=write_files(out or _folder_for(folders), findings))
+    findings = find(read_runs(folders, tell), tell, with_paper=with_paper)
+    return Analysis(**vars(findings), files=write_files(out or _folder_for(folders), findings, tell))
 
 
 def _folder_for(folders: Sequence[Path]) -> Path:

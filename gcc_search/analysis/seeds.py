@@ -40,8 +40,10 @@ def over_seeds(chosen: Pair, pairs: Sequence[Pair]) -> tuple[SeedSpread, ...]:
 
     A seed under which the trial collapsed counts: it is what these settings lead to.
     """
-    asked = _without_seed(chosen)
-    same = {pair.trial.settings["seed"]: pair for pair in pairs if _without_seed(pair) == asked}
+    asked, explanation = _without_seed(chosen), chosen.trial.settings["explanation"]
+    # Compared first, as it is: few trials share it, and writing settings as text takes its time.
+    near = [pair for pair in pairs if pair.trial.settings["explanation"] == explanation]
+    same = {pair.trial.settings["seed"]: pair for pair in near if _without_seed(pair) == asked}
     same[chosen.trial.settings["seed"]] = chosen
     spreads = (_spread(measure, same) for measure in MEASURES)
     return tuple(spread for spread in spreads if spread is not None)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gcc_search.analysis.stages import Tell, untold
 from gcc_search.errors import ResultsError
 from gcc_search.results.reader import Run, Trial, read_run
 from gcc_search.results.schema import RunRecord
@@ -18,13 +20,13 @@ from gcc_search.results.schema import RunRecord
 SHARED = ("metrics", "constraints", "weights", "recipe", "start", "evaluation")
 
 
-def read_runs(folders: Sequence[Path]) -> Run:
+def read_runs(folders: Sequence[Path], tell: Tell = untold) -> Run:
     """One run as it is; several with their folders' names before each id: `first/resnet18-0003`.
 
     Raises:
         ResultsError: a folder is no run directory, two have the same name, or the runs cannot be compared.
     """
-    runs = [read_run(folder) for folder in folders]
+    runs = [read_run(folder, partial(tell, f"reading trials of {folder.name}")) for folder in folders]
     if len(runs) == 1:
         return runs[0]
     names = [run.folder.resolve().name for run in runs]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,12 +15,16 @@ import pyarrow as pa
 
 from gcc_search.errors import ResultsError
 from gcc_search.results.schema import EPOCHS, HEATMAPS, IMAGES, SCHEMA_VERSION, RunRecord, TrialRecord
-from gcc_search.results.seal import is_whole, read_sealed
+from gcc_search.results.seal import TAIL_BYTES, ends_are_whole, is_whole, read_sealed
 from gcc_search.results.writer import checksum
 
 Record = TypeVar("Record", RunRecord, TrialRecord)
 
 REDO = "delete its folder to have it redone"
+NOT_WRITTEN = "the trial has not written it"
+_VERSION_KEY = b"gcc_search.schema_version"
+# While one waits for the disk, others parse.
+READERS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +56,14 @@ class Trial:
         path = self.folder / "heatmaps.parquet"
         return read_table(path, HEATMAPS) if path.exists() else HEATMAPS.empty_table()
 
+    def torn_tables(self) -> list[str]:
+        """A line for each table that should be there and is not, or does not look whole: see `check_table`."""
+        optional = (self.folder / name for name in ("epochs.parquet", "heatmaps.parquet"))
+        paths = [path for path in optional if path.exists()]
+        if self.record.status == "finished" or self.record.test is not None:
+            paths.append(self.folder / "images.parquet")
+        return [problem for path in paths if (problem := _refusal(path)) is not None]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -61,8 +76,12 @@ class Run:
     problems: tuple[str, ...]
 
 
-def read_run(folder: Path) -> Run:
-    """Everything but the tables, which are read when asked for.
+def _untold(done: int, total: int) -> None:
+    """For callers who do not ask how far reading is."""
+
+
+def read_run(folder: Path, tell: Callable[[int, int], None] = _untold) -> Run:
+    """Everything but the tables, which are read when asked for. `tell`: trials read, and how many there are.
 
     Raises:
         ResultsError: the folder is no run directory, or its run.json is torn or of another schema version.
@@ -74,19 +93,29 @@ def read_run(folder: Path) -> Run:
         )
     record = _read_record(folder / "run.json", RunRecord)
     problems: list[str] = []
-    trials = _read_trials(folder / "trials", problems)
-    baselines = {trial.folder.name: trial for trial in _read_trials(folder / "baselines", problems)}
+    trials = _read_trials(folder / "trials", problems, tell)
+    baselines = {trial.folder.name: trial for trial in _read_trials(folder / "baselines", problems, _untold)}
     return Run(folder=folder, record=record, trials=tuple(trials), baselines=baselines, problems=tuple(problems))
 
 
-def _read_trials(parent: Path, problems: list[str]) -> list[Trial]:
+def _read_trials(parent: Path, problems: list[str], tell: Callable[[int, int], None]) -> list[Trial]:
+    folders = sorted(parent.glob("*/")) if parent.is_dir() else []
     trials: list[Trial] = []
-    for folder in sorted(parent.glob("*/")) if parent.is_dir() else []:
-        try:
-            trials.append(read_trial(folder))
-        except ResultsError as error:
-            problems.append(str(error))
+    with ThreadPoolExecutor(READERS) as pool:
+        for number, found in enumerate(pool.map(_trial_or_problem, folders), start=1):
+            tell(number, len(folders))
+            if isinstance(found, Trial):
+                trials.append(found)
+            else:
+                problems.append(found)
     return trials
+
+
+def _trial_or_problem(folder: Path) -> Trial | str:
+    try:
+        return read_trial(folder)
+    except ResultsError as error:
+        return str(error)
 
 
 def read_trial(folder: Path) -> Trial:
@@ -115,8 +144,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_bytes(path: Path, *, missing: str) -> bytes:
-    try:
+    with _told_by_name(path, missing=missing):
         return path.read_bytes()
+
+
+@contextmanager
+def _told_by_name(path: Path, *, missing: str) -> Iterator[None]:
+    """What the disk refuses, as the line that a user reads."""
+    try:
+        yield
     except FileNotFoundError:
         raise ResultsError(f"{path}: must exist, got nothing; {missing}") from None
     except OSError as error:
@@ -145,9 +181,8 @@ def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = No
     Raises:
         ResultsError: missing, torn, changed by a single bit, or not of this schema.
     """
-    content = _read_bytes(path, missing="the trial has not written it")
-    if not is_whole(content):
-        raise ResultsError(f"{path}: must be whole Parquet, got a torn or changed file; {REDO}")
+    content = _read_bytes(path, missing=NOT_WRITTEN)
+    _check_whole(path, is_whole(content))
     table = read_sealed(content, columns=None if columns is None else list(columns))
     _check_version(path, _table_version(table))
     expected = schema if columns is None else pa.schema([schema.field(name) for name in columns])
@@ -156,6 +191,44 @@ def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = No
     return table
 
 
+def check_table(path: Path) -> None:
+    """Passes a table that is there and looks whole, for tables that nothing is read from.
+
+    The rule: what is read is verified to the last bit before it is parsed (`read_table`). Of what is not read, the
+    first bytes and the last `TAIL_BYTES` are looked at, which is all of a short file: an epochs.parquet, as a rule.
+
+    Raises:
+        ResultsError: missing, cut short, grown, zeroed at an end, no table of ours, or of another schema version.
+    """
+    with _told_by_name(path, missing=NOT_WRITTEN), path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        head = file.read(4)
+        file.seek(max(size - TAIL_BYTES, 0))
+        tail = file.read()
+    _check_whole(path, ends_are_whole(head, tail, size))
+    _check_version(path, _version_in_footer(tail))
+
+
+def _refusal(path: Path) -> str | None:
+    try:
+        check_table(path)
+    except ResultsError as error:
+        return str(error)
+    return None
+
+
+def _check_whole(path: Path, is_so: bool) -> None:
+    if not is_so:
+        raise ResultsError(f"{path}: must be whole Parquet, got a torn or changed file; {REDO}")
+
+
+def _version_in_footer(tail: bytes) -> int | None:
+    """Parquet's footer (Thrift's compact protocol) has a type and a length, a byte each, between key and value."""
+    _, key, rest = tail.rpartition(_VERSION_KEY)
+    told = rest[2 : 2 + rest[1]] if key else b""
+    return int(told) if told.isdigit() else None
+
+
 def _table_version(table: pa.Table) -> int | None:
-    version = (table.schema.metadata or {}).get(b"gcc_search.schema_version")
+    version = (table.schema.metadata or {}).get(_VERSION_KEY)
     return None if version is None else int(version)

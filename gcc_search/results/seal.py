@@ -16,6 +16,12 @@ KEY = "gcc_search.sha256"
 _MARK = f"{KEY}=".encode()
 _BLANK = b"0" * 64
 
+# A footer of ours is some 12,000 bytes long, and the mark is in it; so many from the end are all of a short file.
+TAIL_BYTES = 1 << 15
+_MAGIC = b"PAR1"
+# The footer's length, as four bytes, and the magic.
+_TRAILER_BYTES = 8
+
 
 def sealed_parquet(table: pa.Table) -> bytes:
     """A Parquet file that carries the sha256 of its own bytes, the digest's 64 places read as 0."""
@@ -34,6 +40,22 @@ def is_whole(content: bytes) -> bool:
         return False
     start, end = _digest_place(content)
     return content[start:end] == _digest(content[:start] + _BLANK + content[end:])
+
+
+def ends_are_whole(head: bytes, tail: bytes, size: int) -> bool:
+    """True where a file of `size` bytes begins and ends as `sealed_parquet` made it; a short one, to the last bit.
+
+    Notices what was cut short, has grown, is zeroed at an end or is not ours. What changed between the ends only
+    `is_whole` can tell, so nothing is parsed on this word.
+
+    Args:
+        head: the first four bytes. tail: the last `TAIL_BYTES`.
+    """
+    if len(tail) == size:
+        return is_whole(tail)
+    footer = int.from_bytes(tail[-_TRAILER_BYTES:-4], "little")
+    fits = len(_MAGIC) + footer + _TRAILER_BYTES <= size
+    return head == _MAGIC and tail.endswith(_MAGIC) and fits and _MARK in tail[-_TRAILER_BYTES - footer :]
 
 
 def read_sealed(content: bytes, columns: list[str] | None = None) -> pa.Table:

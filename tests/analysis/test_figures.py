@@ -10,7 +10,7 @@ from PIL import Image
 from gcc_search.analysis.boundary_figure import draw_boundary
 from gcc_search.analysis.distribution_figure import draw_consistency
 from gcc_search.analysis.effects_figure import draw_effects
-from gcc_search.analysis.figures import COLOURS, MARKERS, network_style, render
+from gcc_search.analysis.figures import COLOURS, MARKERS, MOST_VECTOR_POINTS, network_style, render
 from gcc_search.analysis.findings import find
 from gcc_search.analysis.frontier_figure import draw_frontier
 from gcc_search.analysis.growth_figure import draw_growth
@@ -144,3 +144,25 @@ def test_neighbouring_networks_differ_in_shape_and_colour():
     styles = network_style([f"net{i}" for i in range(7)])
     assert len({marker for marker, _ in styles.values()}) == len(MARKERS) == 7
     assert len({colour for _, colour in styles.values()}) == len(COLOURS) == 7
+
+
+@pytest.mark.parametrize("kind", ["frontier", "tradeoff"])
+def test_dense_layers_are_pixels_in_the_svg_and_the_figure_says_so(new_run, kind):
+    run = new_run()
+    run.baseline()
+    for index in range(3):
+        run.trial(f"t{index}", gini=0.4 + 0.1 * index)
+    sparse = render_of(run, kind)["svg"]
+
+    def draw():
+        figure = figure_of(run, kind)
+        axes = figure.axes[0]
+        axes.scatter([0.5] * (MOST_VECTOR_POINTS + 1), [0.4] * (MOST_VECTOR_POINTS + 1))
+        return figure
+
+    dense = render(draw, title="demo", description="run demo, seed 7")["svg"]
+    assert b"<image" in dense
+    assert b"<image" not in sparse or kind == "frontier"
+    assert len(dense) < len(sparse) + 100_000
+    assert b"layers of more than 500 points are pixels in the SVG" in dense
+    assert b"pixels in the SVG" not in sparse

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -13,6 +15,7 @@ from gcc_search.analysis.printing import print_findings
 from gcc_search.analysis.report import analyze, print_analysis
 from gcc_search.errors import ResultsError
 from gcc_search.results.reader import read_json, read_run
+from gcc_search.results.seal import sealed_parquet
 from gcc_search.results.writer import write_run
 
 FILES = [
@@ -155,6 +158,41 @@ def test_a_torn_file_is_named_and_the_rest_is_used(mixed_run, name):
     assert [problem.startswith(f"{path}: must be whole") for problem in findings.problems] == [True]
     assert f"refused files: 1\n  {path}: must be whole" in told(mixed_run.folder)
     assert "t1" in [row.trial for row in findings.rows]
+
+
+def sealed_again(path, **metadata):
+    """The table at `path` under other metadata, its seal in order."""
+    table = pq.read_table(path)
+    path.write_bytes(sealed_parquet(table.replace_schema_metadata(table.schema.metadata | metadata)))
+
+
+@pytest.mark.parametrize("trial", ["t1", "t2"])
+@pytest.mark.parametrize("name", ["epochs.parquet", "images.parquet"])
+def test_a_table_of_another_schema_version_is_named_and_the_rest_is_used(mixed_run, trial, name):
+    """t2 is the one that Table 1 reads, t1 is not."""
+    path = mixed_run.folder / "trials" / trial / name
+    sealed_again(path, **{"gcc_search.schema_version": "2"})
+    findings = find(read_run(mixed_run.folder))
+    assert findings.problems == (f"{path}: schema_version must be 1, got 2; read it with the gcc-search that wrote it",)
+    assert {"t1", "t2"} <= {row.trial for row in findings.rows}
+
+
+def test_of_the_chosen_trials_images_every_bit_is_verified(new_run):
+    run = new_run()
+    many = {"consistency": np.random.default_rng(0).random(20_000)}
+    run.baseline(images=many)
+    run.trial("chosen", corrected=0.9, images=many)
+    run.trial("other", corrected=0.1, images=many)
+    for name in ("chosen", "other"):
+        path = run.folder / "trials" / name / "images.parquet"
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    findings = find(read_run(run.folder))
+    assert [problem.split(": must")[0] for problem in findings.problems] == [
+        str(run.folder / "trials/chosen/images.parquet")
+    ]
+    assert findings.comparisons[0].disagreement is None
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

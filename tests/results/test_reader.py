@@ -73,6 +73,26 @@ def test_a_record_of_another_schema_version_is_refused(tmp_path, run_record, ver
         read_run(tmp_path)
 
 
+def test_a_trial_of_another_schema_version_is_named_and_the_others_are_read(tmp_path, run_record, trial_record):
+    write_run(tmp_path, run_record)
+    for name in ("t1", "t2"):
+        write_trial(tmp_path / "trials" / name, replace(trial_record, id=name))
+    write_json(tmp_path / "trials/t1/trial.json", asdict(trial_record) | {"schema_version": 2})
+    run = read_run(tmp_path)
+    assert [trial.record.id for trial in run.trials] == ["t2"]
+    (problem,) = run.problems
+    assert problem.startswith(f"{tmp_path}/trials/t1/trial.json: schema_version must be 1, got 2; ")
+
+
+def test_how_many_trials_are_read_is_told(tmp_path, run_record, trial_record):
+    write_run(tmp_path, run_record)
+    for name in ("t1", "t2"):
+        write_trial(tmp_path / "trials" / name, replace(trial_record, id=name))
+    told = []
+    read_run(tmp_path, lambda done, total: told.append((done, total)))
+    assert told == [(1, 2), (2, 2)]
+
+
 def test_a_record_that_lacks_a_field_is_refused(tmp_path, run_record):
     content = asdict(run_record)
     del content["seed"]

@@ -1,11 +1,12 @@
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from gcc_search.errors import ResultsError
-from gcc_search.results.reader import read_table
+from gcc_search.results.reader import check_table, read_table
 from gcc_search.results.schema import EPOCHS, IMAGES
-from gcc_search.results.seal import KEY, is_whole, read_sealed, sealed_parquet
+from gcc_search.results.seal import KEY, TAIL_BYTES, ends_are_whole, is_whole, read_sealed, sealed_parquet
 from gcc_search.results.writer import write_epochs
 
 SMALL = pa.table({"a": [0.5, 1.5, None], "b": ["x", "y", f"{KEY}={'0' * 64}"]})
@@ -49,6 +50,41 @@ def test_a_file_without_a_seal_is_not_whole():
     assert not is_whole(sink.getvalue().to_pybytes())
 
 
+def look_at_ends(content: bytes) -> bool:
+    return ends_are_whole(content[:4], content[-TAIL_BYTES:], len(content))
+
+
+@pytest.fixture(scope="module")
+def long_file() -> bytes:
+    """Twice as long as what is looked at."""
+    content = sealed_parquet(pa.table({"a": np.random.default_rng(0).random(TAIL_BYTES // 4)}))
+    assert len(content) > 2 * TAIL_BYTES
+    return content
+
+
+def test_a_long_files_ends_say_that_it_is_whole(long_file):
+    assert look_at_ends(long_file)
+
+
+def test_ends_tell_a_long_file_that_was_cut_grown_or_zeroed_at_an_end(long_file):
+    size = len(long_file)
+    torn = [long_file[:length] for length in (*range(size - 200, size), size // 2, TAIL_BYTES + 1)]
+    torn += [long_file + b"\0", b"\0" * 4 + long_file[4:], long_file[:-512] + b"\0" * 512, b"\0" * size]
+    assert not any(map(look_at_ends, torn))
+
+
+def test_ends_tell_a_long_file_of_others():
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"a": np.random.default_rng(0).random(TAIL_BYTES)}), sink)
+    assert not look_at_ends(sink.getvalue().to_pybytes())
+
+
+def test_of_a_short_file_every_changed_byte_is_told_by_its_ends():
+    content = sealed_parquet(SMALL)
+    assert look_at_ends(content)
+    assert not any(look_at_ends(content[:i] + bytes([content[i] ^ 1]) + content[i + 1 :]) for i in range(len(content)))
+
+
 def test_a_torn_table_is_refused_by_name(tmp_path, epoch_rows):
     write_epochs(tmp_path, epoch_rows)
     path = tmp_path / "epochs.parquet"
@@ -79,3 +115,15 @@ def test_a_table_of_another_schema_version_is_refused(tmp_path, metadata, got):
     (tmp_path / "epochs.parquet").write_bytes(sealed_parquet(table))
     with pytest.raises(ResultsError, match=rf"schema_version must be 1, got {got}; "):
         read_table(tmp_path / "epochs.parquet", EPOCHS)
+    with pytest.raises(ResultsError, match=rf"schema_version must be 1, got {got}; "):
+        check_table(tmp_path / "epochs.parquet")
+
+
+def test_a_table_that_is_there_and_whole_passes(tmp_path, epoch_rows):
+    write_epochs(tmp_path, epoch_rows)
+    check_table(tmp_path / "epochs.parquet")
+
+
+def test_a_table_that_is_missing_is_told(tmp_path):
+    with pytest.raises(ResultsError, match="must exist, got nothing; the trial has not written it"):
+        check_table(tmp_path / "images.parquet")
