@@ -28,7 +28,7 @@ class Measured:
         cache: `cold`: the run's files were dropped from the page cache before; `warm`: the analysis ran just before.
         cpu_seconds: user and system, over all threads; on an idle machine close to `seconds`.
         peak_bytes: of resident memory.
-        read_bytes: through system calls, Python's own modules included.
+        read_bytes: through system calls; some 300 MiB are Python's modules and matplotlib's fonts, whatever the run.
         refused: files that the report counts as refused.
     """
 

@@ -61,7 +61,7 @@ def _rasterise_dense_layers(figure: Figure) -> bool:
         note = f"layers of more than {MOST_VECTOR_POINTS} points are pixels in the SVG"
         # Up the right edge: titles and legends begin on the left.
         figure.text(0.998, 0.5, note, rotation=90, ha="right", va="center", fontsize=6, color=GREY)
-        figure.get_layout_engine().set(rect=(0, 0, 1 - 0.12 / figure.get_figwidth(), 1))
+        figure.set_layout_engine("constrained", rect=(0, 0, 1 - 0.12 / figure.get_figwidth(), 1))
     return bool(dense)
 
 

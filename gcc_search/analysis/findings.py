@@ -163,7 +163,8 @@ def _torn_tables(run: Run, chosen: Sequence[Pair], tell: Tell) -> list[str]:
         looked_at = pool.map(Trial.torn_tables, ended)
         for number, (trial, problems) in enumerate(zip(ended, looked_at, strict=True), start=1):
             tell("looking at tables", number, len(ended))
-            refused += problems or (_changed_within(trial) if trial.record.id in read else [])
+            # Both say the same of a file that is torn at its end.
+            refused += dict.fromkeys([*problems, *(_changed_within(trial) if trial.record.id in read else [])])
     return refused
 
 

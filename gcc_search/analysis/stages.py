@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 # (stage, done, total); total 0: not known.
 Tell = Callable[[str, int, int], None]
@@ -28,7 +28,8 @@ def show_stages(console: Console, *, patience_seconds: float = PATIENCE_SECONDS)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=console, transient=True)
-    tasks, begun = {}, time.monotonic()
+    tasks: dict[str, TaskID] = {}
+    begun = time.monotonic()
 
     def tell(stage: str, done: int, total: int) -> None:
         if stage not in tasks:
