@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from gcc_search import __version__
-from gcc_search.errors import GccSearchError
+from gcc_search.errors import GccSearchError, SpaceError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -148,8 +148,13 @@ def resume(
 
 @app.command()
 def train(
-    dataset: Annotated[str, typer.Option(help="shapes, caltech101, cub200 or imagefolder.")],
-    model: Annotated[str, typer.Option(help="resnet18, resnet50, convnext_tiny or convnet_small.")],
+    context: typer.Context,
+    dataset: Annotated[str | None, typer.Option(help="shapes, caltech101, cub200 or imagefolder.")] = None,
+    model: Annotated[str | None, typer.Option(help="resnet18, resnet50, convnext_tiny or convnet_small.")] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="A trial directory, as in runs/shapes/trials/NAME: train with its settings again."),
+    ] = None,
     alpha: Annotated[float, typer.Option(help="Weight of the consistency loss.")] = 0.0,
     beta: Annotated[float, typer.Option(help="Weight of the sparsity loss.")] = 0.0,
     p: Annotated[float, typer.Option(help="Order of the sparsity norm.")] = 1.0,
@@ -168,7 +173,24 @@ def train(
     data_root: DataRoot = None,
     download: Download = False,
 ) -> None:
-    """Train one network with L = L_CE + alpha L_C + beta L_S, with a progress bar. Needs no Ray."""
+    """Train one network with L = L_CE + alpha L_C + beta L_S, with a progress bar. Needs no Ray.
+
+    --like TRIAL repeats a trial of a search, to its end, beside copies of its baseline and of the network that it
+    started from; equal rows on an equal machine with as many threads. It goes with --device, --name, --out, --data-root
+    and --download only.
+    """
+    if like is not None:
+        _check_no_settings(context)
+        from gcc_search.repeating import read_original
+        from gcc_search.single import train_one
+
+        original = read_original(like, data_root=data_root, download=download)
+        train_one(original.settings, out=out, name=name, device=device, command=_command_line(), like=original)
+        return
+    if dataset is None or model is None:
+        missing = "--dataset" if dataset is None else "--model"
+        raise SpaceError(f"{missing}: must be given, or --like with a trial to repeat; see gcc-search train --help")
+
     from gcc_search.single import train_one
     from gcc_search.space import check_settings
 
@@ -189,6 +211,24 @@ def train(
         }
     )
     train_one(settings, out=out, name=name, device=device, command=_command_line())
+
+
+_BESIDE_LIKE = ("like", "device", "name", "out", "data_root", "download")
+
+
+def _check_no_settings(context: typer.Context) -> None:
+    given = [
+        f"--{parameter.replace('_', '-')}"
+        for parameter in context.params
+        if parameter not in _BESIDE_LIKE and _is_given(context, parameter)
+    ]
+    if given:
+        raise SpaceError(f"--like: must stand without {', '.join(given)}; the trial's own settings are used")
+
+
+def _is_given(context: typer.Context, parameter: str) -> bool:
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 @app.command()

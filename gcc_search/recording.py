@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
+from gcc_search.complaints import explain_error
 from gcc_search.errors import ResultsError, WeightsError
-from gcc_search.results.reader import read_table, read_trial
+from gcc_search.results.reader import Trial, read_table, read_trial
 from gcc_search.results.schema import EPOCHS, IMAGES, EpochRow, Role, TrialRecord
 from gcc_search.results.writer import write_epochs, write_images, write_trial
 from gcc_search.settings import TrialSettings
@@ -149,6 +151,22 @@ def package_versions() -> dict[str, str]:
     """Versions of what decides a trial's numbers."""
     names = ("gcc-search", "torch", "torchvision", "kornia")
     return {"python": platform.python_version()} | {name: version(name) for name in names}
+
+
+def settings_of(trial: Trial, *, data_root: Path | None = None, download: bool = False) -> TrialSettings:
+    """What the trial was trained with; `data_root` replaces the folder that its images were in.
+
+    Raises:
+        ResultsError: settings that this version does not know.
+    """
+    try:
+        settings = TrialSettings.model_validate(trial.record.settings)
+    except ValidationError as error:
+        told = f"{trial.folder / 'trial.json'}: settings: {explain_error(error, TrialSettings)}"
+        raise ResultsError(f"{told}; read it with the gcc-search that wrote it") from None
+    asked = {"root": data_root, "download": download or None}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    return settings.model_copy(update={"data": settings.data.model_copy(update=changes)})
 
 
 def _previous(folder: Path) -> TrialRecord | None:

@@ -46,3 +46,12 @@ def tiny_trial(shapes_settings) -> TrialSettings:
         evaluation=EvaluationSettings(insertion_images=2, batch_size=16),
         seed=7,
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_search(tmp_path_factory):
+    """(result, printed) of one real search of three trials."""
+    # Ray is loaded for those that ask.
+    from tests.search.conftest import make_space, run_space
+
+    return run_space(make_space(), tmp_path_factory.mktemp("runs"))

@@ -29,9 +29,10 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"saliency", "seeding", "settings", "errors", "atomic"},
     "analysis": {"results", "objectives", "pareto", "errors", "atomic"},
     "trial": {"training", "saliency", "seeding", "results", "settings", "errors"},
-    "recording": {"trial", "training", "results", "settings", "errors"},
+    "recording": {"trial", "training", "results", "settings", "complaints", "errors"},
+    "repeating": {"recording", "results", "settings", "errors"},
     "preparation": {"training", "saliency", "settings", "errors"},
-    "single": {"trial", "recording", "preparation", "results", "settings", "errors"},
+    "single": {"trial", "recording", "repeating", "preparation", "results", "settings", "errors"},
     "search": {
         "trial",
         "recording",
@@ -47,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
     },
     "__main__": {"cli"},
-    "cli": {"search", "analysis", "results", "trial", "single", "space", "errors"},
+    "cli": {"search", "analysis", "results", "trial", "single", "repeating", "space", "errors"},
 }
 
 # Third-party package -> the only packages or modules of ours that may import it.

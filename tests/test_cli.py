@@ -57,6 +57,9 @@ def test_a_mistake_in_a_space_file_is_one_line_and_exit_code_1(tmp_path):
             "network: must be resnet18, resnet50, convnext_tiny or convnet_small, got",
         ),
         (["train", "--dataset", "caltech101", "--model", "resnet18"], "data.root"),
+        (["train", "--dataset", "shapes"], "--model: must be given, or --like with a trial to repeat"),
+        (["train", "--like", "nowhere"], "nowhere: must be a trial directory (with a trial.json), got no folder"),
+        (["train", "--like", "nowhere", "--lr", "1", "--batch-size", "2"], "must stand without --lr, --batch-size"),
         (
             ["train", "--dataset", "shapes", "--model", "convnet_small", "--device", "tpu", "--weights", "none"],
             "--device: must be cpu or cuda, got tpu",

@@ -84,8 +84,11 @@ def read_trial(folder: Path) -> Trial:
     """One trial directory.
 
     Raises:
-        ResultsError: its trial.json is missing, torn or of another schema version.
+        ResultsError: the folder is no trial directory, or its trial.json is torn or of another schema version.
     """
+    if not (folder / "trial.json").exists():
+        got = "a folder without one; was it copied whole?" if folder.is_dir() else "no folder; see ls RUN/trials"
+        raise ResultsError(f"{folder}: must be a trial directory (with a trial.json), got {got}")
     return Trial(folder=folder, record=_read_record(folder / "trial.json", TrialRecord))
 
 
