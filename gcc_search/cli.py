@@ -244,3 +244,27 @@ def analyze(
 
     # A pipe has no width of its own, and the tables need more than the 80 that rich takes it for.
     print_analysis(analyze_run(runs, out), Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
+
+
+@app.command()
+def recommend(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, as in runs/shapes; several are read together.")],
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option(min=0, help="Points of validation accuracy that may be lost. Default: no limit.")
+    ] = None,
+    network: Annotated[str | None, typer.Option(help="Only trials of this network.")] = None,
+) -> None:
+    """Name the trial to use, and say why: the highest C* among those that keep the constraints and the accuracy.
+
+    The validation split decides, the test split is reported. Exit code 1 where no trial qualifies.
+    """
+    from rich.console import Console
+
+    from gcc_search.analysis.recommendation import Wish
+    from gcc_search.analysis.recommendation import recommend as recommend_trial
+    from gcc_search.analysis.recommendation_text import print_recommendation
+    from gcc_search.analysis.several import read_runs
+
+    wish = Wish(max_accuracy_drop=max_accuracy_drop, network=network)
+    found = recommend_trial(read_runs(runs), wish)
+    print_recommendation(found, wish, Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
