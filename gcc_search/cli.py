@@ -78,6 +78,7 @@ def _command_line() -> str:
 
 DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the data set; overrides data.root.")]
 Out = Annotated[Path, typer.Option(help="Folder of the runs.")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")]
 Download = Annotated[bool, typer.Option("--download", help="Fetch a missing data set, where there is internet.")]
 
 
@@ -167,7 +168,7 @@ def train(
     image_size: Annotated[int, typer.Option(help="Side of the images as the network sees them, pixels.")] = 224,
     insertion_images: Annotated[int, typer.Option(help="Test images for insertion and deletion AUC.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
+    device: Device = None,
     name: Annotated[str | None, typer.Option(help="Name of the run. Default: made from the settings.")] = None,
     out: Out = Path("runs"),
     data_root: DataRoot = None,
@@ -253,6 +254,11 @@ def recommend(
         float | None, typer.Option(min=0, help="Points of validation accuracy that may be lost. Default: no limit.")
     ] = None,
     network: Annotated[str | None, typer.Option(help="Only trials of this network.")] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Write its network to this .safetensors file, for evaluate and explain; a card lies beside."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that --export finds in its way.")] = False,
 ) -> None:
     """Name the trial to use, and say why: the highest C* among those that keep the constraints and the accuracy.
 
@@ -265,6 +271,50 @@ def recommend(
     from gcc_search.analysis.recommendation_text import print_recommendation
     from gcc_search.analysis.several import read_runs
 
+    if export is not None:
+        from gcc_search.exporting import check_target
+
+        check_target(export, force=force)
     wish = Wish(max_accuracy_drop=max_accuracy_drop, network=network)
     found = recommend_trial(read_runs(runs), wish)
     print_recommendation(found, wish, Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
+    if export is not None:
+        from gcc_search.exporting import export_recommended
+
+        model, card = export_recommended(found, wish, export)
+        print(f"\nwrote {model} and {card}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A trial directory, or a file that recommend --export wrote.")],
+    data_root: DataRoot = None,
+    dataset: Annotated[str | None, typer.Option(help="Other images: shapes, caltech101, cub200, imagefolder.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Only these classes, separated by commas.")] = None,
+    split: Annotated[str, typer.Option(help="test or validation.")] = "test",
+    insertion_images: Annotated[
+        int | None, typer.Option(help="Images for insertion and deletion AUC. Default: as the trial had.")
+    ] = None,
+    device: Device = None,
+    out: Annotated[Path | None, typer.Option(help="Write the measures of each image to this Parquet file.")] = None,
+) -> None:
+    """Measure a trained network on a split of the images it was searched with, or of others of the same classes.
+
+    Prints means with standard errors. The fixed transforms are those of the search: on the CPU, a trial's own test
+    split gives the trial's own numbers again.
+    """
+    from rich.console import Console
+
+    from gcc_search.scoring import Asked
+    from gcc_search.scoring import evaluate as evaluate_network
+
+    asked = Asked(
+        data_root=data_root,
+        dataset=dataset,
+        classes=tuple(classes.split(",")) if classes else None,
+        split=split,
+        insertion_images=insertion_images,
+        device=device,
+        out=out,
+    )
+    evaluate_network(model, asked, Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))

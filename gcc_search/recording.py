@@ -9,7 +9,7 @@ import platform
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -133,7 +133,7 @@ class _Keeper:
 
     def finish(self, ended: Ended, data: DataSet) -> None:
         if ended.columns is not None:
-            write_images(self._folder, _image_columns(ended.columns, data))
+            write_images(self._folder, image_columns(ended.columns, data.test.names))
         self._update(status=ended.status, reason=ended.reason, test=ended.summary)
         shutil.rmtree(self._folder / "checkpoint", ignore_errors=True)
 
@@ -211,9 +211,10 @@ def _resolve_weights(settings: TrialSettings, folder: Path) -> TrialSettings:
     return settings.model_copy(update={"weights": str(path)})
 
 
-def _image_columns(columns: Columns, data: DataSet) -> dict[str, Any]:
+def image_columns(columns: Columns, names: Sequence[str]) -> dict[str, Any]:
+    """What `write_images` writes: the measures of the images called `names`."""
     arrays: dict[str, Any] = {name: values.numpy() for name, values in columns.items()}
-    return {"name": list(data.test.names)} | {name: arrays[name] for name in IMAGES.names if name != "name"}
+    return {"name": list(names)} | {name: arrays[name] for name in IMAGES.names if name != "name"}
 
 
 def _finite(values: dict[str, float | None]) -> dict[str, float | None]:

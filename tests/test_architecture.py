@@ -32,6 +32,22 @@ ALLOWED: dict[str, set[str]] = {
     "recording": {"trial", "training", "results", "settings", "complaints", "errors"},
     "repeating": {"recording", "results", "settings", "errors"},
     "preparation": {"training", "saliency", "settings", "errors"},
+    "model_file": {"atomic", "errors"},
+    "trained": {"model_file", "recording", "training", "results", "settings", "complaints", "errors"},
+    "model_card": {"model_file", "analysis"},
+    "exporting": {"trained", "model_file", "model_card", "training", "analysis", "results", "atomic", "errors"},
+    "scoring": {
+        "trained",
+        "trial",
+        "recording",
+        "preparation",
+        "training",
+        "analysis",
+        "results",
+        "space",
+        "settings",
+        "errors",
+    },
     "single": {"trial", "recording", "repeating", "preparation", "results", "settings", "errors"},
     "search": {
         "trial",
@@ -48,14 +64,14 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
     },
     "__main__": {"cli"},
-    "cli": {"search", "analysis", "results", "trial", "single", "repeating", "space", "errors"},
+    "cli": {"search", "analysis", "results", "trial", "single", "repeating", "exporting", "scoring", "space", "errors"},
 }
 
 # Third-party package -> the only packages or modules of ours that may import it.
 OWNERS: dict[str, set[str]] = {
     "ray": {"search"},
     "optuna": {"search"},
-    "torch": {"saliency", "training", "trial", "recording", "preparation", "single", "search"},
+    "torch": {"saliency", "training", "trial", "recording", "preparation", "single", "model_file", "scoring", "search"},
     "torchvision": {"training"},
     "matplotlib": {"analysis"},
     "typer": {"cli"},

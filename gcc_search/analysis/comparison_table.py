@@ -13,6 +13,7 @@ from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.table import short_scientific
 
 ARROWS = {"up": "↑", "down": "↓", "none": " "}
+HEADINGS = ("measure", "baseline", "ours", "difference", "95 % interval", "images")
 KEY = (
     "↑ ↓ better | accuracy in points | ± standard error over test images | difference: ours - baseline,\n"
     "with its 95 % interval (paired bootstrap over the images) | * the interval leaves out 0"
@@ -32,14 +33,15 @@ def comparison_heading(item: Comparison) -> str:
 def comparison_table(item: Comparison) -> Table:
     """A row per measure: baseline, ours, difference and its interval."""
     table = Table(box=box.MARKDOWN, padding=(0, 1))
-    for heading in ("measure", "baseline", "ours", "difference", "95 % interval", "images"):
+    for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading == "measure" else "right", no_wrap=True)
     for line in item.lines:
-        table.add_row(*map(Text, _cells(line)))
+        table.add_row(*map(Text, line_cells(line)))
     return table
 
 
-def _cells(line: Line) -> tuple[str, ...]:
+def line_cells(line: Line) -> tuple[str, ...]:
+    """A row of the table as text, one cell under each of `HEADINGS`."""
     digits = 2 if line.measure.endswith("100") or line.unit == "points" else 3
     interval, mark = "-", " "
     if line.low is not None and line.high is not None:

@@ -1,4 +1,4 @@
-"""What `gcc-search recommend` says on the screen, within 100 columns but for paths."""
+"""What `gcc-search recommend` says on the screen, within 100 columns but for paths and reasons."""
 
 from __future__ import annotations
 

@@ -63,11 +63,20 @@ def read_run(folder: Path) -> Run:
         raise ResultsError(
             f"{folder}: must be a run directory (with a run.json), got {got}; runs are listed by: ls runs"
         )
-    record = _read_record(folder / "run.json", RunRecord)
+    record = read_run_record(folder)
     problems: list[str] = []
     trials = _read_trials(folder / "trials", problems)
     baselines = {trial.folder.name: trial for trial in _read_trials(folder / "baselines", problems)}
     return Run(folder=folder, record=record, trials=tuple(trials), baselines=baselines, problems=tuple(problems))
+
+
+def read_run_record(folder: Path) -> RunRecord:
+    """run.json alone.
+
+    Raises:
+        ResultsError: missing, torn or of another schema version.
+    """
+    return _read_record(folder / "run.json", RunRecord)
 
 
 def _read_trials(parent: Path, problems: list[str]) -> list[Trial]:
