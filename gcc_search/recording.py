@@ -23,7 +23,7 @@ from gcc_search.complaints import explain_error
 from gcc_search.errors import ResultsError, WeightsError
 from gcc_search.results.reader import Trial, read_table, read_trial
 from gcc_search.results.schema import EPOCHS, IMAGES, EpochRow, Role, TrialRecord
-from gcc_search.results.writer import write_epochs, write_images, write_trial
+from gcc_search.results.writer import write_epochs, write_heatmaps, write_images, write_trial
 from gcc_search.settings import TrialSettings
 from gcc_search.training.checkpoint import load_checkpoint
 from gcc_search.training.datasets import DataSet
@@ -134,6 +134,8 @@ class _Keeper:
     def finish(self, ended: Ended, data: DataSet) -> None:
         if ended.columns is not None:
             write_images(self._folder, image_columns(ended.columns, data.test.names))
+        if ended.examples is not None:
+            write_heatmaps(self._folder, ended.examples)
         self._update(status=ended.status, reason=ended.reason, test=ended.summary)
         shutil.rmtree(self._folder / "checkpoint", ignore_errors=True)
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from gcc_search.errors import ResultsError
-from gcc_search.results.schema import EPOCHS, IMAGES, SCHEMA_VERSION, RunRecord, TrialRecord
+from gcc_search.results.schema import EPOCHS, HEATMAPS, IMAGES, SCHEMA_VERSION, RunRecord, TrialRecord
 from gcc_search.results.seal import is_whole, read_sealed
 from gcc_search.results.writer import checksum
 
@@ -39,6 +39,15 @@ class Trial:
             ResultsError: the test split was not scored, or the file is torn.
         """
         return read_table(self.folder / "images.parquet", IMAGES, columns)
+
+    def heatmaps(self) -> pa.Table:
+        """heatmaps.parquet: a few test images with their maps; no rows where none were kept.
+
+        Raises:
+            ResultsError: the file is torn.
+        """
+        path = self.folder / "heatmaps.parquet"
+        return read_table(path, HEATMAPS) if path.exists() else HEATMAPS.empty_table()
 
 
 @dataclass(frozen=True, kw_only=True)
