@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from gcc_search import __version__
 from gcc_search.errors import GccSearchError, SpaceError
@@ -30,6 +30,21 @@ class _SearchByDefault(TyperGroup):
         if args and args[0].startswith("-") and args[0] not in ("--help", "-h", "--version"):
             args = ["search", *args]
         return super().parse_args(ctx, args)
+
+
+class _ImagesInARow(TyperCommand):
+    """`--images A B C` is `--images A --images B --images C`, so that a shell's `--images *.jpg` works."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        inside = False
+        for argument in args:
+            if argument.startswith("-") and argument != "-":
+                inside = argument == "--images"
+            elif inside and spread[-1] != "--images":
+                spread.append("--images")
+            spread.append(argument)
+        return super().parse_args(ctx, spread)
 
 
 app = typer.Typer(
@@ -318,3 +333,44 @@ def evaluate(
         out=out,
     )
     evaluate_network(model, asked, Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
+
+
+@app.command(cls=_ImagesInARow)
+def explain(
+    networks: Annotated[
+        list[Path], typer.Argument(help="Trial directories, or files that recommend --export wrote; before --images.")
+    ],
+    images: Annotated[
+        list[Path] | None, typer.Option(help="Image files, one or more after the other: --images a.jpg b.jpg.")
+    ] = None,
+    test: Annotated[
+        int | None, typer.Option(min=1, help="So many test images instead, the same for every network.")
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Other heatmaps beside ours, by pytorch-grad-cam: gradcam++,layercam,eigencam,scorecam,..."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The figure: .png, .svg or .pdf.")] = Path("explain.png"),
+    data_root: DataRoot = None,
+    device: Device = None,
+) -> None:
+    """Draw images with the heatmaps of a baseline and of trained networks, and how well they move along with the image.
+
+    A row for each network, the baseline of each trial first: M(x), then t(M(x)) beside M(t(x)) with their SSIM, t a
+    fixed crop and flip; for test images those of the search, so that the SSIM is images.parquet's consistency. A
+    figure holds 24 rows; of more images, the first are shown.
+    """
+    from rich.console import Console
+
+    from gcc_search.explaining import Wanted, explain_networks
+
+    wanted = Wanted(
+        places=tuple(networks),
+        files=tuple(images or ()),
+        test=test,
+        methods=methods,
+        out=out,
+        data_root=data_root,
+        device=device,
+    )
+    explain_networks(wanted, Console())

@@ -46,6 +46,15 @@ def render(draw: Callable[[], Figure], *, title: str, description: str) -> Mappi
         return {"png": png, "svg": _bytes(figure, format="svg", metadata=told | {"Date": None})}
 
 
+def render_as(draw: Callable[[], Figure], suffix: str, *, title: str, description: str) -> bytes:
+    """What `draw` returns as png, svg or pdf alone, in the style of all figures."""
+    with matplotlib.style.context(["default", STYLE]):
+        figure = draw()
+        told: dict[str, Any] = {"Title": title, "Subject" if suffix == "pdf" else "Description": description}
+        undated: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+        return _bytes(figure, format=suffix, dpi=DPI, metadata=told | undated[suffix])
+
+
 def _bytes(figure: Figure, **how: Any) -> bytes:
     content = io.BytesIO()
     figure.savefig(content, **how)

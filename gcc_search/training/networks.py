@@ -45,6 +45,11 @@ class Network(nn.Module):
 
     @property
     @abstractmethod
+    def last_stage(self) -> nn.Module:
+        """The module whose output `features` is: where methods that hook into a network do so."""
+
+    @property
+    @abstractmethod
     def head(self) -> nn.Module:
         """Maps pooled features (B, K) to logits (B, C)."""
 
@@ -65,6 +70,11 @@ class ResNetClassifier(Network):
         return maps
 
     @property
+    def last_stage(self) -> nn.Module:
+        stage: nn.Module = self.model.layer4
+        return stage
+
+    @property
     def head(self) -> nn.Module:
         head: nn.Module = self.model.fc
         return head
@@ -76,6 +86,11 @@ class ConvNeXtClassifier(Network):
     def features(self, images: Images) -> FeatureMaps:
         maps: FeatureMaps = self.model.features(images)
         return maps
+
+    @property
+    def last_stage(self) -> nn.Module:
+        stage: nn.Module = self.model.features
+        return stage
 
     @property
     def head(self) -> nn.Module:
@@ -116,6 +131,11 @@ class SmallClassifier(Network):
     def features(self, images: Images) -> FeatureMaps:
         maps: FeatureMaps = self.model.stages(images)
         return maps
+
+    @property
+    def last_stage(self) -> nn.Module:
+        stage: nn.Module = self.model.stages
+        return stage
 
     @property
     def head(self) -> nn.Module:
