@@ -59,7 +59,7 @@ def evaluate(place: Path, asked: Asked, console: Console) -> Columns:
     settings = _settings_for(trained, asked)
     data = prepare_images(settings.data, settings.recipe.image_size, console)
     images = _labelled(trained, data.classes, data.validation if split == "validation" else data.test)
-    say(console, f"{trained.name} on the {split} split of {data.name}; {_say_origin(trained, data)}")
+    say(console, f"{trained.name} on the {split} split of {data.name}; {_say_origin(trained, data)}: {len(images)}")
     evaluation = evaluation_of(settings, data, device, insertion=True)
     columns = _measure(trained.network.to(device), images, evaluation, console)
     console.print(means_table(means_of({name: values.double().numpy() for name, values in columns.items()})))
@@ -121,7 +121,7 @@ def _shorten(names: tuple[str, ...]) -> str:
 def _say_origin(trained: Trained, data: DataSet) -> str:
     if data.fingerprint == trained.fingerprint:
         return "the images it was searched with"
-    return "other images than those it was searched with: it may have been trained on some of them"
+    return "other images than those it was searched with (some of which it may have been trained on)"
 
 
 def _measure(network: Network, images: ImageSet, evaluation: Evaluation, console: Console) -> Columns:

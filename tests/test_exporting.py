@@ -1,4 +1,4 @@
-"""`gcc-search recommend --export`: a network and its card, from a real search, and both read again."""
+"""`gcc-search recommend --export`: a trained network and its card, and both read again."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ WISH = Wish(max_accuracy_drop=100)
 
 
 @pytest.fixture(scope="module")
-def found(tiny_search):
-    return recommend(read_run(tiny_search[0].run), WISH)
+def found(tiny_run):
+    return recommend(read_run(tiny_run), WISH)
 
 
 @pytest.fixture(scope="module")

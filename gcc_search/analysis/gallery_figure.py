@@ -20,7 +20,7 @@ LABEL_WIDTH = 22
 
 KEY = (
     "x: the image as the network sees it.  t: a crop (outline), scaled up, perhaps mirrored.  M: Grad-CAM heatmap of "
-    "the class predicted on x, named above it with its probability.  SSIM: consistency of t(M(x)) and M(t(x)), at most 1."
+    "the class predicted on x, named above it with its probability.  SSIM: consistency of t(M(x)) and M(t(x)), up to 1."
 )
 
 
@@ -68,18 +68,20 @@ def _draw_block(page: _Page, block: Block, methods: tuple[str, ...], *, top: flo
     first = page.panel(0, top, block.picture)
     label = "x" if block.label is None else f"x: {block.label}"
     first.set_title(_fit(label), fontsize=8, pad=3)
-    first.set_xlabel(_fit(block.name, end=True), fontsize=6, labelpad=2)
-    first.add_patch(_outline(block))
+    first.set_xlabel(_fit(block.name, end=True), fontsize=7, labelpad=2)
+    # White on black: seen on any picture.
+    first.add_patch(_outline(block, "black", 2.4))
+    first.add_patch(_outline(block, "white", 1.2))
     moved = page.panel(after, top, block.moved_picture)
     moved.set_title("t(x), mirrored" if block.mirrored else "t(x)", fontsize=8, pad=3)
     for row, view in enumerate(block.views):
         _draw_view(page, block, view, methods, top=top + row * (PANEL + ROW_GAP))
 
 
-def _outline(block: Block) -> Rectangle:
+def _outline(block: Block, colour: str, width: float) -> Rectangle:
     size = len(block.picture)
-    top, left, height, width = (size * share for share in block.crop)
-    return Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor="white", linewidth=1.2)
+    top, left, tall, wide = (size * share for share in block.crop)
+    return Rectangle((left - 0.5, top - 0.5), wide, tall, fill=False, edgecolor=colour, linewidth=width)
 
 
 def _draw_view(page: _Page, block: Block, view: View, methods: tuple[str, ...], *, top: float) -> None:
