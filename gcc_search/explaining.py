@@ -70,7 +70,8 @@ def explain_networks(wanted: Wanted, console: Console) -> Gallery:
     _check_comparable(networks, images_too=wanted.test is not None)
     shown = _choose_images(wanted, networks, device, console)
     gallery = make_gallery(networks, shown, methods, console)
-    title = f"{networks[-1].settings.network}: heatmaps of {', '.join(network.name for network in networks)}"
+    kinds = sorted({network.settings.network for network in networks})
+    title = f"{networks[-1].settings.data.name}: heatmaps of {', '.join(kinds)}, a row for each network"
     told = f"gcc-search explain {' '.join(str(network.place) for network in networks)}"
     content = render_as(
         lambda: draw_gallery(gallery, title=title), wanted.out.suffix[1:], title=title, description=told
@@ -103,12 +104,19 @@ def _with_baselines(wanted: Wanted, console: Console) -> tuple[Trained, ...]:
 
 
 def _with_other_names(networks: list[Trained]) -> list[Trained]:
-    """Those of one name get the end of their place behind it."""
+    """Those of one name are told apart by where they lie."""
     names = [network.name for network in networks]
     return [
-        replace(network, name=f"{network.name} {network.place.stem[-6:]}") if names.count(network.name) > 1 else network
+        replace(network, name=_longer_name(network)) if names.count(network.name) > 1 else network
         for network in networks
     ]
+
+
+def _longer_name(network: Trained) -> str:
+    place = network.place.resolve()
+    if place.is_file():
+        return place.name
+    return f"{place.parent.parent.name}/{network.name if network.name != 'baseline' else place.name}"
 
 
 def _check_comparable(networks: Sequence[Trained], *, images_too: bool) -> None:

@@ -21,7 +21,7 @@ class Trained:
     """A network with all that is needed to show it images again.
 
     Args:
-        name: the trial's id; `baseline` of NETWORK for one.
+        name: the trial's id; `baseline` for one.
         place: where it was found.
         classes: output -> name; None where nothing beside the network tells.
         fingerprint: of the images it was trained on.

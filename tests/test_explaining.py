@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from gcc_search.analysis.overlay import heatmap
 from gcc_search.errors import DataError, GccSearchError, ResultsError, SpaceError
 from gcc_search.explaining import Wanted, explain_networks
 from gcc_search.results.reader import read_trial
+from gcc_search.results.writer import write_trial
 
 
 def explained(*places, out, **wanted):
@@ -103,13 +106,28 @@ def test_a_figure_holds_so_many_rows_and_says_so(tiny_run, tmp_path):
 
 
 def test_a_trial_without_its_baseline_is_shown_alone(tiny_run, tmp_path):
-    import shutil
-
     shutil.copytree(tiny_run / "trials/t1", tmp_path / "run/trials/t1")
     gallery, printed = explained(tmp_path / "run/trials/t1", out=tmp_path / "x.png", test=1)
     assert [view.network for view in gallery.blocks[0].views] == ["t1"]
     assert gallery.blocks[0].views[0].predicted.startswith("class ")
     assert "shown without its baseline" in printed
+
+
+def test_networks_of_one_name_are_told_apart_by_their_runs(tiny_run, tmp_path):
+    shutil.copytree(tiny_run, tmp_path / "other")
+    places = (tiny_run / "trials/t1", tmp_path / "other/trials/t1")
+    gallery, _ = explained(*places, out=tmp_path / "x.png", test=1)
+    names = [view.network for view in gallery.blocks[0].views]
+    assert names == ["tiny/base", "tiny/t1", "other/base", "other/t1"]
+
+
+def test_networks_that_see_different_images_are_not_shown_together(tiny_run, tmp_path):
+    shutil.copytree(tiny_run / "trials/t1", tmp_path / "t2")
+    record = read_trial(tmp_path / "t2").record
+    write_trial(tmp_path / "t2", replace(record, data_fingerprint="other"))
+    message = complaint(ResultsError, tiny_run / "trials/t1", tmp_path / "t2", out=tmp_path / "x.png", test=1)
+    assert message.startswith(f"{tmp_path}/t2: images must be that of {tiny_run}/")
+    assert message.endswith("got other; explain them one by one")
 
 
 def test_an_unknown_method_is_one_line_with_the_known_ones(tiny_run, tmp_path):
