@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from gcc_search import __version__
-from gcc_search.errors import GccSearchError
+from gcc_search.errors import GccSearchError, SpaceError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,6 +30,21 @@ class _SearchByDefault(TyperGroup):
         if args and args[0].startswith("-") and args[0] not in ("--help", "-h", "--version"):
             args = ["search", *args]
         return super().parse_args(ctx, args)
+
+
+class _ImagesInARow(TyperCommand):
+    """`--images A B C` is `--images A --images B --images C`, so that a shell's `--images *.jpg` works."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        inside = False
+        for argument in args:
+            if argument.startswith("-") and argument != "-":
+                inside = argument == "--images"
+            elif inside and spread[-1] != "--images":
+                spread.append("--images")
+            spread.append(argument)
+        return super().parse_args(ctx, spread)
 
 
 app = typer.Typer(
@@ -78,6 +93,7 @@ def _command_line() -> str:
 
 DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the data set; overrides data.root.")]
 Out = Annotated[Path, typer.Option(help="Folder of the runs.")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")]
 Download = Annotated[bool, typer.Option("--download", help="Fetch a missing data set, where there is internet.")]
 
 
@@ -148,8 +164,13 @@ def resume(
 
 @app.command()
 def train(
-    dataset: Annotated[str, typer.Option(help="shapes, caltech101, cub200 or imagefolder.")],
-    model: Annotated[str, typer.Option(help="resnet18, resnet50, convnext_tiny or convnet_small.")],
+    context: typer.Context,
+    dataset: Annotated[str | None, typer.Option(help="shapes, caltech101, cub200 or imagefolder.")] = None,
+    model: Annotated[str | None, typer.Option(help="resnet18, resnet50, convnext_tiny or convnet_small.")] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="A trial directory, as in runs/shapes/trials/NAME: train with its settings again."),
+    ] = None,
     alpha: Annotated[float, typer.Option(help="Weight of the consistency loss.")] = 0.0,
     beta: Annotated[float, typer.Option(help="Weight of the sparsity loss.")] = 0.0,
     p: Annotated[float, typer.Option(help="Order of the sparsity norm.")] = 1.0,
@@ -162,13 +183,30 @@ def train(
     image_size: Annotated[int, typer.Option(help="Side of the images as the network sees them, pixels.")] = 224,
     insertion_images: Annotated[int, typer.Option(help="Test images for insertion and deletion AUC.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
+    device: Device = None,
     name: Annotated[str | None, typer.Option(help="Name of the run. Default: made from the settings.")] = None,
     out: Out = Path("runs"),
     data_root: DataRoot = None,
     download: Download = False,
 ) -> None:
-    """Train one network with L = L_CE + alpha L_C + beta L_S, with a progress bar. Needs no Ray."""
+    """Train one network with L = L_CE + alpha L_C + beta L_S, with a progress bar. Needs no Ray.
+
+    --like TRIAL repeats a trial of a search, to its end, beside copies of its baseline and of the network that it
+    started from; equal rows on an equal machine with as many threads. It goes with --device, --name, --out, --data-root
+    and --download only.
+    """
+    if like is not None:
+        _check_no_settings(context)
+        from gcc_search.repeating import read_original
+        from gcc_search.single import train_one
+
+        original = read_original(like, data_root=data_root, download=download)
+        train_one(original.settings, out=out, name=name, device=device, command=_command_line(), like=original)
+        return
+    if dataset is None or model is None:
+        missing = "--dataset" if dataset is None else "--model"
+        raise SpaceError(f"{missing}: must be given, or --like with a trial to repeat; see gcc-search train --help")
+
     from gcc_search.single import train_one
     from gcc_search.space import check_settings
 
@@ -191,6 +229,24 @@ def train(
     train_one(settings, out=out, name=name, device=device, command=_command_line())
 
 
+_BESIDE_LIKE = ("like", "device", "name", "out", "data_root", "download")
+
+
+def _check_no_settings(context: typer.Context) -> None:
+    given = [
+        f"--{parameter.replace('_', '-')}"
+        for parameter in context.params
+        if parameter not in _BESIDE_LIKE and _is_given(context, parameter)
+    ]
+    if given:
+        raise SpaceError(f"--like: must stand without {', '.join(given)}; the trial's own settings are used")
+
+
+def _is_given(context: typer.Context, parameter: str) -> bool:
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 @app.command()
 def analyze(
     runs: Annotated[list[Path], typer.Argument(help="Run directories, as in runs/shapes; several are read together.")],
@@ -209,3 +265,117 @@ def analyze(
     with show_stages(console) as tell:
         analysis = analyze_run(runs, out, tell, compare=compare)
     print_analysis(analysis, console)
+
+
+@app.command()
+def recommend(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, as in runs/shapes; several are read together.")],
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option(min=0, help="Points of validation accuracy that may be lost. Default: no limit.")
+    ] = None,
+    network: Annotated[str | None, typer.Option(help="Only trials of this network.")] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Write its network to this .safetensors file, for evaluate and explain; a card lies beside."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that --export finds in its way.")] = False,
+) -> None:
+    """Name the trial to use, and say why: the highest C* among those that keep the constraints and the accuracy.
+
+    The validation split decides, the test split is reported. Exit code 1 where no trial qualifies.
+    """
+    from rich.console import Console
+
+    from gcc_search.analysis.recommendation import Wish
+    from gcc_search.analysis.recommendation import recommend as recommend_trial
+    from gcc_search.analysis.recommendation_text import print_recommendation
+    from gcc_search.analysis.several import read_runs
+
+    if export is not None:
+        from gcc_search.exporting import check_target
+
+        check_target(export, force=force)
+    wish = Wish(max_accuracy_drop=max_accuracy_drop, network=network)
+    found = recommend_trial(read_runs(runs), wish)
+    print_recommendation(found, wish, Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
+    if export is not None:
+        from gcc_search.exporting import export_recommended
+
+        model, card = export_recommended(found, wish, export)
+        print(f"\nwrote {model} and {card}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A trial directory, or a file that recommend --export wrote.")],
+    data_root: DataRoot = None,
+    dataset: Annotated[str | None, typer.Option(help="Other images: shapes, caltech101, cub200, imagefolder.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Only these classes, separated by commas.")] = None,
+    split: Annotated[str, typer.Option(help="test or validation.")] = "test",
+    insertion_images: Annotated[
+        int | None, typer.Option(help="Images for insertion and deletion AUC. Default: as the trial had.")
+    ] = None,
+    device: Device = None,
+    out: Annotated[Path | None, typer.Option(help="Write the measures of each image to this Parquet file.")] = None,
+) -> None:
+    """Measure a trained network on a split of the images it was searched with, or of others of the same classes.
+
+    Prints means with standard errors. The fixed transforms are those of the search: on the CPU, a trial's own test
+    split gives the trial's own numbers again.
+    """
+    from rich.console import Console
+
+    from gcc_search.scoring import Asked
+    from gcc_search.scoring import evaluate as evaluate_network
+
+    asked = Asked(
+        data_root=data_root,
+        dataset=dataset,
+        classes=tuple(classes.split(",")) if classes else None,
+        split=split,
+        insertion_images=insertion_images,
+        device=device,
+        out=out,
+    )
+    evaluate_network(model, asked, Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
+
+
+@app.command(cls=_ImagesInARow)
+def explain(
+    networks: Annotated[
+        list[Path], typer.Argument(help="Trial directories, or files that recommend --export wrote; before --images.")
+    ],
+    images: Annotated[
+        list[Path] | None, typer.Option(help="Image files, one or more after the other: --images a.jpg b.jpg.")
+    ] = None,
+    test: Annotated[
+        int | None, typer.Option(min=1, help="So many test images instead, the same for every network.")
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Other heatmaps beside ours, by pytorch-grad-cam: gradcam++,layercam,eigencam,scorecam,..."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The figure: .png, .svg or .pdf.")] = Path("explain.png"),
+    data_root: DataRoot = None,
+    device: Device = None,
+) -> None:
+    """Draw images with the heatmaps of a baseline and of trained networks, and how well they move along with the image.
+
+    A row for each network, the baseline of each trial first: M(x), then t(M(x)) beside M(t(x)) with their SSIM, t a
+    fixed crop and flip; for test images those of the search, so that the SSIM is images.parquet's consistency. A
+    figure holds 24 rows; of more images, the first are shown.
+    """
+    from rich.console import Console
+
+    from gcc_search.explaining import Wanted, explain_networks
+
+    wanted = Wanted(
+        places=tuple(networks),
+        files=tuple(images or ()),
+        test=test,
+        methods=methods,
+        out=out,
+        data_root=data_root,
+        device=device,
+    )
+    explain_networks(wanted, Console())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gcc_search.errors import ResourceError
 from gcc_search.saliency.geometry import Transforms
 from gcc_search.settings import DataSettings, Explanation, TrialSettings
 from gcc_search.training.datasets import DataSet, load_dataset
@@ -16,7 +18,16 @@ from gcc_search.training.evaluation import INSERTION_PASSES
 from gcc_search.training.loop import EpochPlan, loss_terms, perturb
 from gcc_search.training.networks import Network, build_network
 
-__all__ = ["Cost", "DataSet", "check_weights", "estimate_cost", "prepare_images", "say"]
+__all__ = [
+    "Cost",
+    "DataSet",
+    "check_weights",
+    "choose_device",
+    "describe_images",
+    "estimate_cost",
+    "prepare_images",
+    "say",
+]
 
 # A batch is timed as it will be trained; the first of the tries warms up.
 TIMED_TRIES = 3
@@ -53,6 +64,32 @@ def prepare_images(settings: DataSettings, image_size: int, console: Console) ->
 def say(console: Console, line: str) -> None:
     """A plain line: names and paths hold brackets, and are copied better unwrapped."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def describe_images(image_size: int, data: DataSet) -> dict[str, Any]:
+    """What run.json tells of the images at one size."""
+    splits = {name: len(getattr(data, name)) for name in ("train", "validation", "test")}
+    return {
+        "name": data.name,
+        "image_size": image_size,
+        "fingerprint": data.fingerprint,
+        "classes": list(data.classes),
+        "images": splits,
+        "unreadable": [f"{item.name}: {item.reason}" for item in data.unreadable],
+    }
+
+
+def choose_device(asked: str | None) -> torch.device:
+    """`--device` as torch has it; the GPU where nothing is asked for and there is one.
+
+    Raises:
+        ResourceError: another word, or a GPU that is not there.
+    """
+    if asked not in (None, "cpu", "cuda"):
+        raise ResourceError(f"--device: must be cpu or cuda, got {asked}")
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise ResourceError("--device: must be cpu, got cuda on a machine without a GPU that torch can use")
+    return torch.device(asked or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def check_weights(settings: TrialSettings, data: DataSet) -> None:

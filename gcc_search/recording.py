@@ -9,7 +9,7 @@ import platform
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
+from gcc_search.complaints import explain_error
 from gcc_search.errors import ResultsError, WeightsError
-from gcc_search.results.reader import read_table, read_trial
+from gcc_search.results.reader import Trial, read_table, read_trial
 from gcc_search.results.schema import EPOCHS, IMAGES, EpochRow, Role, TrialRecord
 from gcc_search.results.writer import write_epochs, write_heatmaps, write_images, write_trial
 from gcc_search.settings import TrialSettings
@@ -131,7 +133,7 @@ class _Keeper:
 
     def finish(self, ended: Ended, data: DataSet) -> None:
         if ended.columns is not None:
-            write_images(self._folder, _image_columns(ended.columns, data))
+            write_images(self._folder, image_columns(ended.columns, data.test.names))
         if ended.examples is not None:
             write_heatmaps(self._folder, ended.examples)
         self._update(status=ended.status, reason=ended.reason, test=ended.summary)
@@ -151,6 +153,22 @@ def package_versions() -> dict[str, str]:
     """Versions of what decides a trial's numbers."""
     names = ("gcc-search", "torch", "torchvision", "kornia")
     return {"python": platform.python_version()} | {name: version(name) for name in names}
+
+
+def settings_of(trial: Trial, *, data_root: Path | None = None, download: bool = False) -> TrialSettings:
+    """What the trial was trained with; `data_root` replaces the folder that its images were in.
+
+    Raises:
+        ResultsError: settings that this version does not know.
+    """
+    try:
+        settings = TrialSettings.model_validate(trial.record.settings)
+    except ValidationError as error:
+        told = f"{trial.folder / 'trial.json'}: settings: {explain_error(error, TrialSettings)}"
+        raise ResultsError(f"{told}; read it with the gcc-search that wrote it") from None
+    asked = {"root": data_root, "download": download or None}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    return settings.model_copy(update={"data": settings.data.model_copy(update=changes)})
 
 
 def _previous(folder: Path) -> TrialRecord | None:
@@ -195,9 +213,10 @@ def _resolve_weights(settings: TrialSettings, folder: Path) -> TrialSettings:
     return settings.model_copy(update={"weights": str(path)})
 
 
-def _image_columns(columns: Columns, data: DataSet) -> dict[str, Any]:
+def image_columns(columns: Columns, names: Sequence[str]) -> dict[str, Any]:
+    """What `write_images` writes: the measures of the images called `names`."""
     arrays: dict[str, Any] = {name: values.numpy() for name, values in columns.items()}
-    return {"name": list(data.test.names)} | {name: arrays[name] for name in IMAGES.names if name != "name"}
+    return {"name": list(names)} | {name: arrays[name] for name in IMAGES.names if name != "name"}
 
 
 def _finite(values: dict[str, float | None]) -> dict[str, float | None]:

@@ -11,17 +11,29 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from gcc_search import trial
-from gcc_search.errors import ResourceError, ResultsError, WeightsError
-from gcc_search.preparation import check_weights, prepare_images, say
-from gcc_search.recording import Identity, package_versions, record_trial
+from gcc_search.errors import ResultsError, WeightsError
+from gcc_search.preparation import DataSet, check_weights, choose_device, describe_images, prepare_images, say
+from gcc_search.recording import START, Identity, package_versions, record_trial
+from gcc_search.repeating import Original
 from gcc_search.results.schema import EpochRow, RunRecord
 from gcc_search.results.writer import write_run
 from gcc_search.settings import TrialSettings
 from gcc_search.trial import Ended
 
 
-def train_one(settings: TrialSettings, *, out: Path, name: str | None, device: str | None, command: str) -> Path:
+def train_one(
+    settings: TrialSettings,
+    *,
+    out: Path,
+    name: str | None,
+    device: str | None,
+    command: str,
+    like: Original | None = None,
+) -> Path:
     """Trains `settings` into OUT/NAME, prints a row an epoch and the test measures, and returns the run's folder.
+
+    Args:
+        like: the trial that `settings` are from; it is repeated under its own id, beside its own baseline.
 
     Raises:
         ResultsError: the run exists. DataError, WeightsError, ResourceError: see `run_trial`; nothing is left behind.
@@ -30,12 +42,26 @@ def train_one(settings: TrialSettings, *, out: Path, name: str | None, device: s
     run = out / (name or _name_of(settings))
     if run.exists():
         raise ResultsError(f"{run}: must be a new name, got one that exists; choose another with --name, or remove it")
-    chosen = _choose_device(device)
+    chosen = choose_device(device)
     if settings.weights == "baseline":
         raise WeightsError("weights: must be a file, none or a torchvision name, got baseline; that goes with a search")
     data = prepare_images(settings.data, settings.recipe.image_size, console)
-    check_weights(settings, data)
-    write_run(run, _run_record(settings, run, command))
+    identity = Identity(id=settings.network)
+    if like is not None:
+        like.check_images(data.fingerprint)
+        identity = like.identity
+    # A trial's start network was looked at when the trial was read, and is copied to where it will be found.
+    if not settings.weights.startswith(START):
+        check_weights(settings, data)
+    if like is not None:
+        like.copy_needs(run)
+    write_run(run, _run_record(settings, data, run, command))
+    _train(settings, run / "trials" / identity.id, identity, chosen, console)
+    say(console, f"results: {run}")
+    return run
+
+
+def _train(settings: TrialSettings, folder: Path, identity: Identity, device: torch.device, console: Console) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("training", total=settings.recipe.epochs + 1)
@@ -47,11 +73,8 @@ def train_one(settings: TrialSettings, *, out: Path, name: str | None, device: s
             completed = done.get(state.phase, settings.recipe.epochs + share)
             bar.update(task, completed=completed, description=f"{state.phase} {state.epoch}/{settings.recipe.epochs}")
 
-        folder, identity = run / "trials" / settings.network, Identity(id=settings.network)
-        for event in record_trial(settings, folder, identity, device=chosen, on_progress=on_progress):
+        for event in record_trial(settings, folder, identity, device=device, on_progress=on_progress):
             say(bar.console, _told(event))
-    say(console, f"results: {run}")
-    return run
 
 
 def _name_of(settings: TrialSettings) -> str:
@@ -59,21 +82,14 @@ def _name_of(settings: TrialSettings) -> str:
     return f"{settings.data.name}-{settings.network}-a{asked.alpha:g}-b{asked.beta:g}-p{asked.p:g}"
 
 
-def _choose_device(asked: str | None) -> torch.device:
-    if asked not in (None, "cpu", "cuda"):
-        raise ResourceError(f"--device: must be cpu or cuda, got {asked}")
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise ResourceError("--device: must be cpu, got cuda on a machine without a GPU that torch can use")
-    return torch.device(asked or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def _run_record(settings: TrialSettings, run: Path, command: str) -> RunRecord:
+def _run_record(settings: TrialSettings, data: DataSet, run: Path, command: str) -> RunRecord:
     return RunRecord(
         name=run.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
         space={"metrics": [], "constraints": [], "single": settings.model_dump(mode="json")},
         seed=settings.seed,
+        data=[describe_images(settings.recipe.image_size, data)],
         versions=package_versions(),
         host=socket.gethostname(),
     )

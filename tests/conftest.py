@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import hypothesis
 import pytest
 import torch
 
+from gcc_search.preparation import describe_images
+from gcc_search.recording import Identity, record_trial
+from gcc_search.results.schema import RunRecord
+from gcc_search.results.writer import write_run
 from gcc_search.settings import DataSettings, EvaluationSettings, Explanation, Recipe, TrialSettings
 from gcc_search.training.datasets import DataSet, load_dataset
 
@@ -46,3 +52,37 @@ def tiny_trial(shapes_settings) -> TrialSettings:
         evaluation=EvaluationSettings(insertion_images=2, batch_size=16),
         seed=7,
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_trial, shapes, tmp_path_factory) -> Path:
+    """A run directory as a search leaves it, trained without Ray: baselines/base and trials/t1."""
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    record = RunRecord(
+        name="tiny",
+        created="2026-01-02T03:04:05+00:00",
+        command="gcc-search --space tiny.yaml",
+        space={"metrics": [{"name": "corrected_consistency"}], "constraints": []},
+        seed=tiny_trial.seed,
+        data=[describe_images(32, shapes)],
+        versions={},
+        host="here",
+    )
+    write_run(run, record)
+    for place, identity, weight in (
+        ("baselines/base", Identity(id="base", role="baseline"), 0.0),
+        ("trials/t1", Identity(id="t1", baseline="base"), 0.01),
+    ):
+        settings = tiny_trial.model_copy(update={"explanation": Explanation(alpha=weight, beta=weight)})
+        (*_, end) = record_trial(settings, run / place, identity, device=torch.device("cpu"))
+        assert end.status == "finished"
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_search(tmp_path_factory):
+    """(result, printed) of one real search of three trials."""
+    # Ray is loaded for those that ask.
+    from tests.search.conftest import make_space, run_space
+
+    return run_space(make_space(), tmp_path_factory.mktemp("runs"))

@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 
+from gcc_search.cli import app
 from tests.search.conftest import TINY
 
 PROGRAM = [sys.executable, "-m", "gcc_search"]
@@ -31,7 +33,7 @@ def write_space(folder: Path, **changes: object) -> Path:
 def test_help_names_the_commands(tmp_path):
     done = run("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for command in ("search", "train", "analyze"):
+    for command in ("search", "train", "analyze", "recommend", "evaluate", "explain"):
         assert command in done.stdout
 
 
@@ -57,6 +59,13 @@ def test_a_mistake_in_a_space_file_is_one_line_and_exit_code_1(tmp_path):
             "network: must be resnet18, resnet50, convnext_tiny or convnet_small, got",
         ),
         (["train", "--dataset", "caltech101", "--model", "resnet18"], "data.root"),
+        (["train", "--dataset", "shapes"], "--model: must be given, or --like with a trial to repeat"),
+        (["recommend", "nowhere"], "nowhere: must be a run directory"),
+        (["recommend", "nowhere", "--export", "model.pth"], "--export: must end in .safetensors, got model.pth"),
+        (["evaluate", "nowhere"], "nowhere: must be a trial directory or a model that recommend --export wrote"),
+        (["explain", "nowhere"], "explain: must be given either --images FILES or --test N, got neither"),
+        (["train", "--like", "nowhere"], "nowhere: must be a trial directory (with a trial.json), got no folder"),
+        (["train", "--like", "nowhere", "--lr", "1", "--batch-size", "2"], "must stand without --lr, --batch-size"),
         (
             ["train", "--dataset", "shapes", "--model", "convnet_small", "--device", "tpu", "--weights", "none"],
             "--device: must be cpu or cuda, got tpu",
@@ -69,6 +78,16 @@ def test_other_mistakes_are_one_line_too(tmp_path, arguments, message):
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "written", [["--images", "a.jpg", "b.jpg", "--device", "cpu"], ["--images", "a.jpg", "--images", "b.jpg"]]
+)
+def test_image_files_are_written_one_after_the_other(written):
+    command = typer.main.get_command(app).commands["explain"]
+    given = command.make_context("explain", ["first", "second", *written]).params
+    assert given["networks"] == [Path("first"), Path("second")]
+    assert given["images"] == [Path("a.jpg"), Path("b.jpg")]
 
 
 def test_more_gpus_than_there_are_is_one_line(tmp_path):

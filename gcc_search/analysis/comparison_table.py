@@ -40,12 +40,12 @@ def comparison_table(item: Comparison) -> Table:
     for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading == "measure" else "right", no_wrap=True)
     for line in item.lines:
-        table.add_row(*map(Text, cells(line)))
+        table.add_row(*map(Text, line_cells(line)))
     return table
 
 
-def cells(line: Line) -> tuple[str, ...]:
-    """A measure in words and numbers, under `HEADINGS`."""
+def line_cells(line: Line) -> tuple[str, ...]:
+    """A row of the table as text, one cell under each of `HEADINGS`."""
     digits = 2 if line.measure.endswith("100") or line.unit == "points" else 3
     interval, mark = "-", "*" if line.is_apart else " "
     if line.low is not None and line.high is not None:

@@ -58,7 +58,12 @@ def _goal(entry: dict[str, Any]) -> str:
 
 def is_feasible(pair: Pair, constraints: tuple[Constraint, ...]) -> bool:
     """True where the trial finished and every constraint holds on validation values; a missing value breaks it."""
-    return pair.trial.status == "finished" and all(_holds(constraint, pair) for constraint in constraints)
+    return pair.trial.status == "finished" and first_broken(pair, constraints) is None
+
+
+def first_broken(pair: Pair, constraints: tuple[Constraint, ...]) -> Constraint | None:
+    """The first constraint that validation values break, None where all hold."""
+    return next((constraint for constraint in constraints if not _holds(constraint, pair)), None)
 
 
 def _holds(constraint: Constraint, pair: Pair) -> bool:

@@ -66,6 +66,15 @@ def _rasterise_dense_layers(figure: Figure) -> bool:
     return bool(dense)
 
 
+def render_as(draw: Callable[[], Figure], suffix: str, *, title: str, description: str) -> bytes:
+    """What `draw` returns as png, svg or pdf alone, in the style of all figures."""
+    with matplotlib.style.context(["default", STYLE]):
+        figure = draw()
+        told: dict[str, Any] = {"Title": title, "Subject" if suffix == "pdf" else "Description": description}
+        undated: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+        return _bytes(figure, format=suffix, dpi=DPI, metadata=told | undated[suffix])
+
+
 def _bytes(figure: Figure, **how: Any) -> bytes:
     content = io.BytesIO()
     figure.savefig(content, **how)

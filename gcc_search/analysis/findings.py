@@ -74,7 +74,7 @@ def find(run: Run, tell: Tell = untold, *, with_paper: bool = False) -> Findings
         ResultsError: a run of `gcc-search train`, no finished trial, or a scored trial without its baseline.
     """
     records = tuple(trial.record for trial in run.trials)
-    _check_searched(run)
+    check_searched(run)
     _check_finished(run.folder, records, run.problems)
     question, pairs = read_question(run.record), pair_with_baselines(run)
     frontier = find_frontier(pairs, question)
@@ -123,7 +123,8 @@ def _by_interest(
     return [*baselines, *(pair.trial.id for pair in chosen), *members, *rows, *(pair.trial.id for pair in pairs)]
 
 
-def _check_searched(run: Run) -> None:
+def check_searched(run: Run) -> None:
+    """Raises ResultsError where `run` is one network of `gcc-search train`, with nothing to compare it to."""
     if "single" in run.record.space:
         raise ResultsError(
             f"{run.folder}: must be a search, with baselines to compare to, got one network of gcc-search train; "

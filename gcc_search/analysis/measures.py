@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,6 +167,38 @@ def corrected_consistency(consistency: Floats, chance: Floats) -> Floats:
     """C* = (consistency - chance) / (1 - chance) of mean values; 0 where the mean chance level is 1."""
     is_constant = chance > CHANCE_LIMIT
     return np.where(is_constant, 0.0, (consistency - chance) / np.where(is_constant, 1.0, 1 - chance))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean:
+    """A measure of one network over `num_images`, with its standard error; None where a single image has none."""
+
+    measure: str
+    unit: str
+    better: Direction
+    value: float
+    standard_error: float | None
+    num_images: int
+
+
+def means_of(images: Mapping[str, Floats]) -> tuple[Mean, ...]:
+    """Of columns of images.parquet, NaN for "not measured"; measures that no image has are left out."""
+    means = []
+    for measure in MEASURES:
+        columns = [images[column][~np.isnan(images[column])] for column in measure.columns]
+        if len(columns[0]):
+            value = float(_value(measure, [np.asarray(column.mean()) for column in columns]))
+            means.append(
+                Mean(
+                    measure=measure.name,
+                    unit=measure.unit,
+                    better=measure.better,
+                    value=value,
+                    standard_error=_standard_error(measure, columns),
+                    num_images=len(columns[0]),
+                )
+            )
+    return tuple(means)
 
 
 def _standard_error(measure: Measure, columns: list[Floats]) -> float | None:

@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined
 from gcc_search import __version__
 from gcc_search.analysis.against_paper import AgainstPaper
 from gcc_search.analysis.comparison import RULE, Comparison
-from gcc_search.analysis.comparison_table import HEADINGS, cells, say_disagreement, say_seeds, say_settings
+from gcc_search.analysis.comparison_table import HEADINGS, line_cells, say_disagreement, say_seeds, say_settings
 from gcc_search.analysis.findings import Findings, say_counts
 from gcc_search.analysis.frontier import say_ranking
 from gcc_search.analysis.measures import Line
@@ -138,7 +138,7 @@ def _comparison(item: Comparison, paper: AgainstPaper | None) -> dict[str, Any]:
 
 def _line(line: Line) -> list[tuple[str, float | None]]:
     values = (None, line.baseline, line.trained, line.difference, line.low, line.num_images)
-    return list(zip(cells(line), values, strict=True))
+    return list(zip(line_cells(line), values, strict=True))
 
 
 def _provenance(findings: Findings) -> Sequence[tuple[str, str]]:

@@ -91,11 +91,20 @@ def read_run(folder: Path, tell: Callable[[int, int], None] = _untold) -> Run:
         raise ResultsError(
             f"{folder}: must be a run directory (with a run.json), got {got}; runs are listed by: ls runs"
         )
-    record = _read_record(folder / "run.json", RunRecord)
+    record = read_run_record(folder)
     problems: list[str] = []
     trials = _read_trials(folder / "trials", problems, tell)
     baselines = {trial.folder.name: trial for trial in _read_trials(folder / "baselines", problems, _untold)}
     return Run(folder=folder, record=record, trials=tuple(trials), baselines=baselines, problems=tuple(problems))
+
+
+def read_run_record(folder: Path) -> RunRecord:
+    """run.json alone.
+
+    Raises:
+        ResultsError: missing, torn or of another schema version.
+    """
+    return _read_record(folder / "run.json", RunRecord)
 
 
 def _read_trials(parent: Path, problems: list[str], tell: Callable[[int, int], None]) -> list[Trial]:
@@ -122,8 +131,11 @@ def read_trial(folder: Path) -> Trial:
     """One trial directory.
 
     Raises:
-        ResultsError: its trial.json is missing, torn or of another schema version.
+        ResultsError: the folder is no trial directory, or its trial.json is torn or of another schema version.
     """
+    if not (folder / "trial.json").exists():
+        got = "a folder without one; was it copied whole?" if folder.is_dir() else "no folder; see ls RUN/trials"
+        raise ResultsError(f"{folder}: must be a trial directory (with a trial.json), got {got}")
     return Trial(folder=folder, record=_read_record(folder / "trial.json", TrialRecord))
 
 

@@ -44,9 +44,13 @@ def write_epochs(folder: Path, rows: Iterable[EpochRow]) -> None:
 
 
 def write_images(folder: Path, columns: Mapping[str, Any]) -> None:
-    """images.parquet from arrays by column name; NaN is written as null in columns that may be missing."""
+    write_image_table(folder / "images.parquet", columns)
+
+
+def write_image_table(path: Path, columns: Mapping[str, Any]) -> None:
+    """An images.parquet from arrays by column name; NaN is written as null in columns that may be missing."""
     arrays = [pa.array(columns[field.name], type=field.type, from_pandas=field.nullable) for field in IMAGES]
-    _write_table(folder / "images.parquet", pa.Table.from_arrays(arrays, schema=IMAGES))
+    _write_table(path, pa.Table.from_arrays(arrays, schema=IMAGES))
 
 
 def write_heatmaps(folder: Path, columns: Mapping[str, Any]) -> None:

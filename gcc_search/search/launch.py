@@ -15,7 +15,7 @@ from ray import tune
 from rich.console import Console
 
 from gcc_search.errors import ResultsError
-from gcc_search.preparation import DataSet
+from gcc_search.preparation import describe_images
 from gcc_search.recording import package_versions
 from gcc_search.results.reader import read_run, read_trial
 from gcc_search.results.schema import RunRecord
@@ -114,24 +114,11 @@ def _write_run(prepared: Prepared) -> None:
         command=prepared.options.command,
         space=prepared.space.model_dump(mode="json"),
         seed=prepared.space.seed,
-        data=[_describe(size, data) for size, data in prepared.datasets.items()],
+        data=[describe_images(size, data) for size, data in prepared.datasets.items()],
         versions=package_versions() | {name: version(name) for name in ("ray", "optuna")},
         host=socket.gethostname(),
     )
     write_run(prepared.run, record)
-
-
-def _describe(size: int, data: DataSet) -> dict[str, object]:
-    splits = {name: len(getattr(data, name)) for name in ("train", "validation", "test")}
-    unreadable = [f"{item.name}: {item.reason}" for item in data.unreadable]
-    return {
-        "name": data.name,
-        "image_size": size,
-        "fingerprint": data.fingerprint,
-        "classes": list(data.classes),
-        "images": splits,
-        "unreadable": unreadable,
-    }
 
 
 def _close_running(run: Path, queue: JobQueue) -> int:

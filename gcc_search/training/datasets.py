@@ -55,6 +55,11 @@ class DataSet:
     """Share of the short side that the evaluation's centre crop keeps."""
 
 
+def eval_crop_of(name: str) -> float:
+    """Share of the short side that the evaluation's centre crop keeps, for images of this data set."""
+    return 1.0 if name == "shapes" else 1 / _STORED_PER_SEEN
+
+
 def load_dataset(
     settings: DataSettings, *, image_size: int, progress: Progress | None = None, cache: Path | None = None
 ) -> DataSet:
@@ -87,7 +92,7 @@ def load_dataset(
         official=tuple(source.official for source in listing.sources),
         unreadable=listing.unreadable,
         more_images="add images, or leave it out of data.classes",
-        eval_crop=1 / _STORED_PER_SEEN,
+        eval_crop=eval_crop_of(settings.name),
     )
     # Told before the decoding, not after.
     counts = Counter(contents.labels)
@@ -148,7 +153,7 @@ def _load_shapes(settings: DataSettings, *, side: int, progress: Progress | None
         official=(None,) * len(indices),
         unreadable=(),
         more_images="raise data.num_images",
-        eval_crop=1.0,
+        eval_crop=eval_crop_of("shapes"),
     )
     return _assemble(settings, contents, open_cache(spec, draw, folder=cache, progress=progress))
 

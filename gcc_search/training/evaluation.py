@@ -22,7 +22,7 @@ from gcc_search.saliency.scores import (
     pointing,
     region_mass,
 )
-from gcc_search.saliency.shapes import Images, RawMaps
+from gcc_search.saliency.shapes import Heatmaps, Images, RawMaps
 from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
 from gcc_search.seeding import derive_seed
 from gcc_search.training.datasets import ImageSet
@@ -95,6 +95,12 @@ class Explained:
     maps: RawMaps
     moved_maps: RawMaps
     transforms: Transforms
+
+    def heatmaps(self, rows: Tensor, size: int) -> tuple[Heatmaps, Heatmaps, Heatmaps]:
+        """M(x), t(M(x)) and M(t(x)) of the images at `rows`, at size x size, in [0, 1]."""
+        full = upsample(self.maps[rows], size)
+        moved = move_heatmaps(self.transforms.select(rows), full, size)
+        return normalise(full), normalise(moved), normalise(upsample(self.moved_maps[rows], size))
 
 
 @torch.no_grad()
@@ -189,9 +195,7 @@ def _map_columns(images: ImageSet, explained: Explained, evaluation: Evaluation)
 
 def _map_scores(explained: Explained, rows: Tensor, partners: Tensor, size: int) -> dict[str, Tensor]:
     transforms, maps = explained.transforms.select(rows), explained.maps[rows]
-    full = upsample(maps, size)
-    heatmap, moved = normalise(full), normalise(move_heatmaps(transforms, full, size))
-    of_moved = normalise(upsample(explained.moved_maps[rows], size))
+    heatmap, moved, of_moved = explained.heatmaps(rows, size)
     other = normalise(move_heatmaps(transforms, upsample(explained.maps[partners], size), size))
     return {
         "consistency": structural_similarity(moved, of_moved),

@@ -46,10 +46,10 @@ def example_columns(
     }
 
 
-def example_indices(count: int, seed: int) -> Tensor:
-    """Positions of the examples among `count` test images, ascending; fixed by the evaluation's seed."""
+def example_indices(count: int, seed: int, num: int = NUM_EXAMPLES) -> Tensor:
+    """Positions of `num` examples among `count` test images, ascending; fixed by the evaluation's seed."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "example images"))
-    return torch.randperm(count, generator=generator)[:NUM_EXAMPLES].sort().values
+    return torch.randperm(count, generator=generator)[:num].sort().values
 
 
 def to_pixels(images: Images) -> Tensor:

@@ -45,6 +45,11 @@ class Network(nn.Module):
 
     @property
     @abstractmethod
+    def last_stage(self) -> nn.Module:
+        """The module whose output `features` is: where methods that hook into a network do so."""
+
+    @property
+    @abstractmethod
     def head(self) -> nn.Module:
         """Maps pooled features (B, K) to logits (B, C)."""
 
@@ -65,6 +70,11 @@ class ResNetClassifier(Network):
         return maps
 
     @property
+    def last_stage(self) -> nn.Module:
+        stage: nn.Module = self.model.layer4
+        return stage
+
+    @property
     def head(self) -> nn.Module:
         head: nn.Module = self.model.fc
         return head
@@ -76,6 +86,11 @@ class ConvNeXtClassifier(Network):
     def features(self, images: Images) -> FeatureMaps:
         maps: FeatureMaps = self.model.features(images)
         return maps
+
+    @property
+    def last_stage(self) -> nn.Module:
+        stage: nn.Module = self.model.features
+        return stage
 
     @property
     def head(self) -> nn.Module:
@@ -118,6 +133,11 @@ class SmallClassifier(Network):
         return maps
 
     @property
+    def last_stage(self) -> nn.Module:
+        stage: nn.Module = self.model.stages
+        return stage
+
+    @property
     def head(self) -> nn.Module:
         return self.model.fc
 
@@ -141,6 +161,26 @@ def build_network(name: str, *, num_classes: int, weights: str, seed: int) -> Ne
     return network.to(memory_format=torch.channels_last)
 
 
+def restore_network(name: str, tensors: dict[str, Tensor], *, where: str) -> Network:
+    """A trained network from every one of its tensors, in eval mode and channels_last, on the CPU.
+
+    Unlike `build_network`, which leaves another's classifier out, takes nothing that does not fit.
+
+    Raises:
+        WeightsError: a tensor is missing, too many or of another shape.
+    """
+    heads = [tensors[key] for key in ("fc.bias", "classifier.2.bias") if key in tensors]
+    # What it draws is written over; nobody else's draws may change by it.
+    with torch.random.fork_rng(devices=[]):
+        network = _empty_network(name, len(heads[0]) if heads else 1)
+    try:
+        network.model.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{where}: must hold every tensor of {name} and no other, got: {first}") from None
+    return network.to(memory_format=torch.channels_last).eval()
+
+
 def _empty_network(name: str, num_classes: int) -> Network:
     if name == "convnet_small":
         return SmallClassifier(SmallConvNet(num_classes))
@@ -153,6 +193,15 @@ def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
     if not path.is_file():
         known = ", ".join(TORCHVISION_WEIGHTS)
         raise WeightsError(f"weights: {weights}: must be a file, none, or one of {known}, got nothing there")
+    return read_tensors(path)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors or .pth file, on the CPU.
+
+    Raises:
+        WeightsError: torn, or no such file.
+    """
     try:
         content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception:

@@ -63,7 +63,7 @@ def test_a_torn_trial_is_named_and_the_others_are_read(tmp_path, run_record, tri
     assert [trial.record.id for trial in run.trials] == ["t2"]
     torn, missing = run.problems
     assert torn.startswith(f"{tmp_path}/trials/t1/trial.json: must be whole JSON")
-    assert missing.startswith(f"{tmp_path}/trials/t3/trial.json: must exist, got nothing")
+    assert missing.startswith(f"{tmp_path}/trials/t3: must be a trial directory (with a trial.json), got a folder ")
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None])

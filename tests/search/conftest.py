@@ -6,7 +6,6 @@ import io
 from pathlib import Path
 from typing import Any
 
-import pytest
 from rich.console import Console
 
 from gcc_search.search.launch import SearchResult, run_search
@@ -41,9 +40,3 @@ def run_space(space: SearchSpace, out: Path) -> tuple[SearchResult, str]:
     prepared = prepare_search(space, SearchOptions(out=out, gpus=0, command="gcc-search --space tiny.yaml"), console)
     result = run_search(prepared, console)
     return result, console.file.getvalue()  # type: ignore[attr-defined]
-
-
-@pytest.fixture(scope="session")
-def tiny_search(tmp_path_factory):
-    """(result, printed) of one search of three trials."""
-    return run_space(make_space(), tmp_path_factory.mktemp("runs"))

@@ -1,0 +1,172 @@
+"""The trial to use: of those that keep the constraints and cost little accuracy, the one with the highest C*.
+
+The validation split decides; what the test split says is reported.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gcc_search.analysis.comparison import Comparison, compare_chosen
+from gcc_search.analysis.feasibility import Question, first_broken, read_question
+from gcc_search.analysis.findings import check_searched
+from gcc_search.analysis.paired_images import read_paired
+from gcc_search.analysis.pairing import Pair, pair_with_baselines
+from gcc_search.errors import ResultsError
+from gcc_search.objectives import closest
+from gcc_search.results.reader import Run, Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What the user will have: at most so many points of accuracy lost (None: the constraints alone), one network."""
+
+    max_accuracy_drop: float | None = None
+    network: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A trial that could be used. Both values: validation split. `drop_points`: baseline - trained."""
+
+    trial: str
+    corrected_consistency: float
+    drop_points: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Excluded:
+    """So many trials, and why."""
+
+    count: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """The trial to use, and why it is that one.
+
+    Args:
+        trial, baseline: where they are.
+        considered: trials of the wished network, whatever became of them.
+        runner_up: the next best; None where no other qualifies.
+        comparison: trial against baseline on the test split.
+        gain_is_beyond_noise: whether the 95 % interval of the gain in C* leaves out 0 from above; None where there is
+            no interval.
+    """
+
+    trial: Trial
+    baseline: Trial
+    chosen: Candidate
+    considered: int
+    excluded: tuple[Excluded, ...]
+    runner_up: Candidate | None
+    comparison: Comparison
+    gain_is_beyond_noise: bool | None
+
+
+def recommend(run: Run, wish: Wish) -> Recommendation:
+    """The recommended trial of `run`.
+
+    Raises:
+        ResultsError: a run of `gcc-search train`, no trial of the network, no trial that qualifies, or a scored trial
+            without its baseline.
+    """
+    check_searched(run)
+    _check_network(run, wish)
+    question, pairs = read_question(run.record), pair_with_baselines(run)
+    wished = [trial for trial in run.trials if wish.network in (None, trial.record.network)]
+    by_id = {pair.trial.id: pair for pair in pairs}
+    reasons = {trial.record.id: _why_not(trial, by_id.get(trial.record.id), question, wish) for trial in wished}
+    excluded = tuple(
+        Excluded(count=count, reason=reason) for reason, count in Counter(filter(None, reasons.values())).items()
+    )
+    ranked = sorted(
+        (_candidate(by_id[name]) for name, reason in reasons.items() if reason is None),
+        key=lambda one: (-one.corrected_consistency, one.trial),
+    )
+    if not ranked:
+        raise _none_qualifies(run, [pair for name, pair in by_id.items() if name in reasons], excluded)
+    return _recommend(run, by_id[ranked[0].trial], pairs, ranked, len(wished), excluded)
+
+
+def _recommend(
+    run: Run,
+    pair: Pair,
+    pairs: Sequence[Pair],
+    ranked: Sequence[Candidate],
+    considered: int,
+    excluded: tuple[Excluded, ...],
+) -> Recommendation:
+    trial = next(trial for trial in run.trials if trial.record.id == pair.trial.id)
+    baseline = next(trial for trial in run.baselines.values() if trial.record.id == pair.baseline.id)
+    (comparison,) = compare_chosen([pair], pairs, {pair.trial.id: read_paired(trial, baseline)})
+    low = next((line.low for line in comparison.lines if line.measure == "C*"), None)
+    return Recommendation(
+        trial=trial,
+        baseline=baseline,
+        chosen=ranked[0],
+        considered=considered,
+        excluded=excluded,
+        runner_up=ranked[1] if len(ranked) > 1 else None,
+        comparison=comparison,
+        gain_is_beyond_noise=None if low is None else low > 0,
+    )
+
+
+def _check_network(run: Run, wish: Wish) -> None:
+    known = tuple(sorted({trial.record.network for trial in run.trials}))
+    if wish.network is not None and wish.network not in known:
+        raise ResultsError(
+            f"--network: must be one of {run.folder}, got {wish.network}; {closest(wish.network, known)}"
+        )
+
+
+def _why_not(trial: Trial, pair: Pair | None, question: Question, wish: Wish) -> str | None:
+    """The first reason against a trial, None where there is none."""
+    if trial.record.status != "finished":
+        return trial.record.status
+    if pair is None:
+        return "waiting for the baseline"
+    if _value(pair, "corrected_consistency") is None:
+        return "without C*"
+    broken = first_broken(pair, question.constraints)
+    if broken is not None:
+        return f"breaking {broken.text}"
+    if wish.max_accuracy_drop is not None and _drop(pair) > wish.max_accuracy_drop:
+        return f"losing more than {wish.max_accuracy_drop:g} points"
+    return None
+
+
+def _value(pair: Pair, column: str) -> float | None:
+    return (pair.trial.validation or {}).get(column)
+
+
+def _drop(pair: Pair) -> float:
+    trained, untouched = ((record.validation or {})["accuracy_points"] for record in (pair.trial, pair.baseline))
+    assert trained is not None, "every epoch has an accuracy"
+    assert untouched is not None, "every epoch has an accuracy"
+    return untouched - trained
+
+
+def _candidate(pair: Pair) -> Candidate:
+    corrected = _value(pair, "corrected_consistency")
+    assert corrected is not None, "trials without were left out"
+    return Candidate(trial=pair.trial.id, corrected_consistency=corrected, drop_points=_drop(pair))
+
+
+def say_excluded(excluded: Sequence[Excluded]) -> str:
+    """`2 collapsed, 3 losing more than 0.5 points`; `none`."""
+    return ", ".join(f"{item.count} {item.reason}" for item in excluded) or "none"
+
+
+def _none_qualifies(run: Run, pairs: Sequence[Pair], excluded: Sequence[Excluded]) -> ResultsError:
+    finished = [pair for pair in pairs if pair.trial.status == "finished"]
+    told = f"{run.folder}: must have a trial that qualifies, got none ({say_excluded(excluded)})"
+    if not finished:
+        return ResultsError(f"{told}; wait for the search, or start it again")
+    closest_one = min(finished, key=lambda pair: (_drop(pair), pair.trial.id))
+    smallest = f"the smallest drop is {_drop(closest_one):.2f} points, of {closest_one.trial.id} (validation split)"
+    return ResultsError(f"{told}; {smallest}; raise --max-accuracy-drop, or search with other ranges or constraints")

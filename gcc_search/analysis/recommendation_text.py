@@ -1,0 +1,74 @@
+"""What `gcc-search recommend` says on the screen, within 100 columns but for paths and reasons."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from gcc_search.analysis.comparison_table import KEY, comparison_table, say_disagreement, say_seeds
+from gcc_search.analysis.printing import say
+from gcc_search.analysis.recommendation import Recommendation, Wish, say_excluded
+from gcc_search.analysis.several import trial_directory
+from gcc_search.analysis.table import short_scientific
+
+# The last parts of sampled names that stand in the line of settings whether sampled or not.
+_NAMED = ("alpha", "beta", "p", "distance", "network")
+
+
+def print_recommendation(found: Recommendation, wish: Wish, console: Console) -> None:
+    """The trial, its settings, why it is that one, and its lines of Table 1."""
+    say(console, f"use {found.trial.folder}\n    {say_settings(found)}")
+    say(console, "why " + "\n    ".join(say_why(found, wish)))
+    say(console, f"\ntest split: baseline {found.baseline.folder} against ours\n{KEY}\n")
+    console.print(comparison_table(found.comparison))
+    say(console, say_disagreement(found.comparison.disagreement))
+    for spread in found.comparison.seeds:
+        say(console, f"  {say_seeds(spread)}")
+
+
+def say_settings(found: Recommendation) -> str:
+    """Network, data set, seed and the loss's weights in a line."""
+    item, explanation = found.comparison, found.trial.record.settings["explanation"]
+    named = [f"alpha {short_scientific(item.alpha)}", f"beta {short_scientific(item.beta)}", f"p {item.p:.2f}"]
+    named.append(f"distance {explanation['distance']}")
+    others = found.trial.record.sampled.items()
+    named += [f"{name} {value}" for name, value in others if name.rpartition(".")[2] not in _NAMED]
+    return f"{item.network} on {item.data}, seed {item.seed}: {', '.join(named)}"
+
+
+def say_why(found: Recommendation, wish: Wish) -> tuple[str, ...]:
+    """The rule, what it left out, the runner-up, and whether the test split bears it out; a line each."""
+    left_out = sum(item.count for item in found.excluded)
+    limit = "" if wish.max_accuracy_drop is None else f", at most {wish.max_accuracy_drop:g} points lost"
+    return (
+        f"C* {found.chosen.corrected_consistency:.3f} on the validation split, the highest of "
+        f"{found.considered - left_out} that qualify (constraints kept{limit})",
+        f"accuracy lost there: {found.chosen.drop_points:+.2f} points",
+        f"trials left out of {found.considered}: {say_excluded(found.excluded)}",
+        _say_runner_up(found),
+        say_gain(found),
+    )
+
+
+def _say_runner_up(found: Recommendation) -> str:
+    other = found.runner_up
+    if other is None:
+        return "runner-up: none, no other trial qualifies"
+    behind = found.chosen.corrected_consistency - other.corrected_consistency
+    place, lost = trial_directory(other.trial), f"{other.drop_points:+.2f} points lost"
+    return f"runner-up: {place}, C* {other.corrected_consistency:.3f}, {behind:.3f} behind, {lost}"
+
+
+def say_gain(found: Recommendation) -> str:
+    """What C* gains on the test split, and whether that is more than its images would give by chance."""
+    line = next((line for line in found.comparison.lines if line.measure == "C*"), None)
+    if line is None:
+        return "test split: C* was not measured of both"
+    told = f"test split: C* {line.difference:+.3f} against the baseline"
+    if line.low is None or line.high is None:
+        return f"{told}; no images.parquet of one of the two, so no interval"
+    verdict = "within noise: the interval holds 0"
+    if found.gain_is_beyond_noise:
+        verdict = "a gain beyond noise"
+    elif line.high < 0:
+        verdict = "a loss beyond noise"
+    return f"{told}, 95 % interval {line.low:+.3f} to {line.high:+.3f}: {verdict}"

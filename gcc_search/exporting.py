@@ -1,0 +1,84 @@
+"""`gcc-search recommend --export`: the recommended network as one file that says what it is, and its card beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gcc_search.analysis.recommendation import Recommendation, Wish
+from gcc_search.atomic import write_atomically
+from gcc_search.errors import ResultsError
+from gcc_search.model_card import model_card
+from gcc_search.model_file import SUFFIX, ModelFacts, write_model
+from gcc_search.results.reader import read_run_record
+from gcc_search.trained import Trained, open_trained
+from gcc_search.training.datasets import eval_crop_of
+from gcc_search.training.loop import CHANNEL_MEAN, CHANNEL_STD
+
+
+def check_target(path: Path, *, force: bool) -> None:
+    """Before anything is computed.
+
+    Raises:
+        ResultsError: a name that the other commands would not take for a model, or a file that is in the way.
+    """
+    if path.suffix != SUFFIX:
+        raise ResultsError(f"--export: must end in {SUFFIX}, got {path}; as in model{SUFFIX}")
+    for target in (path, card_of(path)):
+        if target.exists() and not force:
+            raise ResultsError(f"{target}: must be a new name, got one that exists; choose another, or add --force")
+
+
+def card_of(path: Path) -> Path:
+    """Where the card of the model at `path` lies."""
+    return path.with_suffix(".md")
+
+
+def export_recommended(found: Recommendation, wish: Wish, path: Path) -> tuple[Path, Path]:
+    """Writes the network and its card; their paths.
+
+    Raises:
+        ResultsError, WeightsError: the trial has no network, it is torn, or the folder cannot be written to.
+    """
+    trained, images = open_trained(found.trial.folder), _images_of(found)
+    facts = _facts(trained, tuple(images["classes"]))
+    card = model_card(found, wish, facts, images, file=path.name)
+    write_model(path, trained.network.model.state_dict(), facts)
+    write_atomically(card_of(path), card.encode())
+    return path, card_of(path)
+
+
+def _images_of(found: Recommendation) -> dict[str, Any]:
+    """The trial's images as its run.json tells of them."""
+    run = found.trial.folder.resolve().parent.parent
+    fingerprint = found.trial.record.data_fingerprint
+    for images in read_run_record(run).data:
+        if images["fingerprint"] == fingerprint:
+            return images
+    raise ResultsError(
+        f"{run}/run.json: must tell of the images {fingerprint[:12]}, got others; were folders mixed up?"
+    )
+
+
+def _facts(trained: Trained, classes: tuple[str, ...]) -> ModelFacts:
+    settings = trained.settings
+    run = trained.place.resolve().parent.parent.name
+    return ModelFacts(
+        network=settings.network,
+        classes=classes,
+        image_size=settings.recipe.image_size,
+        crop=eval_crop_of(settings.data.name),
+        mean=CHANNEL_MEAN,
+        std=CHANNEL_STD,
+        trial=f"{run}/{trained.name}",
+        settings=_without_paths(settings.model_dump(mode="json")),
+        data_fingerprint=trained.fingerprint,
+    )
+
+
+def _without_paths(settings: dict[str, Any]) -> dict[str, Any]:
+    """Where files lay on the machine that trained is nobody's business, and of no use elsewhere."""
+    return settings | {
+        "data": settings["data"] | {"root": None},
+        "weights": Path(settings["weights"]).name,
+    }

@@ -1,0 +1,82 @@
+"""`gcc-search train --like TRIAL`: a trial's settings again, with what the trial was compared to and started from."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from gcc_search.errors import DataError, ResultsError
+from gcc_search.recording import NETWORK_FILE, START, Identity, settings_of
+from gcc_search.results.reader import read_trial
+from gcc_search.settings import TrialSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Original:
+    """A trial to be trained again. `needs`: folders below its run's baselines/, those that are there and whole."""
+
+    folder: Path
+    identity: Identity
+    settings: TrialSettings
+    fingerprint: str
+    needs: tuple[Path, ...]
+
+    def check_images(self, fingerprint: str) -> None:
+        """Raises DataError where the images are others than those that the trial was trained on."""
+        # A trial that failed before it saw its images has no fingerprint.
+        if self.fingerprint and fingerprint != self.fingerprint:
+            raise DataError(
+                f"{self.folder}: images must be those it was trained on, got others "
+                f"({fingerprint[:12]} for {self.fingerprint[:12]}); name their folder with --data-root"
+            )
+
+    def copy_needs(self, run: Path) -> None:
+        """Puts baseline and start network into the new folder `run`, so that it stands alone wherever the first goes.
+
+        Raises:
+            ResultsError: they cannot be copied; `run` is removed.
+        """
+        try:
+            for folder in self.needs:
+                shutil.copytree(folder, run / "baselines" / folder.name)
+        except OSError as error:
+            # copytree gathers what went wrong with each file.
+            first = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
+            shutil.rmtree(run, ignore_errors=True)
+            raise ResultsError(f"{run}: must be writable, got: {first}; free space or choose another place") from None
+
+
+def read_original(folder: Path, *, data_root: Path | None = None, download: bool = False) -> Original:
+    """The trial or baseline in `folder`; `data_root` replaces the folder that its images were in.
+
+    Raises:
+        ResultsError: no trial directory, torn, of settings that this version does not know, or without the network
+            that it started from.
+    """
+    trial = read_trial(folder)
+    settings, record = settings_of(trial, data_root=data_root, download=download), trial.record
+    baselines = folder.resolve().parent.parent / "baselines"
+    needs: list[Path] = []
+    if settings.weights.startswith(START):
+        needs.append(baselines / settings.weights.removeprefix(START))
+        if not _is_whole(needs[0]):
+            raise ResultsError(f"{needs[0]}: must hold the network that {folder} started from, got nothing whole there")
+    # A trial that was copied out of its run is trained all the same; collapse is then not looked for.
+    baseline = record.baseline if record.baseline and _is_whole(baselines / record.baseline) else None
+    if baseline is not None:
+        needs.append(baselines / baseline)
+    return Original(
+        folder=folder,
+        identity=Identity(id=record.id, sampled=record.sampled, baseline=baseline),
+        settings=settings,
+        fingerprint=record.data_fingerprint,
+        needs=tuple(needs),
+    )
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        return read_trial(folder).record.status == "finished" and (folder / NETWORK_FILE).exists()
+    except ResultsError:
+        return False

@@ -1,0 +1,136 @@
+"""`gcc-search evaluate`: a trained network, measured image by image on a split of its own images or of others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from gcc_search.analysis.means_table import means_table
+from gcc_search.analysis.measures import means_of
+from gcc_search.errors import DataError, ResultsError, SpaceError
+from gcc_search.preparation import DataSet, choose_device, prepare_images, say
+from gcc_search.recording import image_columns
+from gcc_search.results.writer import write_image_table
+from gcc_search.settings import TrialSettings
+from gcc_search.space import check_settings
+from gcc_search.trained import Trained, open_trained
+from gcc_search.training.evaluation import Columns, Evaluation, measure
+from gcc_search.training.image_set import ImageSet
+from gcc_search.training.networks import Network
+from gcc_search.trial import evaluation_of
+
+# Of a network's classes, in a message.
+MAX_TOLD = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What `evaluate` is asked for. None: as the network was trained.
+
+    Args:
+        dataset, classes: other images; their classes must be among those of the network.
+        out: where images.parquet is written.
+    """
+
+    data_root: Path | None = None
+    dataset: str | None = None
+    classes: tuple[str, ...] | None = None
+    split: str = "test"
+    insertion_images: int | None = None
+    device: str | None = None
+    out: Path | None = None
+
+
+def evaluate(place: Path, asked: Asked, console: Console) -> Columns:
+    """The per-image measures of the network at `place`; prints their means, and writes them where asked to.
+
+    Raises:
+        ResultsError, WeightsError: `place` is no trial and no export, or torn; `asked.out` cannot be written.
+        DataError, SpaceError: images that are not there, or of other classes.
+        ResourceError: a GPU that is not there.
+    """
+    device, split = choose_device(asked.device), _check_split(asked.split)
+    _check_out(asked.out)
+    trained = open_trained(place, data_root=asked.data_root)
+    settings = _settings_for(trained, asked)
+    data = prepare_images(settings.data, settings.recipe.image_size, console)
+    images = _labelled(trained, data.classes, data.validation if split == "validation" else data.test)
+    say(console, f"{trained.name} on the {split} split of {data.name}; {_say_origin(trained, data)}: {len(images)}")
+    evaluation = evaluation_of(settings, data, device, insertion=True)
+    columns = _measure(trained.network.to(device), images, evaluation, console)
+    console.print(means_table(means_of({name: values.double().numpy() for name, values in columns.items()})))
+    if asked.out is not None:
+        write_image_table(asked.out, image_columns(columns, images.names))
+        say(console, f"wrote {asked.out}")
+    return columns
+
+
+def _check_split(asked: str) -> str:
+    if asked not in ("test", "validation"):
+        raise SpaceError(f"--split: must be test or validation, got {asked}")
+    return asked
+
+
+def _check_out(out: Path | None) -> None:
+    # Told before the work, not after it.
+    if out is not None and not out.absolute().parent.is_dir():
+        raise ResultsError(f"--out: {out}: must lie in a folder that exists, got {out.parent}; create it first")
+
+
+def _settings_for(trained: Trained, asked: Asked) -> TrialSettings:
+    """The trial's settings, with the asked images and insertion put in."""
+    content = trained.settings.model_dump()
+    if asked.dataset not in (None, trained.settings.data.name):
+        content["data"] = {"name": asked.dataset, "root": asked.data_root, "classes": trained.classes}
+    if asked.classes is not None:
+        content["data"]["classes"] = asked.classes
+    if asked.insertion_images is not None:
+        content["evaluation"]["insertion_images"] = asked.insertion_images
+    return check_settings(content)
+
+
+def _labelled(trained: Trained, classes: tuple[str, ...], images: ImageSet) -> ImageSet:
+    """`images` with the network's numbers for their classes, which may be some of those it knows.
+
+    Raises:
+        DataError: a class that the network does not know.
+    """
+    known = trained.classes
+    if known is None:
+        if len(classes) != trained.num_classes:
+            raise DataError(f"{trained.place}: images must be of {trained.num_classes} classes, got {len(classes)}")
+        return images
+    unknown = [name for name in classes if name not in known]
+    if unknown:
+        raise DataError(
+            f"{trained.place}: classes of the images must be among those of the network, got {unknown[0]!r} "
+            f"({len(unknown)} of {len(classes)} unknown); choose with --classes from {_shorten(known)}"
+        )
+    return replace(images, labels=torch.tensor([known.index(name) for name in classes])[images.labels])
+
+
+def _shorten(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:MAX_TOLD])
+    return shown if len(names) <= MAX_TOLD else f"{shown}, ... ({len(names)} in all)"
+
+
+def _say_origin(trained: Trained, data: DataSet) -> str:
+    if data.fingerprint == trained.fingerprint:
+        return "the images it was searched with"
+    return "other images than those it was searched with (some of which it may have been trained on)"
+
+
+def _measure(network: Network, images: ImageSet, evaluation: Evaluation, console: Console) -> Columns:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"measuring {len(images)} images", total=None)
+        return measure(
+            network,
+            images,
+            evaluation,
+            on_step=lambda done, total: bar.update(task, completed=done, total=total),
+        )

@@ -1,0 +1,96 @@
+"""A trained network as it is found on disk: in a trial directory, or in a file that `recommend --export` wrote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from gcc_search.complaints import explain_error
+from gcc_search.errors import ResultsError, WeightsError
+from gcc_search.model_file import read_model
+from gcc_search.recording import NETWORK_FILE, settings_of
+from gcc_search.results.reader import Trial, read_run_record, read_trial
+from gcc_search.settings import TrialSettings
+from gcc_search.training.networks import Network, read_tensors, restore_network
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """A network with all that is needed to show it images again.
+
+    Args:
+        name: the trial's id; `baseline` for one.
+        place: where it was found.
+        classes: output -> name; None where nothing beside the network tells.
+        fingerprint: of the images it was trained on.
+        baseline: the directory of the baseline that it is compared to; None where there is none.
+    """
+
+    name: str
+    place: Path
+    settings: TrialSettings
+    classes: tuple[str, ...] | None
+    fingerprint: str
+    network: Network
+    baseline: Path | None = None
+
+    @property
+    def num_classes(self) -> int:
+        last = list(self.network.model.parameters())[-1]
+        return len(last)
+
+    def class_name(self, label: int) -> str:
+        return f"class {label}" if self.classes is None else self.classes[label]
+
+
+def open_trained(place: Path, *, data_root: Path | None = None) -> Trained:
+    """The network of a trial directory or of an exported file; `data_root` replaces the folder of its images.
+
+    Raises:
+        ResultsError, WeightsError: neither, torn, without its network, or of another version.
+    """
+    if place.is_dir():
+        return _open_trial(read_trial(place), data_root)
+    facts, tensors = read_model(place)
+    try:
+        settings = TrialSettings.model_validate(facts.settings)
+    except ValidationError as error:
+        told = f"{place}: settings: {explain_error(error, TrialSettings)}"
+        raise WeightsError(f"{told}; read it with the gcc-search that wrote it") from None
+    data = settings.data if data_root is None else settings.data.model_copy(update={"root": data_root})
+    return Trained(
+        name=facts.trial.rpartition("/")[2],
+        place=place,
+        settings=settings.model_copy(update={"data": data}),
+        classes=facts.classes,
+        fingerprint=facts.data_fingerprint,
+        network=restore_network(facts.network, tensors, where=str(place)),
+    )
+
+
+def _open_trial(trial: Trial, data_root: Path | None) -> Trained:
+    record, path = trial.record, trial.folder / NETWORK_FILE
+    if not path.exists():
+        raise ResultsError(f"{path}: must exist, got nothing: the trial is {record.status}; only ended ones leave it")
+    key = record.baseline
+    return Trained(
+        name="baseline" if record.role == "baseline" else record.id,
+        place=trial.folder,
+        settings=settings_of(trial, data_root=data_root),
+        classes=_classes_of(trial),
+        fingerprint=record.data_fingerprint,
+        network=restore_network(record.network, read_tensors(path), where=str(path)),
+        baseline=None if key is None else trial.folder.resolve().parent.parent / "baselines" / key,
+    )
+
+
+def _classes_of(trial: Trial) -> tuple[str, ...] | None:
+    """From run.json, for a trial that still lies in its run."""
+    run = trial.folder.resolve().parent.parent
+    if not (run / "run.json").exists():
+        return None
+    told = {images["fingerprint"]: images["classes"] for images in read_run_record(run).data}
+    classes = told.get(trial.record.data_fingerprint)
+    return None if classes is None else tuple(classes)

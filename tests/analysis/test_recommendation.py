@@ -1,0 +1,140 @@
+"""`gcc-search recommend`: which trial, why, and what is said where none qualifies."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from gcc_search.analysis.recommendation import Candidate, Excluded, Wish, recommend
+from gcc_search.analysis.recommendation_text import print_recommendation, say_settings, say_why
+from gcc_search.analysis.several import read_runs
+from gcc_search.errors import ResultsError
+from tests.analysis.conftest import RunBuilder
+
+
+def found_in(builder: RunBuilder, **wish):
+    return recommend(read_runs([builder.folder]), Wish(**wish))
+
+
+def images(*, consistency: float, num: int = 200) -> dict[str, np.ndarray]:
+    """Images whose consistency spreads by 0.02 around a mean, against a chance level of 0.5."""
+    spread = np.linspace(-0.02, 0.02, num)
+    return {"consistency": consistency + spread, "chance": np.full(num, 0.5)}
+
+
+def test_the_highest_corrected_consistency_on_the_validation_split_wins(mixed_run):
+    found = found_in(mixed_run)
+    assert found.trial.record.id == "t2"
+    assert found.chosen == Candidate(trial="t2", corrected_consistency=0.50, drop_points=1.0)
+    assert found.runner_up == Candidate(trial="t1", corrected_consistency=0.40, drop_points=0.5)
+
+
+def test_every_other_trial_is_left_out_for_a_reason(mixed_run):
+    found = found_in(mixed_run)
+    reasons = ("collapsed", "diverged", "stopped", "running", "failed")
+    assert found.considered == 9
+    assert {item.reason: item.count for item in found.excluded} == dict.fromkeys(reasons, 1) | {
+        "breaking accuracy >= baseline - 1.0": 1
+    }
+
+
+def test_a_limit_on_the_accuracy_lost_is_kept_to_the_point(mixed_run):
+    assert found_in(mixed_run, max_accuracy_drop=1.0).trial.record.id == "t2"
+    found = found_in(mixed_run, max_accuracy_drop=0.5)
+    assert found.trial.record.id == "t1"
+    assert Excluded(count=1, reason="losing more than 0.5 points") in found.excluded
+
+
+def test_only_the_asked_network_is_looked_at(mixed_run):
+    found = found_in(mixed_run, network="resnet50")
+    assert (found.trial.record.id, found.considered, found.runner_up) == ("r1", 2, None)
+
+
+def test_the_test_split_decides_nothing(new_run):
+    run = new_run()
+    run.baseline(accuracy=94.0)
+    run.trial("better-on-test", corrected=0.30, test_accuracy=99.0, images=images(consistency=0.99))
+    run.trial("better-on-validation", corrected=0.31, test_accuracy=10.0, images=images(consistency=0.51))
+    assert found_in(run).trial.record.id == "better-on-validation"
+
+
+@pytest.mark.parametrize(
+    ("consistency", "verdict", "beyond"),
+    [(0.9, "a gain beyond noise", True), (0.8, "within noise: the interval holds 0", False)],
+)
+def test_a_gain_is_told_from_noise(new_run, consistency, verdict, beyond):
+    run = new_run()
+    run.baseline(images=images(consistency=0.8))
+    run.trial("t1", corrected=0.5, images=images(consistency=consistency))
+    found = found_in(run)
+    assert found.gain_is_beyond_noise is beyond
+    assert say_why(found, Wish())[-1].endswith(verdict)
+
+
+def test_without_images_there_is_no_verdict(new_run):
+    run = new_run()
+    run.baseline()
+    run.trial("t1", corrected=0.5)
+    (run.folder / "trials/t1/images.parquet").unlink()
+    found = found_in(run)
+    assert found.gain_is_beyond_noise is None
+    assert say_why(found, Wish())[-1].endswith("no images.parquet of one of the two, so no interval")
+
+
+def test_why_is_five_lines(mixed_run):
+    wish = Wish(max_accuracy_drop=1.0)
+    first, second, third, fourth, _ = say_why(found_in(mixed_run, max_accuracy_drop=1.0), wish)
+    limits = "constraints kept, at most 1 points lost"
+    assert first == f"C* 0.500 on the validation split, the highest of 3 that qualify ({limits})"
+    assert second == "accuracy lost there: +1.00 points"
+    assert third.startswith("trials left out of 9: 1 ")
+    assert fourth == "runner-up: trials/t1, C* 0.400, 0.100 behind, +0.50 points lost"
+
+
+def test_settings_are_one_line_with_whatever_else_was_sampled(mixed_run):
+    expected = "resnet18 on shapes, seed 0: alpha 1.0e-3, beta 2.5e-4, p 1.00, distance ssim, recipe.lr 0.01"
+    assert say_settings(found_in(mixed_run, max_accuracy_drop=0.5)) == expected
+
+
+def test_the_printed_table_fits_and_the_directory_comes_first(mixed_run):
+    console = Console(file=io.StringIO(), width=100)
+    print_recommendation(found_in(mixed_run), Wish(), console)
+    printed = console.file.getvalue()
+    assert printed.startswith(f"use {mixed_run.folder}/trials/t2\n")
+    table = [line for line in printed.splitlines() if line.startswith("|")]
+    assert any("top-1 accuracy ↑" in line for line in table)
+    assert all(len(line) <= 100 for line in table)
+
+
+def test_where_none_qualifies_the_smallest_drop_is_told(mixed_run):
+    with pytest.raises(ResultsError) as caught:
+        found_in(mixed_run, max_accuracy_drop=0.1, network="resnet18")
+    message = str(caught.value)
+    assert message.startswith(f"{mixed_run.folder}: must have a trial that qualifies, got none (2 losing more than 0.1")
+    assert "; the smallest drop is 0.50 points, of t1 (validation split); raise --max-accuracy-drop" in message
+
+
+def test_a_search_without_a_finished_trial_says_to_wait(new_run):
+    run = new_run()
+    run.baseline()
+    run.trial("t1", status="running")
+    with pytest.raises(ResultsError, match=re.escape("got none (1 running); wait for the search, or start it again")):
+        found_in(run)
+
+
+def test_a_network_that_was_not_trained_is_one_line(mixed_run):
+    with pytest.raises(ResultsError, match=r"--network: must be one of .*, got resnet19; did you mean resnet18\?"):
+        found_in(mixed_run, network="resnet19")
+
+
+def test_trials_of_several_runs_compete(new_run, tmp_path):
+    for name, corrected in (("a", 0.3), ("b", 0.4)):
+        run = RunBuilder(tmp_path / "runs" / name)
+        run.baseline()
+        run.trial("t1", corrected=corrected)
+    found = recommend(read_runs([tmp_path / "runs/a", tmp_path / "runs/b"]), Wish())
+    assert (found.trial.folder, found.runner_up.trial) == (tmp_path / "runs/b/trials/t1", "a/t1")

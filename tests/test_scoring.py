@@ -1,0 +1,114 @@
+"""`gcc-search evaluate`: the trial's own numbers again, and what is said of images that do not fit."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from gcc_search.analysis.recommendation import Wish, recommend
+from gcc_search.errors import DataError, GccSearchError, ResultsError, SpaceError, WeightsError
+from gcc_search.exporting import export_recommended
+from gcc_search.results.reader import read_run, read_table, read_trial
+from gcc_search.results.schema import IMAGES
+from gcc_search.scoring import Asked, evaluate
+from gcc_search.training.evaluation import summarise
+
+
+@pytest.fixture(scope="module")
+def model(tiny_run, tmp_path_factory):
+    wish = Wish()
+    folder = tmp_path_factory.mktemp("models")
+    return export_recommended(recommend(read_run(tiny_run), wish), wish, folder / "model.safetensors")[0]
+
+
+def evaluated(place, **asked):
+    """(columns, printed)."""
+    console = Console(file=io.StringIO(), width=100)
+    columns = evaluate(place, Asked(device="cpu", **asked), console)
+    return columns, console.file.getvalue()
+
+
+def complaint(kind: type[GccSearchError], place, **asked) -> str:
+    with pytest.raises(kind) as caught:
+        evaluated(place, **asked)
+    return str(caught.value)
+
+
+def test_a_trial_scores_what_it_scored(tiny_run):
+    columns, _ = evaluated(tiny_run / "trials/t1")
+    assert summarise(columns) == read_trial(tiny_run / "trials/t1").record.test
+
+
+def test_an_export_scores_what_its_trial_scored_to_the_last_digit(tiny_run, model, tmp_path):
+    evaluated(model, out=tmp_path / "images.parquet")
+    again = read_table(tmp_path / "images.parquet", IMAGES)
+    assert again.to_pylist() == read_trial(tiny_run / "trials/t1").images().to_pylist()
+
+
+def test_means_are_printed_with_their_standard_errors(model, shapes):
+    columns, printed = evaluated(model, insertion_images=0)
+    gini = columns["gini"].numpy()
+    error = gini.std(ddof=1) / np.sqrt(len(gini))
+    assert f"t1 on the test split of shapes; the images it was searched with: {len(shapes.test)}" in printed
+    assert [f"{gini.mean():.3f}", f"{error:.3f}"] == [cell.strip() for cell in _row(printed, "Gini")[1:3]]
+    assert "insertion" not in printed
+
+
+def _row(printed: str, measure: str) -> list[str]:
+    return next(line for line in printed.splitlines() if line.startswith(f"| {measure}")).strip("| ").split("|")
+
+
+def test_the_validation_split_is_another_one(model, shapes):
+    columns, _ = evaluated(model, split="validation", insertion_images=0)
+    assert columns["label"].tolist() == shapes.validation.labels.tolist()
+
+
+def test_some_classes_keep_their_numbers(tiny_run, model, shapes):
+    columns, printed = evaluated(model, classes=(shapes.classes[5], shapes.classes[2]), insertion_images=0)
+    assert set(columns["label"].tolist()) == {2, 5}
+    assert "other images than those it was searched with" in printed
+
+
+def test_a_class_that_does_not_exist_is_one_line(model):
+    assert complaint(DataError, model, classes=("checked", "cat")).startswith("data.classes: names must be classes of")
+
+
+def test_images_of_other_classes_are_one_line(model, tmp_path):
+    from PIL import Image
+
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            Image.new("RGB", (40, 40), (number, 0, 0)).save(tmp_path / name / f"{number}.png")
+    asked = {"dataset": "imagefolder", "data_root": tmp_path}
+    message = complaint(DataError, model, classes=("cat", "dog"), **asked)
+    assert "classes of the images must be among those of the network, got 'cat' (2 of 2 unknown)" in message
+    assert complaint(DataError, model, **asked).startswith("data.classes: names must be classes of imagefolder")
+
+
+def test_images_that_are_not_there_are_one_line(model, tmp_path):
+    assert "data.root" in complaint(DataError, model, dataset="caltech101", classes=("ant", "crab"))
+
+
+def test_another_split_is_one_line(model):
+    assert complaint(SpaceError, model, split="train") == "--split: must be test or validation, got train"
+
+
+def test_a_negative_number_of_images_is_one_line(model):
+    message = complaint(SpaceError, model, insertion_images=-1)
+    assert message == "evaluation.insertion_images: must be at least 0, got -1"
+
+
+def test_a_folder_that_does_not_exist_is_told_before_the_work(model, tmp_path):
+    assert complaint(ResultsError, model, out=tmp_path / "none/x.parquet").startswith("--out: ")
+
+
+def test_a_file_that_is_no_export_is_one_line(tiny_run):
+    message = complaint(WeightsError, tiny_run / "trials/t1/network.safetensors")
+    assert message.endswith("must be a model that gcc-search recommend --export wrote, got another's weights")
+    assert complaint(WeightsError, tiny_run / "run.json").startswith(
+        f"{tiny_run}/run.json: must be a whole safetensors"
+    )
