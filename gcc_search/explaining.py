@@ -13,9 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor
 
 from gcc_search.analysis.bootstrap import Floats
-from gcc_search.analysis.figures import render_as
 from gcc_search.analysis.explanations import Block, Explanations, View, num_shown
 from gcc_search.analysis.explanations_figure import draw_explanations
+from gcc_search.analysis.figures import render_as
 from gcc_search.atomic import write_atomically
 from gcc_search.errors import DataError, ResultsError, SpaceError
 from gcc_search.posthoc import parse_methods, posthoc_heatmap

@@ -9,9 +9,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from gcc_search.analysis.figures import render_as
 from gcc_search.analysis.explanations import Block, Explanations, View, num_shown
 from gcc_search.analysis.explanations_figure import draw_explanations
+from gcc_search.analysis.figures import render_as
 
 METHODS = ("gradcam++", "eigencam")
 
