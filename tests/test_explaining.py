@@ -57,7 +57,8 @@ def test_the_images_are_kept_examples_with_the_maps_that_were_kept(tiny_run, of_
     for block in of_test[0].blocks:
         row = kept[block.name]
         raw = np.array(row["map"]).reshape(row["rows"], -1)
-        np.testing.assert_allclose(block.views[1].heat, heatmap(raw, 32), atol=1e-4)
+        # Torch divides by the map's range plus a thousandth of its spread.
+        np.testing.assert_allclose(block.views[1].heat, heatmap(raw, 32), atol=2e-3)
         assert list(block.crop) == row["crop"]
         assert block.mirrored is row["flipped"]
 

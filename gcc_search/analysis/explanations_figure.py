@@ -121,6 +121,7 @@ def _draw_key(page: _Page, explanations: Explanations) -> None:
     bar.imshow(overlay(grey, np.linspace(0, 1, 256)[None]), aspect="auto", extent=(0, 1, 0, 1))
     bar.set_xticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=7)
     bar.set_yticks([])
+    bar.grid(visible=False)
     told = "heatmap over the greyed image: 0 is its least, 1 its greatest value in this image"
     if explanations.methods:
         told += "; other methods: pytorch-grad-cam, clipped at 0 first"
