@@ -55,7 +55,7 @@ def render(draw: Callable[[], Figure], *, title: str, description: str) -> Mappi
 def _rasterise_dense_layers(figure: Figure) -> bool:
     """Has layers of many points drawn as pixels inside the SVG, and says so on the figure; True where there are any."""
     layers = [layer for axes in figure.axes for layer in axes.collections if isinstance(layer, PathCollection)]
-    dense = [layer for layer in layers if len(np.asarray(layer.get_offsets())) > MOST_VECTOR_POINTS]
+    dense = [layer for layer in layers if np.shape(layer.get_offsets())[0] > MOST_VECTOR_POINTS]
     for layer in dense:
         layer.set_rasterized(True)
     if dense:
