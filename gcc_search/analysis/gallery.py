@@ -110,7 +110,7 @@ def _key(record: TrialRecord) -> tuple[object, ...]:
 
 def _class_names(run: Run, record: TrialRecord) -> tuple[str, ...]:
     described = (data for data in run.record.data if data["fingerprint"] == record.data_fingerprint)
-    return tuple(next(described, {"classes": ()})["classes"])
+    return tuple(next(described, {}).get("classes", ()))
 
 
 def _read(trial: Trial, classes: tuple[str, ...]) -> Album | None:

@@ -144,7 +144,7 @@ def _line(line: Line) -> list[tuple[str, float | None]]:
 def _provenance(findings: Findings) -> Sequence[tuple[str, str]]:
     record = findings.run
     images = [
-        f"{data['name']} at {data['image_size']} pixels, {len(data['classes'])} classes, {data['fingerprint']}"
+        f"{data['name']} at {data['image_size']} pixels, {len(data.get('classes', ()))} classes, {data['fingerprint']}"
         for data in record.data
     ]
     seeds = sorted({str(trial.settings["seed"]) for trial in findings.records})
