@@ -31,6 +31,7 @@ def test_every_trial_finishes_and_leaves_its_directory(tiny_search):
         assert trial.images().schema.equals(IMAGES)
         assert sorted(path.name for path in trial.folder.iterdir()) == [
             "epochs.parquet",
+            "heatmaps.parquet",
             "images.parquet",
             "network.safetensors",
             "trial.json",
