@@ -247,6 +247,6 @@ def test_a_missing_start_network_is_one_line_and_a_failure(tiny_trial, tmp_path)
 
 
 def test_a_missing_baseline_is_a_failure(tiny_trial, tmp_path):
-    with pytest.raises(ResultsError, match="must exist, got nothing"):
+    with pytest.raises(ResultsError, match=r"must be a trial directory \(with a trial.json\), got no folder"):
         record(tiny_trial, tmp_path / "trials" / "t", Identity(id="t", baseline="gone"))
     assert read_trial(tmp_path / "trials" / "t").record.reason.startswith("ResultsError: ")

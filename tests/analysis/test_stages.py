@@ -38,5 +38,5 @@ def test_analyze_tells_each_stage_to_its_end(mixed_run):
         "reading trials of demo": (9, 9),
         "looking at tables": (10, 10),
         "computing": (0, 0),
-        "drawing figures": (6, 6),
+        "drawing figures": (8, 8),
     }
