@@ -33,6 +33,7 @@ from gcc_search.analysis.tradeoff_figure import AXIS, draw_tradeoff
 from gcc_search.atomic import write_atomically
 from gcc_search.results.writer import write_json
 
+PAPER = "paper.json"
 IMPORTANCE_COLUMNS = tuple(field.name for field in fields(Importance))
 
 
@@ -44,6 +45,8 @@ def write_files(folder: Path, findings: Findings, tell: Tell = untold) -> tuple[
     for name, content in contents.items():
         write_atomically(folder / name, content)
     data = _figure_data(findings)
+    # Of an earlier `--compare paper`: what lies here is this analysis.
+    (folder / PAPER).unlink(missing_ok=True)
     for name, plain in data.items():
         write_json(folder / name, _origin(findings) | plain)
     return tuple(folder / name for name in (*contents, *data))
@@ -119,7 +122,7 @@ def _figure_data(findings: Findings) -> dict[str, dict[str, Any]]:
         "boundary.json": {"boundary": asdict(findings.boundary)},
         "growth.json": {"growth": asdict(findings.growth), "bands": asdict(findings.bands)},
         "heatmaps.json": {"rows": [asdict(row) for row in findings.heatmap_grid]},
-    } | ({} if findings.paper is None else {"paper.json": {"paper": asdict(findings.paper)}})
+    } | ({} if findings.paper is None else {PAPER: {"paper": asdict(findings.paper)}})
 
 
 def _frontier_data(findings: Findings) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class Gallery:
     """`album_of`: position in `albums`, by id.
 
     Args:
-        left_out: how many scored trials are beyond the first `MOST_TRIALS`. refused: a line per torn file.
+        left_out: how many scored trials are beyond those that were read. refused: a line per torn file.
     """
 
     albums: tuple[Album, ...]
@@ -72,14 +72,14 @@ class Gallery:
         return None if place is None else self.albums[place].maps[trial]
 
 
-def read_gallery(run: Run, wanted: Iterable[str]) -> Gallery:
-    """What the networks `wanted` kept, by id and in order of precedence; a torn file is passed over and named."""
+def read_gallery(run: Run, wanted: Iterable[str], *, most: int = MOST_TRIALS) -> Gallery:
+    """What the first `most` networks `wanted` kept, by id; a torn file is passed over and named."""
     there = {trial.record.id: trial for trial in (*run.baselines.values(), *run.trials)}
     ordered = [there[name] for name in dict.fromkeys(wanted)]
     albums: dict[tuple[object, ...], Album] = {}
     album_of: dict[str, tuple[object, ...]] = {}
     refused: list[str] = []
-    for trial in ordered[:MOST_TRIALS]:
+    for trial in ordered[:most]:
         try:
             found = _read(trial, _class_names(run, trial.record))
         except ResultsError as error:
@@ -97,7 +97,7 @@ def read_gallery(run: Run, wanted: Iterable[str]) -> Gallery:
     return Gallery(
         albums=tuple(albums.values()),
         album_of={trial: places[key] for trial, key in album_of.items()},
-        left_out=max(0, len(ordered) - MOST_TRIALS),
+        left_out=max(0, len(ordered) - most),
         refused=tuple(refused),
     )
 

@@ -1,7 +1,7 @@
 """report.html: everything of an analysis in one file that opens from disk, without a network.
 
-The template and the script stand in `page/`; here they are given plain values. Nothing is computed that the figures'
-data do not say already.
+The template and the script stand in `page_source/`; here they are given plain values. Nothing is computed that the
+figures' data do not say already.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from gcc_search.analysis.telling import tell_bands, tell_boundary, tell_paper, t
 SECTIONS = {
     "frontier": "frontier",
     "table1": "baseline against ours",
+    "paper": "beside the paper",
     "consistency": "consistency",
     "tradeoff": "accuracy tradeoff",
     "effects": "effects",
@@ -53,7 +54,7 @@ THEMED = {
 
 def make_page(findings: Findings, figures: Mapping[str, bytes]) -> bytes:
     """The page. `figures`: SVG by name, drawn in the colours of `THEMED`."""
-    page = files("gcc_search.analysis") / "page"
+    page = files("gcc_search.analysis") / "page_source"
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((page / "report.html.j2").read_text(encoding="utf-8"))
     text = template.render(
@@ -61,7 +62,7 @@ def make_page(findings: Findings, figures: Mapping[str, bytes]) -> bytes:
         script=(page / "report.js").read_text(encoding="utf-8"),
         data=_script_json(page_data(findings, findings.gallery)),
         figures={name: inline_svg(name, figures[name]) for name in DRAWN},
-        sections=SECTIONS.items(),
+        sections=[(name, text) for name, text in SECTIONS.items() if name != "paper" or findings.paper],
         run=findings.run,
         counts=f"{sum(findings.counts.values())} trials: {say_counts(findings.counts)}",
         num_scored=len(findings.pairs),
@@ -74,6 +75,7 @@ def make_page(findings: Findings, figures: Mapping[str, bytes]) -> bytes:
         boundary_lines=tell_boundary(findings.boundary),
         growth_lines=tell_bands(findings.bands),
         paper_lines=tell_paper(findings.paper),
+        without_heatmaps=findings.gallery.left_out,
         knee=trial_directory(findings.growth.knee) if findings.growth.knee else None,
         importances=findings.importances,
         provenance=_provenance(findings),

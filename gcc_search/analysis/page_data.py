@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,8 +104,10 @@ def _pick(rows: Sequence[dict[str, Any]], fields: Sequence[str]) -> list[list[An
 
 
 def _short(value: Any) -> Any:
-    # Six digits are more than any screen shows, and half the size of the page.
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+    if not isinstance(value, float):
+        return value
+    # JSON has no NaN. Six digits are more than any screen shows, and half the size of the page.
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def _album(album: Album) -> dict[str, Any]:
@@ -141,6 +144,7 @@ def _bytes_of(raw: Sequence[float]) -> bytes:
     """A map at 256 levels of its own range: what a heatmap keeps of it."""
     values = np.array(raw)
     low, high = values.min(), values.max()
+    # False for NaN too: a map that overflowed is shown empty.
     levels = (values - low) / (high - low) if high > low else np.zeros_like(values)
     return (255 * levels).round().astype(np.uint8).tobytes()
 

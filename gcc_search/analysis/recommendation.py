@@ -103,7 +103,7 @@ def _recommend(
     trial = next(trial for trial in run.trials if trial.record.id == pair.trial.id)
     baseline = next(trial for trial in run.baselines.values() if trial.record.id == pair.baseline.id)
     (comparison,) = compare_chosen([pair], pairs, {pair.trial.id: read_paired(trial, baseline)})
-    low = next((line.low for line in comparison.lines if line.measure == "C*"), None)
+    line = next((line for line in comparison.lines if line.measure == "C*" and line.low is not None), None)
     return Recommendation(
         trial=trial,
         baseline=baseline,
@@ -112,7 +112,7 @@ def _recommend(
         excluded=excluded,
         runner_up=ranked[1] if len(ranked) > 1 else None,
         comparison=comparison,
-        gain_is_beyond_noise=None if low is None else low > 0,
+        gain_is_beyond_noise=None if line is None else line.is_apart and line.difference > 0,
     )
 
 

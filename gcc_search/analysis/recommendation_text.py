@@ -69,6 +69,6 @@ def say_gain(found: Recommendation) -> str:
     verdict = "within noise: the interval holds 0"
     if found.gain_is_beyond_noise:
         verdict = "a gain beyond noise"
-    elif line.high < 0:
+    elif line.is_apart:
         verdict = "a loss beyond noise"
     return f"{told}, 95 % interval {line.low:+.3f} to {line.high:+.3f}: {verdict}"

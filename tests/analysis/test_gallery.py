@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from gcc_search.analysis import gallery
 from gcc_search.analysis.effects import find_effects
 from gcc_search.analysis.feasibility import read_question
 from gcc_search.analysis.frontier import find_frontier
@@ -47,9 +46,8 @@ def test_a_torn_file_is_passed_over(mixed_run):
     assert list(kept(mixed_run, "t1", "r1").album_of) == ["r1"]
 
 
-def test_what_is_beyond_the_limit_is_counted(mixed_run, monkeypatch):
-    monkeypatch.setattr(gallery, "MOST_TRIALS", 2)
-    found = kept(mixed_run, "t1", "t1", "t2", "r1")
+def test_what_is_beyond_the_limit_is_counted(mixed_run):
+    found = read_gallery(read_run(mixed_run.folder), ["t1", "t1", "t2", "r1"], most=2)
     assert (list(found.album_of), found.left_out) == (["t1", "t2"], 1)
 
 

@@ -9,8 +9,8 @@ import pytest
 from gcc_search.analysis.findings import find
 from gcc_search.analysis.page import inline_svg, make_page
 from gcc_search.analysis.page_data import page_data
-from gcc_search.results.reader import read_run
-from gcc_search.results.writer import write_run
+from gcc_search.results.reader import read_run, read_trial
+from gcc_search.results.writer import write_heatmaps, write_run
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +18,12 @@ def page(analyzed) -> str:
     return analyzed.files[0].read_text()
 
 
+NO_FIGURES = defaultdict(lambda: b"<svg></svg>")
+
+
 def page_of(folder) -> str:
     """The page of a run, without the time that its figures take."""
-    return make_page(find(read_run(folder)), defaultdict(lambda: b"<svg></svg>")).decode()
+    return make_page(find(read_run(folder)), NO_FIGURES).decode()
 
 
 def data_of(page: str) -> dict:
@@ -85,6 +88,22 @@ def test_names_are_text_and_never_markup(new_run):
     assert "</script><script>" not in content
     assert "<img" not in content
     assert "gcc-search &lt;img src=x&gt;" in content
+
+
+def test_a_network_whose_maps_overflowed_is_shown_without_them(mixed_run):
+    path = mixed_run.folder / "trials/t2"
+    kept = read_trial(path).heatmaps().to_pydict()
+    nothing = [float("nan")] * 9
+    write_heatmaps(path, kept | {"map": [nothing, nothing], "consistency": [float("nan")] * 2})
+    data = data_of(page_of(mixed_run.folder))
+    assert data["albums"][0]["maps"]["t2"]["consistency"] == [None, None]
+
+
+def test_what_the_page_has_no_room_for_is_told(mixed_run):
+    findings = find(read_run(mixed_run.folder))
+    crowded = replace(findings, gallery=replace(findings.gallery, left_out=7))
+    assert "no room for the heatmaps of 7 of them" in make_page(crowded, NO_FIGURES).decode()
+    assert "no room" not in make_page(findings, NO_FIGURES).decode()
 
 
 def test_refused_files_are_counted_and_named(mixed_run):

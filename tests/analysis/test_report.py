@@ -101,9 +101,11 @@ def test_the_figures_can_be_redrawn_from_their_files(analyzed):
     assert (frontier["run"], frontier["seed"]) == ("demo", 7)
 
 
-def test_analyzing_twice_gives_the_same_bytes(mixed_run):
+def test_analyzing_again_gives_the_same_bytes_and_leaves_nothing_of_another_comparison(mixed_run):
     first = {path: path.read_bytes() for path in analyze(mixed_run.folder).files}
+    (mixed_run.folder / "analysis/paper.json").write_text("of an earlier --compare paper")
     assert {path: path.read_bytes() for path in analyze(mixed_run.folder).files} == first
+    assert not (mixed_run.folder / "analysis/paper.json").exists()
 
 
 def test_best_csv_has_every_feasible_trial_with_what_else_was_sampled(analyzed):

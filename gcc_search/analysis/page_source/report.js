@@ -357,7 +357,7 @@
     }
     for (const [, maps] of kept) {
       cells.push(["moved", maps, 0, ""]);
-      cells.push(["second", maps, 1, `SSIM ${maps.consistency[place].toFixed(3)}`]);
+      cells.push(["second", maps, 1, `SSIM ${told(maps.consistency[place], 3)}`]);
     }
     const canvases = cells.map(([, , , caption]) => {
       const cell = make(line, "td");
