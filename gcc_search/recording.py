@@ -118,6 +118,7 @@ class _Keeper:
             epochs_done=len(self._rows),
             validation=_finite(self._rows[-1].to_dict()) if self._rows else None,
             attempts=before.attempts + 1 if before else 1,
+            threads=torch.get_num_threads(),
             data_fingerprint="",
             versions=package_versions(),
         )

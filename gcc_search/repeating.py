@@ -14,12 +14,18 @@ from gcc_search.settings import TrialSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Original:
-    """A trial to be trained again. `needs`: folders below its run's baselines/, those that are there and whole."""
+    """A trial to be trained again.
+
+    Args:
+        threads: torch's when it was trained; None where not known.
+        needs: folders below its run's baselines/, those that are there and whole.
+    """
 
     folder: Path
     identity: Identity
     settings: TrialSettings
     fingerprint: str
+    threads: int | None
     needs: tuple[Path, ...]
 
     def check_images(self, fingerprint: str) -> None:
@@ -71,6 +77,7 @@ def read_original(folder: Path, *, data_root: Path | None = None, download: bool
         identity=Identity(id=record.id, sampled=record.sampled, baseline=baseline),
         settings=settings,
         fingerprint=record.data_fingerprint,
+        threads=record.threads,
         needs=tuple(needs),
     )
 

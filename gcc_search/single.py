@@ -49,6 +49,8 @@ def train_one(
     identity = Identity(id=settings.network)
     if like is not None:
         like.check_images(data.fingerprint)
+        # As it was trained: with other threads sums are in another order.
+        torch.set_num_threads(like.threads or torch.get_num_threads())
         identity = like.identity
     # A trial's start network was looked at when the trial was read, and is copied to where it will be found.
     if not settings.weights.startswith(START):

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 
 from gcc_search.errors import DataError, ResultsError
 from gcc_search.repeating import read_original
@@ -46,6 +47,17 @@ def test_a_trial_of_a_search_is_repeated_bit_for_bit(trial, tmp_path):
     run = read_run(train_like(trial.folder, tmp_path))
     (again,) = run.trials
     assert result_of(again) == result_of(trial)
+
+
+def test_it_is_repeated_with_the_threads_it_had(trial, tmp_path):
+    assert trial.record.threads is not None
+    asked = torch.get_num_threads()
+    torch.set_num_threads(trial.record.threads + 1)
+    try:
+        train_like(trial.folder, tmp_path)
+        assert torch.get_num_threads() == trial.record.threads
+    finally:
+        torch.set_num_threads(asked)
 
 
 def test_the_new_run_stands_alone(copied, tmp_path):

@@ -162,6 +162,7 @@ class TrialRecord:
         settings: `TrialSettings` as JSON.
         sampled: what the sampler chose, by parameter name; empty for a baseline.
         baseline: folder name below baselines/ that this trial is compared to; None for baselines themselves.
+        threads: torch's on the CPU, which decide the order of sums; None in records from before they were noted.
         device_seconds: wall seconds during which the trial held its device, over all its attempts.
         test: means over the test split, by column of images.parquet, plus `accuracy_points` and
             `corrected_consistency`; None unless the test split was scored.
@@ -182,6 +183,7 @@ class TrialRecord:
     device_seconds: float
     epochs_done: int
     attempts: int = 1
+    threads: int | None = None
     validation: dict[str, float | None] | None = None
     test: dict[str, float | None] | None = None
     data_fingerprint: str
