@@ -192,8 +192,8 @@ def train(
     """Train one network with L = L_CE + alpha L_C + beta L_S, with a progress bar. Needs no Ray.
 
     --like TRIAL repeats a trial of a search, to its end, beside copies of its baseline and of the network that it
-    started from, with as many threads; equal rows on an equal machine. It goes with --device, --name, --out, --data-root
-    and --download only.
+    started from, with as many threads; equal rows on an equal machine. It goes with --device, --name, --out,
+    --data-root and --download only.
     """
     if like is not None:
         _check_no_settings(context)
