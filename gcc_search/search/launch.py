@@ -27,6 +27,7 @@ from gcc_search.search.progress import SearchScreen
 from gcc_search.search.readiness import Prepared
 from gcc_search.search.recall import make_queue, make_scheduler, recall
 from gcc_search.search.scheduler import SuccessiveHalving
+from gcc_search.search.stopping import heeds_signals
 from gcc_search.search.trainable import train_job
 
 
@@ -77,7 +78,7 @@ def run_search(prepared: Prepared, console: Console) -> SearchResult:
 
 
 def _tune(prepared: Prepared, queue: JobQueue, scheduler: SuccessiveHalving | None, console: Console) -> None:
-    with local_ray(prepared.machines) as scratch, warnings.catch_warnings():
+    with local_ray(prepared.machines) as scratch, heeds_signals() as reminder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         space, machines = prepared.space, prepared.machines
         trainable = tune.with_parameters(
@@ -98,7 +99,7 @@ def _tune(prepared: Prepared, queue: JobQueue, scheduler: SuccessiveHalving | No
                     search_alg=queue,
                     scheduler=scheduler,
                     max_concurrent_trials=machines.slots,
-                    callbacks=[screen],
+                    callbacks=[screen, reminder],
                     verbose=0,
                     reuse_actors=True,
                     raise_on_failed_trial=False,
