@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,8 +49,9 @@ def train_one(settings: TrialSettings, *, out: Path, name: str | None, device: s
             bar.update(task, completed=completed, description=f"{state.phase} {state.epoch}/{settings.recipe.epochs}")
 
         folder, identity = run / "trials" / settings.network, Identity(id=settings.network)
-        for event in record_trial(settings, folder, identity, device=chosen, on_progress=on_progress):
-            say(bar.console, _told(event))
+        tell = functools.partial(say, bar.console)
+        for event in record_trial(settings, folder, identity, device=chosen, on_progress=on_progress, on_notice=tell):
+            tell(_told(event))
     say(console, f"results: {run}")
     return run
 

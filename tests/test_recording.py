@@ -127,7 +127,7 @@ def stop_in_epoch_2(error: BaseException):
     [
         (KeyboardInterrupt(), "interrupted", "stopped by the user"),
         (RuntimeError("CUDA out of memory\nlong story"), "failed", "RuntimeError: CUDA out of memory"),
-        (MemoryError(), "failed", "MemoryError: "),
+        (MemoryError(), "failed", "out of memory (MemoryError)"),
     ],
 )
 def test_an_exception_is_recorded_and_raised(tiny_trial, tmp_path, error, status, reason):
