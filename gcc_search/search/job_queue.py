@@ -231,8 +231,8 @@ class JobQueue(Searcher):
         if record.status == "failed":
             self._write(job, record)
         self._close(job, record)
-        if self.gives_up:
-            self.contact.tell(f"{self._num_failed} trials have failed (max_failed_trials): no more are started")
+        if record.status == "failed" and self.gives_up:
+            self.contact.tell(f"no more trials are started: {self._num_failed} failed (max_failed_trials)")
 
     def _write(self, job: Job, record: TrialRecord) -> None:
         # The worker is done with it.

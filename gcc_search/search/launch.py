@@ -33,6 +33,7 @@ from gcc_search.search.progress import SearchScreen
 from gcc_search.search.readiness import Prepared
 from gcc_search.search.recall import make_queue, make_scheduler, recall
 from gcc_search.search.scheduler import SuccessiveHalving
+from gcc_search.search.stopping import ends_when_asked
 from gcc_search.search.trainable import train_job
 from gcc_search.search.watchdog import Watchdog
 
@@ -81,12 +82,15 @@ def run_search(prepared: Prepared, console: Console, *, job: TrainJob = train_jo
     Ctrl-C ends it within seconds: what was running is recorded as interrupted.
 
     Raises:
-        DiskFullError: the disk was full for longer than `patiently` waits.
+        DiskFullError: the disk is full at the start, or for longer than `patiently` waits.
+        ResourceError: Ray did not start.
         ResultsError: another process runs this search.
     """
     run = prepared.run
     run.mkdir(parents=True, exist_ok=True)
-    with only_driver(run):
+    last_words = f"gcc-search: stopped by force; go on: {prepared.resume_command}"
+    with only_driver(run), ends_when_asked(last_words):
+        require_room(run, ROOM_BYTES)
         if (run / "run.json").exists():
             _follow_data(prepared)
             queue, scheduler = recall(prepared, read_run(run), console)

@@ -8,6 +8,7 @@ from itertools import groupby
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gcc_search.preparation import say
 from gcc_search.results.schema import TrialRecord
@@ -66,11 +67,12 @@ def _print_failures(failed: Sequence[TrialRecord], console: Console) -> None:
     if console.is_terminal:
         table = Table("failed", "trials", "attempts", "why", box=None, padding=(0, 2, 0, 0))
         for reason, records in groups:
-            table.add_row(str(len(records)), _names(records), _attempts(records), reason)
-        console.print(table, markup=False)
+            # A reason may hold brackets, which rich would take for markup.
+            table.add_row(str(len(records)), _names(records), _attempts(records), Text(reason or ""))
+        console.print(table)
     else:
         for reason, records in groups:
-            say(console, f"failed: {_names(records)}, {_attempts(records)} attempts: {reason}")
+            say(console, f"failed: {_names(records)} (attempts: {_attempts(records)}): {reason}")
     say(console, "        to train one anew: remove its folder, then resume")
 
 

@@ -148,7 +148,7 @@ def test_a_trial_that_dies_each_time_fails_in_the_end_and_the_others_are_trained
     assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE"]
     summary = io.StringIO()
     print_summary(result, Console(file=summary, width=200))
-    assert "failed: convnet_small-0000, 2 attempts: its worker died (killed, or crashed)" in summary.getvalue()
+    assert "failed: convnet_small-0000 (attempts: 2): its worker died (killed, or crashed)" in summary.getvalue()
     assert json.loads(to_json(result))["failed"] == [
         {"id": "convnet_small-0000", "role": "trial", "attempts": 2, "reason": first.reason}
     ]
@@ -158,7 +158,7 @@ def test_after_so_many_failed_trials_no_more_are_started(tmp_path):
     space = make_space(**ONE_TRIAL | TWO_POINTS, max_trial_failures=0, max_failed_trials=1)
     result, printed = search(space, tmp_path, job=die_if_first)
     assert [trial.record.status for trial in read_run(result.run).trials] == ["failed"]
-    assert "1 trials have failed (max_failed_trials): no more are started" in printed
+    assert "no more trials are started: 1 failed (max_failed_trials)" in printed
     assert (result.gave_up, result.exit_code) == (True, 2)
 
 

@@ -1,0 +1,53 @@
+"""A process that is blocked for ever in C still ends when it is asked to."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+# A mutex of the C library that is locked twice: no signal wakes who waits for it.
+BLOCKED = """
+    import ctypes, signal, subprocess
+    from gcc_search.search.stopping import ends_when_asked
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    mutex, libc = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+    child = subprocess.Popen(["sleep", "600"])
+    with ends_when_asked("go on: resume", grace_seconds=1):
+        print(child.pid, flush=True)
+        libc.pthread_mutex_lock(mutex)
+        libc.pthread_mutex_lock(mutex)
+"""
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_a_process_that_hangs_in_c_ends_with_its_children_and_its_last_words(asked):
+    command = [sys.executable, "-c", textwrap.dedent(BLOCKED)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        child = int(process.stdout.readline())
+        time.sleep(0.2)
+        process.send_signal(asked)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "go on: resume\n")
+    assert subprocess.run(["ps", "-p", str(child)], capture_output=True, check=False).returncode == 1
+
+
+def test_what_ends_in_time_ends_as_it_would_have():
+    code = """
+        import os, signal, time
+        from gcc_search.search.stopping import ends_when_asked
+        try:
+            with ends_when_asked("never", grace_seconds=1):
+                os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            time.sleep(1.5)
+            print("in order")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "in order\n", "")
