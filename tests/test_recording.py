@@ -128,7 +128,7 @@ def stop_in_epoch_2(error: BaseException):
     ("error", "status", "reason"),
     [
         (KeyboardInterrupt(), "interrupted", "stopped by the user"),
-        (RuntimeError("CUDA out of memory\nlong story"), "failed", "RuntimeError: CUDA out of memory"),
+        (RuntimeError("CUDA out of memory\nlong story"), "failed", "out of memory (RuntimeError: CUDA out of memory)"),
         (MemoryError(), "failed", "out of memory (MemoryError)"),
     ],
 )

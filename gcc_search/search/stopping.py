@@ -1,4 +1,4 @@
-"""A search ends when it is asked to, even where Ray never returns: started by a raylet that has died, it blocks in C."""
+"""A search ends when it is asked to, even where Ray never returns: where its raylet dies, its start blocks in C."""
 
 from __future__ import annotations
 
