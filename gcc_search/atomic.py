@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 import uuid
 from pathlib import Path
 
-from gcc_search.errors import ResultsError
+from gcc_search.errors import DiskFullError, ResultsError
+
+# No room on the disk, or within the user's share of it.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -16,7 +21,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     A killed process leaves the old file or the new one.
 
     Raises:
-        ResultsError: the folder cannot be written to, or the disk is full; nothing is left behind.
+        DiskFullError: there is no room; nothing is left behind.
+        ResultsError: the folder cannot be written to.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -28,11 +34,35 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise _disk_full(path.parent, len(content)) from None
         reason = error.strerror or error
         raise ResultsError(f"{path}: must be writable, got: {reason}; free space or choose another place") from None
     finally:
         # Gone already, but after an error or Ctrl-C.
         _remove_quietly(temporary)
+
+
+def require_room(folder: Path, needed: int) -> None:
+    """Nothing, where the disk of `folder` has `needed` bytes free.
+
+    Raises:
+        DiskFullError: it has less.
+    """
+    if shutil.disk_usage(folder).free < needed:
+        raise _disk_full(folder, needed)
+
+
+def _disk_full(folder: Path, needed: int) -> DiskFullError:
+    there = next(place for place in (folder, *folder.resolve().parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    # Where bytes are left, what ran out is a quota, or the number of files.
+    missing = f"{_told(needed - free)} more" if free < needed else f"room for {_told(needed)}, by quota or files"
+    return DiskFullError(f"{folder}: disk must have {missing}, got {_told(free)} free; delete something there")
+
+
+def _told(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
 
 
 def sha256(content: bytes) -> str:

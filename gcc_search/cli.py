@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -94,6 +94,9 @@ def _command_line() -> str:
 DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the data set; overrides data.root.")]
 Out = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")]
+Format = Annotated[
+    Literal["text", "json"], typer.Option("--format", help="json: a summary on stdout, all else on stderr.")
+]
 Download = Annotated[bool, typer.Option("--download", help="Fetch a missing data set, where there is internet.")]
 
 
@@ -112,8 +115,12 @@ def search(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and its estimated cost; train nothing.")
     ] = False,
+    form: Format = "text",
 ) -> None:
-    """Run a whole search: baselines, then trials, then where to look."""
+    """Run a whole search: baselines, then trials, then where to look.
+
+    Exit code: 0 all well, 1 it could not run, 2 some trials failed, 130 stopped.
+    """
     from rich.console import Console
 
     from gcc_search.space import load_space
@@ -125,7 +132,7 @@ def search(
 
     from gcc_search.search.readiness import SearchOptions, prepare_search
 
-    console = Console()
+    console = Console(stderr=form == "json")
     options = SearchOptions(out=out, gpus=gpus, storage=storage, command=_command_line())
     prepared = prepare_search(checked, options, console)
     if dry_run:
@@ -133,15 +140,17 @@ def search(
 
         print_plan(prepared, console)
         return
-    _run(prepared, console)
+    _run(prepared, console, form)
 
 
-def _run(prepared: Prepared, console: Console) -> None:
+def _run(prepared: Prepared, console: Console, form: str) -> None:
     from gcc_search.search.launch import run_search
-    from gcc_search.search.summary import print_summary
+    from gcc_search.search.summary import print_summary, to_json
 
     result = run_search(prepared, console)
     print_summary(result, console)
+    if form == "json":
+        print(to_json(result))
     raise typer.Exit(result.exit_code)
 
 
@@ -150,6 +159,8 @@ def resume(
     run: Annotated[Path, typer.Argument(help="A run directory, as in runs/shapes.")],
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to use; 0: train on the CPU. Default: all.")] = None,
     storage: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the Optuna study. Default: study.db.")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder that holds the data set now, if it moved.")] = None,
+    form: Format = "text",
 ) -> None:
     """Go on with a search that was stopped: trials that ended are kept, the others go on from their checkpoints."""
     from rich.console import Console
@@ -157,9 +168,11 @@ def resume(
     from gcc_search.results.reader import read_run
     from gcc_search.search.readiness import SearchOptions, reopen_search
 
-    console = Console()
-    options = SearchOptions(out=run.resolve().parent, gpus=gpus, storage=storage, command=_command_line())
-    _run(reopen_search(read_run(run), options, console), console)
+    console = Console(stderr=form == "json")
+    options = SearchOptions(
+        out=run.resolve().parent, gpus=gpus, storage=storage, data_root=data_root, command=_command_line()
+    )
+    _run(reopen_search(read_run(run), options, console), console, form)
 
 
 @app.command()

@@ -5,6 +5,7 @@ GccSearchError
 ├── DataError        a data set: folder, image, label, cache
 ├── WeightsError     a weights file: missing, torn, for another network
 ├── ResultsError     a run directory: missing, torn, of another schema version, in the way
+│   └── DiskFullError    no room to write into it
 └── ResourceError    more GPUs, CPUs or disk asked for than there are
 
 A trial that diverges or collapses is a result (`results.schema.Status`), not an error.
@@ -31,6 +32,10 @@ class WeightsError(GccSearchError):
 
 class ResultsError(GccSearchError):
     """A run directory cannot be read or written."""
+
+
+class DiskFullError(ResultsError):
+    """There is no room for a file of a run directory: it can be written once there is."""
 
 
 class ResourceError(GccSearchError):

@@ -5,6 +5,9 @@ Its worker alone writes it.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
 import platform
 import shutil
 import socket
@@ -20,7 +23,9 @@ import torch
 from pydantic import ValidationError
 
 from gcc_search.complaints import explain_error
-from gcc_search.errors import ResultsError, WeightsError
+from gcc_search.errors import DiskFullError, ResultsError, WeightsError
+from gcc_search.failures import failure_kind, told
+from gcc_search.patience import UNHEARD, Contact, patiently
 from gcc_search.results.reader import Trial, read_table, read_trial
 from gcc_search.results.schema import EPOCHS, IMAGES, EpochRow, Role, TrialRecord
 from gcc_search.results.writer import write_epochs, write_heatmaps, write_images, write_trial
@@ -34,6 +39,8 @@ from gcc_search.trial import Ended, Progress, Surroundings, open_dataset, run_tr
 START = "start:"
 NETWORK_FILE = "network.safetensors"
 EARLY_STOPPING = "early stopping"
+# How often a trial that computes says that it is alive.
+BEAT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +60,24 @@ def record_trial(
     *,
     device: torch.device,
     on_progress: Callable[[Progress], None] | None = None,
+    on_notice: Callable[[str], None] | None = None,
 ) -> Iterator[EpochRow | Ended]:
     """`run_trial`, with `folder` kept up to date. Goes on from the folder's last good checkpoint, if there is one.
 
     Closing the iterator records the trial as stopped early. An exception is recorded (interrupted, failed) and raised.
+    While the trial computes, trial.json's time of change moves on every few seconds; so does nobody's who hangs.
+
+    Args:
+        on_notice: called with a line for people: a checkpoint that is torn, a disk that is full.
 
     Raises:
+        DiskFullError: the disk was full for longer than `patiently` waits.
         ResultsError: the folder cannot be written to, or the baseline it is compared to is torn.
         DataError, WeightsError: see `run_trial`.
     """
-    keeper = _Keeper(settings, folder, identity, device)
+    pulse = _Pulse(folder / "trial.json", on_progress)
+    contact = Contact(tell=on_notice or UNHEARD.tell, beat=pulse.beat)
+    keeper = _Keeper(settings, folder, identity, device, contact)
     try:
         data = open_dataset(settings.data, settings.recipe.image_size)
         keeper.begin(data)
@@ -71,7 +86,8 @@ def record_trial(
             reference=_reference(folder, identity),
             checkpoints=folder / "checkpoint",
             weights_file=folder / NETWORK_FILE,
-            on_progress=on_progress,
+            on_progress=pulse.on_progress,
+            contact=contact,
         )
         for event in run_trial(_resolve_weights(settings, folder), surroundings):
             if isinstance(event, EpochRow):
@@ -88,18 +104,40 @@ def record_trial(
         keeper.close("interrupted", "stopped by the user")
         raise
     except Exception as error:
-        keeper.close("failed", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        keeper.fail(error)
         raise
+
+
+class _Pulse:
+    """A sign of life that others see through any shared folder, whatever their clocks say."""
+
+    def __init__(self, path: Path, on_progress: Callable[[Progress], None] | None) -> None:
+        self._path, self._on_progress = path, on_progress
+        self._last = time.monotonic()
+
+    def beat(self) -> None:
+        if time.monotonic() - self._last >= BEAT_SECONDS:
+            self._last = time.monotonic()
+            # Not written yet, where the disk has been full from the beginning.
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(self._path)
+
+    def on_progress(self, state: Progress) -> None:
+        self.beat()
+        if self._on_progress is not None:
+            self._on_progress(state)
 
 
 class _Keeper:
     """The state of one trial directory while its trial runs."""
 
-    def __init__(self, settings: TrialSettings, folder: Path, identity: Identity, device: torch.device) -> None:
-        self._folder = folder
+    def __init__(
+        self, settings: TrialSettings, folder: Path, identity: Identity, device: torch.device, contact: Contact
+    ) -> None:
+        self._folder, self._contact = folder, contact
         self._started = time.monotonic()
         before = _previous(folder)
-        self._rows = _rows_to_keep(folder)
+        self._rows = _rows_to_keep(folder, contact)
         self._seconds_before = before.device_seconds if before else 0.0
         self._record = TrialRecord(
             id=identity.id,
@@ -119,24 +157,25 @@ class _Keeper:
             validation=_finite(self._rows[-1].to_dict()) if self._rows else None,
             attempts=before.attempts + 1 if before else 1,
             threads=torch.get_num_threads(),
+            failures=before.failures if before else [],
             data_fingerprint="",
             versions=package_versions(),
         )
-        write_trial(folder, self._record)
+        self._patiently(write_trial, self._record)
 
     def begin(self, data: DataSet) -> None:
         self._update(data_fingerprint=data.fingerprint)
 
     def add_epoch(self, row: EpochRow) -> None:
         self._rows.append(row)
-        write_epochs(self._folder, self._rows)
+        self._patiently(write_epochs, self._rows)
         self._update(epochs_done=row.epoch, validation=_finite(row.to_dict()))
 
     def finish(self, ended: Ended, data: DataSet) -> None:
         if ended.columns is not None:
-            write_images(self._folder, image_columns(ended.columns, data.test.names))
+            self._patiently(write_images, image_columns(ended.columns, data.test.names))
         if ended.examples is not None:
-            write_heatmaps(self._folder, ended.examples)
+            self._patiently(write_heatmaps, ended.examples)
         self._update(status=ended.status, reason=ended.reason, test=ended.summary)
         shutil.rmtree(self._folder / "checkpoint", ignore_errors=True)
 
@@ -144,10 +183,27 @@ class _Keeper:
         if self._record.status == "running":
             self._update(status=status, reason=reason)
 
+    def fail(self, error: Exception) -> None:
+        if self._record.status != "running":
+            return
+        failures = [*self._record.failures, failure_kind(error)]
+        if isinstance(error, DiskFullError):
+            # It has waited long enough: what cannot be recorded is told by the error itself.
+            with contextlib.suppress(DiskFullError):
+                write_trial(self._folder, self._changed(status="failed", reason=told(error), failures=failures))
+        else:
+            self._update(status="failed", reason=told(error), failures=failures)
+
     def _update(self, **changes: Any) -> None:
+        self._record = self._changed(**changes)
+        self._patiently(write_trial, self._record)
+
+    def _changed(self, **changes: Any) -> TrialRecord:
         seconds = self._seconds_before + time.monotonic() - self._started
-        self._record = replace(self._record, updated=_now(), device_seconds=seconds, **changes)
-        write_trial(self._folder, self._record)
+        return replace(self._record, updated=_now(), device_seconds=seconds, **changes)
+
+    def _patiently(self, write: Callable[[Path, Any], None], content: Any) -> None:
+        patiently(functools.partial(write, self._folder, content), self._contact)
 
 
 def package_versions() -> dict[str, str]:
@@ -180,11 +236,18 @@ def _previous(folder: Path) -> TrialRecord | None:
         return None
 
 
-def _rows_to_keep(folder: Path) -> list[EpochRow]:
+def _rows_to_keep(folder: Path, contact: Contact) -> list[EpochRow]:
     """The rows up to the last whole checkpoint; where some are missing, the checkpoints go and training begins anew."""
     checkpoint = load_checkpoint(folder / "checkpoint")
-    rows = [] if checkpoint is None else [row for row in _read_rows(folder) if row.epoch <= checkpoint.epoch]
-    if checkpoint is not None and len(rows) < checkpoint.epoch:
+    if checkpoint is None:
+        if any(folder.glob("checkpoint/epoch-*")):
+            contact.tell(f"begins anew: no checkpoint in {folder}/checkpoint is whole")
+        return []
+    for refused in checkpoint.refused:
+        contact.tell(f"not used: {refused} is torn or unreadable; goes on from the one after epoch {checkpoint.epoch}")
+    rows = [row for row in _read_rows(folder) if row.epoch <= checkpoint.epoch]
+    if len(rows) < checkpoint.epoch:
+        contact.tell(f"begins anew: {folder}/epochs.parquet is missing or torn")
         shutil.rmtree(folder / "checkpoint")
         return []
     return rows

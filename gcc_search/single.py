@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,8 +76,9 @@ def _train(settings: TrialSettings, folder: Path, identity: Identity, device: to
             completed = done.get(state.phase, settings.recipe.epochs + share)
             bar.update(task, completed=completed, description=f"{state.phase} {state.epoch}/{settings.recipe.epochs}")
 
-        for event in record_trial(settings, folder, identity, device=device, on_progress=on_progress):
-            say(bar.console, _told(event))
+        tell = functools.partial(say, bar.console)
+        for event in record_trial(settings, folder, identity, device=device, on_progress=on_progress, on_notice=tell):
+            tell(_told(event))
 
 
 def _name_of(settings: TrialSettings) -> str:

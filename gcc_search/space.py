@@ -22,6 +22,7 @@ from gcc_search.settings import (
     EvaluationSettings,
     Explanation,
     NetworkName,
+    Number,
     PositiveInt,
     Recipe,
     Settings,
@@ -76,6 +77,14 @@ class SearchSpace(Settings):
     seed: Count = 0
     early_terminate: EarlyTerminate | None = None
     resources: Resources = Resources()
+    max_trial_failures: Count = 3
+    """How often a trial is tried again after its worker died or the machine had a fault, before it counts as failed.
+    Out of memory, it is tried again once, alone; an error that would come again is not."""
+    max_failed_trials: PositiveInt | None = None
+    """Start no more trials once so many have failed since the search was started or resumed; None: never mind."""
+    max_silent_minutes: Annotated[Number, Field(ge=1)] = 30
+    """A trial whose worker gives no sign of life for so long is ended and tried again. Longer than a step, than loading
+    the network, and than decoding the images on a machine that has not done it yet."""
 
     @model_validator(mode="after")
     def _whole(self) -> SearchSpace:

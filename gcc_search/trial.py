@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from gcc_search.patience import UNHEARD, Contact, patiently
 from gcc_search.results.schema import EpochRow, Status
 from gcc_search.settings import DataSettings, TrialSettings
 from gcc_search.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
@@ -67,6 +68,7 @@ class Surroundings:
         checkpoints: folder for the latest two states; None keeps none. A trial goes on from what it finds there.
         weights_file: where the trained network is left; None leaves none.
         on_progress: called many times an epoch.
+        contact: who hears of a full disk.
     """
 
     device: torch.device
@@ -74,6 +76,7 @@ class Surroundings:
     checkpoints: Path | None = None
     weights_file: Path | None = None
     on_progress: Callable[[Progress], None] | None = None
+    contact: Contact = UNHEARD
 
 
 @functools.lru_cache(maxsize=4)
@@ -107,7 +110,8 @@ def run_trial(settings: TrialSettings, surroundings: Surroundings) -> Iterator[E
             yield _end(network, data, settings, surroundings, status=failure[0], reason=failure[1])
             return
         if surroundings.checkpoints:
-            save_checkpoint(surroundings.checkpoints, network, optimizer, epoch=epoch)
+            save = functools.partial(save_checkpoint, surroundings.checkpoints, network, optimizer, epoch=epoch)
+            patiently(save, surroundings.contact)
     yield _end(network, data, settings, surroundings, status="finished", reason=None)
 
 
@@ -252,7 +256,7 @@ def _end(
     if status == "diverged":
         return Ended(status=status, reason=reason, columns=None, summary=None)
     if surroundings.weights_file:
-        save_weights(surroundings.weights_file, network)
+        patiently(functools.partial(save_weights, surroundings.weights_file, network), surroundings.contact)
     evaluation = evaluation_of(settings, data, surroundings.device, insertion=status == "finished")
     on_step = _report(surroundings, "test", settings.recipe.epochs)
     columns = measure(network, data.test, evaluation, on_step=on_step)

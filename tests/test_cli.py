@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import typer
 import yaml
@@ -142,9 +143,52 @@ def test_a_stopped_search_ends_within_seconds_and_says_what_was_interrupted(tmp_
     assert (process.returncode, err) == (130, "")
     assert "stopped: trials" in out
     assert "go on:   gcc-search resume runs/tiny" in out
-    assert seconds < 30
+    assert seconds < 15
     statuses = {json.loads(path.read_text())["status"] for path in (tmp_path / "runs/tiny").glob("*/*/trial.json")}
     assert statuses == {"finished", "interrupted"}
+
+
+def test_a_search_that_is_stopped_while_ray_starts_ends_within_seconds_and_leaves_nothing_running(tmp_path):
+    command = [*PROGRAM, "--space", str(write_space(tmp_path)), "--gpus", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        # Written just before Ray is started, which takes seconds.
+        while not (tmp_path / "runs/tiny/study.db").exists():
+            assert process.poll() is None, "the search ended by itself"
+            time.sleep(0.02)
+        while not (started := psutil.Process(process.pid).children(recursive=True)):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        asked = time.monotonic()
+        out, err = process.communicate(timeout=60)
+        seconds = time.monotonic() - asked
+    assert (process.returncode, err) == (130, "")
+    assert "go on:   gcc-search resume runs/tiny --gpus 0" in out
+    assert seconds < 15
+    _, alive = psutil.wait_procs(started, timeout=30)
+    assert alive == []
+
+
+def test_json_is_all_that_a_search_prints_on_stdout_and_no_more_than_a_line_where_it_cannot_run(tmp_path):
+    points = [{"alpha": 1.0, "beta": 1.0}]
+    space = write_space(tmp_path, weights="none", start=None, method="points", points=points, run_cap=None)
+    done = run("--space", space, "--gpus", 0, "--format", "json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary == {
+        "run": str(tmp_path / "runs/tiny"),
+        "exit_code": 0,
+        "trials": {"finished": 1, "interrupted": 0},
+        "feasible": 1,
+        "failed": [],
+        "frontier": ["convnet_small-0000"],
+        "gave_up": False,
+        "resume": "gcc-search resume runs/tiny --gpus 0",
+    }
+    assert "convnet_small-0000: finished, accuracy" in done.stderr
+
+    again = run("--space", space, "--gpus", 0, "--format", "json", cwd=tmp_path)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "or go on with it: gcc-search resume runs/tiny" in again.stderr
 
 
 def wait_for_baseline(folder: Path, process: subprocess.Popen[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from gcc_search.errors import DataError, ResultsError, WeightsError
+from gcc_search.failures import failure_kind
 from gcc_search.recording import NETWORK_FILE, START, Identity, package_versions, record_trial
 from gcc_search.results.reader import read_trial
 from gcc_search.results.schema import EPOCHS, HEATMAPS, IMAGES, EpochRow
@@ -129,8 +131,8 @@ def stop_in_epoch_2(error: BaseException):
     ("error", "status", "reason"),
     [
         (KeyboardInterrupt(), "interrupted", "stopped by the user"),
-        (RuntimeError("CUDA out of memory\nlong story"), "failed", "RuntimeError: CUDA out of memory"),
-        (MemoryError(), "failed", "MemoryError: "),
+        (RuntimeError("CUDA out of memory\nlong story"), "failed", "out of memory (RuntimeError: CUDA out of memory)"),
+        (MemoryError(), "failed", "out of memory (MemoryError)"),
     ],
 )
 def test_an_exception_is_recorded_and_raised(tiny_trial, tmp_path, error, status, reason):
@@ -250,3 +252,48 @@ def test_a_missing_baseline_is_a_failure(tiny_trial, tmp_path):
     with pytest.raises(ResultsError, match=r"must be a trial directory \(with a trial.json\), got no folder"):
         record(tiny_trial, tmp_path / "trials" / "t", Identity(id="t", baseline="gone"))
     assert read_trial(tmp_path / "trials" / "t").record.reason.startswith("ResultsError: ")
+
+
+def test_checkpoints_that_are_torn_are_told_by_name(tiny_trial, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        start(tiny_trial, tmp_path / "t", epochs=3, on_progress=stop_in_epoch_2(KeyboardInterrupt()))
+    (only,) = (tmp_path / "t" / "checkpoint").iterdir()
+    only.write_bytes(b"half")
+    lines: list[str] = []
+    identity = Identity(id="t")
+    assert len(list(record_trial(tiny_trial, tmp_path / "t", identity, device=CPU, on_notice=lines.append))) == 3
+    assert lines == [f"begins anew: no checkpoint in {tmp_path}/t/checkpoint is whole"]
+
+
+def test_a_trial_that_computes_shows_that_it_is_alive(tiny_trial, tmp_path, monkeypatch):
+    changed = []
+    monkeypatch.setattr("gcc_search.recording.BEAT_SECONDS", 0.0)
+
+    def on_progress(state):
+        if (state.phase, state.epoch) == ("train", 1):
+            changed.append((tmp_path / "t" / "trial.json").stat().st_mtime_ns)
+
+    start(tiny_trial, tmp_path / "t", epochs=1, on_progress=on_progress)
+    assert len(set(changed)) == len(changed) == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (MemoryError(), "memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory"),
+        (RuntimeError("CUDA error: unspecified launch failure"), "crash"),
+        (OSError(errno.EIO, "Input/output error"), "crash"),
+        (ValueError("shapes differ"), "error"),
+        (DataError("images: must be there"), "error"),
+    ],
+)
+def test_a_failure_is_of_memory_of_the_machine_or_of_the_trial(error, kind):
+    assert failure_kind(error) == kind
+
+
+def test_a_tensor_that_no_memory_holds_is_a_failure_of_memory():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(10**15)
+    assert failure_kind(caught.value) == "memory"

@@ -270,6 +270,9 @@ def test_a_method_gets_what_it_needs(complaint):
             "run_cap: must say how many trials to run under method: random, as in run_cap: 16",
         ),
         ("run_cap: 4", "run_cap: 0", "run_cap: must be at least 1, got 0"),
+        ("run_cap: 4", "run_cap: 4\nmax_trial_failures: -1", "max_trial_failures: must be at least 0, got -1"),
+        ("run_cap: 4", "run_cap: 4\nmax_failed_trials: 0", "max_failed_trials: must be at least 1, got 0"),
+        ("run_cap: 4", "run_cap: 4\nmax_silent_minutes: 0.5", "max_silent_minutes: must be at least 1, got 0.5"),
         (
             "networks: [convnet_small]",
             "networks: [resnet18, resnet50, convnext_tiny, convnet_small, convnet_small]",

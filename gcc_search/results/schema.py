@@ -15,6 +15,7 @@ SCHEMA_VERSION = 1
 
 Status = Literal["running", "finished", "stopped", "diverged", "collapsed", "interrupted", "failed"]
 Role = Literal["trial", "baseline", "start"]
+FailureKind = Literal["memory", "crash", "error"]
 Direction = Literal["up", "down", "none"]
 
 
@@ -164,6 +165,9 @@ class TrialRecord:
         baseline: folder name below baselines/ that this trial is compared to; None for baselines themselves.
         threads: torch's on the CPU, which decide the order of sums; None in records from before they were noted.
         device_seconds: wall seconds during which the trial held its device, over all its attempts.
+        attempts: how often it was begun or gone on with: after a stop, after a failure.
+        failures: how attempts failed, in order. `memory`: there was too little; `crash`: its worker died or the machine
+            had a fault; `error`: it would fail so each time.
         test: means over the test split, by column of images.parquet, plus `accuracy_points` and
             `corrected_consistency`; None unless the test split was scored.
     """
@@ -184,6 +188,7 @@ class TrialRecord:
     epochs_done: int
     attempts: int = 1
     threads: int | None = None
+    failures: list[FailureKind] = field(default_factory=list)
     validation: dict[str, float | None] | None = None
     test: dict[str, float | None] | None = None
     data_fingerprint: str

@@ -79,29 +79,56 @@ def _gpu_slots(num_gpus: int, share: float) -> int:
 
 @contextlib.contextmanager
 def local_ray(machines: Machines) -> Iterator[Path]:
-    """Ray on this machine for the duration, saying nothing. Yields a scratch folder that is removed afterwards."""
+    """Ray on this machine for the duration, saying nothing. Yields a scratch folder that is removed afterwards.
+
+    Raises:
+        ResourceError: Ray did not start, as on a machine that is far too busy.
+    """
     # Unix socket paths end after 107 characters, and Ray adds 60 of its own.
     scratch = Path(tempfile.mkdtemp(prefix="gcc-", dir="/tmp" if Path("/tmp").is_dir() else None))
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     on_sigterm = signal.getsignal(signal.SIGTERM) if threading.current_thread() is threading.main_thread() else None
+    before = set(psutil.Process().children())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ray.init(
-                num_cpus=int(machines.num_cpus),
-                num_gpus=machines.num_gpus,
-                include_dashboard=False,
-                logging_level=logging.CRITICAL,
-                log_to_driver=False,
-                configure_logging=True,
-                _temp_dir=str(scratch / "ray"),
-                object_store_memory=256 << 20,
-            )
-            if on_sigterm is not None:
-                # Ray's own handler aborts with a stack trace.
-                signal.signal(signal.SIGTERM, on_sigterm)
-            yield scratch
+            _start_ray(machines, scratch)
+        if on_sigterm is not None:
+            # Ray's own handler aborts with a stack trace.
+            signal.signal(signal.SIGTERM, on_sigterm)
+        yield scratch
     finally:
         ray.shutdown()
+        _end_leftovers(before)
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _start_ray(machines: Machines, scratch: Path) -> None:
+    try:
+        ray.init(
+            num_cpus=int(machines.num_cpus),
+            num_gpus=machines.num_gpus,
+            include_dashboard=False,
+            logging_level=logging.CRITICAL,
+            log_to_driver=False,
+            configure_logging=True,
+            _temp_dir=str(scratch / "ray"),
+            object_store_memory=256 << 20,
+        )
+    except SystemExit:
+        # What Ray's own handler of SIGTERM does while it starts.
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        # Ray raises bare Exceptions; what went wrong stands in the first line.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ResourceError(f"Ray: must start on this machine, got: {reason} Try again when it is less busy") from error
+
+
+def _end_leftovers(before: set[psutil.Process]) -> None:
+    """Ends what Ray has started and does not know of: it forgets its processes where its own start is interrupted."""
+    leftovers = [child for child in psutil.Process().children() if child not in before]
+    for child in leftovers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    psutil.wait_procs(leftovers, timeout=5)

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 from ray.tune.search import Searcher
 
+from gcc_search.atomic import require_room
 from gcc_search.errors import ResultsError
+from gcc_search.patience import Contact, patiently
 from gcc_search.recording import EARLY_STOPPING
 from gcc_search.results.reader import read_trial
 from gcc_search.results.schema import TrialRecord
 from gcc_search.results.writer import write_trial
 from gcc_search.search.baselines import find_baseline
 from gcc_search.search.jobs import Job, JobMaker
+from gcc_search.search.retries import Death, again, goes_on, told
 from gcc_search.search.study import NetworkStudy, violations
 from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
 from gcc_search.vocabulary import Value
+
+# For a record and a page or two of the study; below that, nothing is asked for and nothing told.
+ROOM_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +41,26 @@ class Outcome:
 
 
 class JobQueue(Searcher):
-    """Hands out jobs, and takes what the trial directories say came of them."""
+    """Hands out jobs, and takes what the trial directories say came of them.
+
+    A job that failed and may be tried again goes to the front of those that wait; the study is told of its end only.
+    """
 
     def __init__(
-        self, space: SearchSpace, run: Path, maker: JobMaker, studies: Mapping[NetworkName, NetworkStudy]
+        self,
+        space: SearchSpace,
+        run: Path,
+        maker: JobMaker,
+        studies: Mapping[NetworkName, NetworkStudy],
+        contact: Contact,
     ) -> None:
         super().__init__()
         self._space, self._run, self._maker, self._studies = space, run, maker, studies
+        self.contact = contact
         self._waiting: list[Job] = []
         self._running: dict[str, Job] = {}
         self._settled: dict[str, TrialRecord] = {}
+        self._num_failed = 0
         self.outcomes: list[Outcome] = []
 
     @property
@@ -55,8 +73,13 @@ class JobQueue(Searcher):
 
     @property
     def num_waiting(self) -> int:
-        """Trials that were asked for and have not begun."""
+        """Trials that were asked for and do not run."""
         return sum(job.is_trial for job in self._waiting)
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether so many trials have failed that no more are started."""
+        return self._space.max_failed_trials is not None and self._num_failed >= self._space.max_failed_trials
 
     # An earlier process's side: what it had trained, in the order it had asked.
 
@@ -68,6 +91,8 @@ class JobQueue(Searcher):
         if baseline is not None:
             self._settled[baseline.id] = baseline
         self._close(job, record)
+        # What made it fail may have been mended since.
+        self._num_failed = 0
 
     def go_on_with(self, network: NetworkName, number: int, record: TrialRecord | None) -> None:
         """A trial that had begun; without its record its settings are sampled again."""
@@ -80,24 +105,31 @@ class JobQueue(Searcher):
             study.recall(trial_id, sampled)
         self._wait_for(study.network, trial_id, sampled)
 
-    # Ray's side: the four methods that Tune calls.
+    # Ray's side: the methods that Tune calls.
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        self._await_room()
         self._drop_hopeless()
-        while True:
-            job = self._take_ready()
-            if job is not None:
-                self._running[trial_id] = job
-                return job.to_config()
-            if not self._ask():
-                return None if self._waiting else str(Searcher.FINISHED)
+        job = None if self.gives_up else self._next_job()
+        if job is not None:
+            self._running[trial_id] = job
+            return job.to_config()
+        # Whatever runs may have to be tried again: only when nothing does, it is over.
+        return None if self._running else str(Searcher.FINISHED)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: what counts is what the trial directory says at the end."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        # After an error Ray tells the watchdog next, who calls `on_death`.
+        if not error:
+            job = self._running.pop(trial_id)
+            self._settle(job, self._read(job, None))
+
+    def on_death(self, trial_id: str, death: Death) -> None:
+        """Why the worker of a job ended; heard right after `on_trial_complete` with an error."""
         job = self._running.pop(trial_id)
-        self._close(job, self._read(job, died=error))
+        self._settle(job, self._read(job, death))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the trial directories are the truth."""
@@ -106,6 +138,20 @@ class JobQueue(Searcher):
         """Nothing to restore."""
 
     # Ours.
+
+    def _next_job(self) -> Job | None:
+        """What may start now. A job that is to be alone waits, and all others with it, until nothing runs."""
+        if any(job.alone for job in self._running.values()):
+            return None
+        while True:
+            job = self._find_ready()
+            if job is not None:
+                if job.alone and self._running:
+                    return None
+                self._waiting.remove(job)
+                return job
+            if not self._ask():
+                return None
 
     def _ask(self) -> bool:
         """Asks the next study in turn for a trial; False where none may be asked now."""
@@ -118,9 +164,16 @@ class JobQueue(Searcher):
         return True
 
     def _wait_for(self, network: str, trial_id: str, sampled: dict[str, Value]) -> None:
-        *prerequisites, trial = self._maker.jobs_of(network, trial_id, sampled)
+        *prerequisites, trial = map(self._as_left, self._maker.jobs_of(network, trial_id, sampled))
         self._waiting += [job for job in prerequisites if not self._is_known(job)]
         self._waiting.append(trial)
+
+    def _as_left(self, job: Job) -> Job:
+        try:
+            return again(job, read_trial(job.folder(self._run)).record)
+        except ResultsError:
+            # It has not begun, or its record is torn and says nothing.
+            return job
 
     def _is_known(self, job: Job) -> bool:
         """Whether a baseline is waiting, running, or trained already, here or in a run beside this one."""
@@ -132,12 +185,8 @@ class JobQueue(Searcher):
         self._settled[job.id] = record
         return True
 
-    def _take_ready(self) -> Job | None:
-        for job in self._waiting:
-            if all(self._is_trained(key) for key in job.needs):
-                self._waiting.remove(job)
-                return job
-        return None
+    def _find_ready(self) -> Job | None:
+        return next((job for job in self._waiting if all(self._is_trained(key) for key in job.needs)), None)
 
     def _is_trained(self, key: str) -> bool:
         return key in self._settled and self._settled[key].status == "finished"
@@ -149,29 +198,53 @@ class JobQueue(Searcher):
             if failed is not None:
                 self._waiting.remove(job)
                 reason = f"the {failed.role} {failed.id} it needs {failed.status}: {failed.reason}"
-                self._close(job, _never_ran(job, failed, reason))
+                self._settle(job, _never_ran(job, failed, reason))
 
     def _has_failed(self, key: str) -> bool:
         return key in self._settled and self._settled[key].status != "finished"
 
-    def _read(self, job: Job, *, died: bool) -> TrialRecord:
-        """The job's record; one that still says `running` was stopped early, or its worker died without a word."""
+    def _read(self, job: Job, death: Death | None) -> TrialRecord:
+        """The job's record; one that does not say how it ended was stopped early, or its worker died without a word."""
         try:
             record = read_trial(job.folder(self._run)).record
         except ResultsError as error:
-            return _never_ran(job, None, f"its worker died before its first word ({error})")
-        if record.status != "running":
+            reason = f"{death.reason if death else 'its worker ended'}, before its first word ({error})"
+            return replace(_never_ran(job, None, reason), attempts=1, failures=[death.kind if death else "crash"])
+        if record.status not in ("running", "interrupted"):
             return record
-        if not died:
+        if death is None:
             # The scheduler's stop reaches us before the worker has unwound; the worker will write the same.
             return replace(record, status="stopped", reason=EARLY_STOPPING)
-        record = replace(record, status="failed", reason="its worker died (killed, or out of memory)")
-        write_trial(job.folder(self._run), record)
-        return record
+        # `interrupted`: this attempt ended before it could say that it had begun.
+        attempts = record.attempts + (record.status == "interrupted")
+        failures = [*record.failures, death.kind]
+        return replace(record, status="failed", reason=death.reason, attempts=attempts, failures=failures)
+
+    def _settle(self, job: Job, record: TrialRecord) -> None:
+        """The end of an attempt: the job's own end, too, unless it is tried again."""
+        if goes_on(record, self._space):
+            line = told(record, self._space)
+            self._write(job, replace(record, status="interrupted", reason=line))
+            self._waiting.insert(0, again(job, record))
+            self.contact.tell(f"{job.id}: {line}")
+            return
+        if record.status == "failed":
+            self._write(job, record)
+        self._close(job, record)
+        if record.status == "failed" and self.gives_up:
+            self.contact.tell(f"no more trials are started: {self._num_failed} failed (max_failed_trials)")
+
+    def _write(self, job: Job, record: TrialRecord) -> None:
+        # The worker is done with it.
+        patiently(functools.partial(write_trial, job.folder(self._run), record), self.contact)
+
+    def _await_room(self) -> None:
+        """Waits where the disk is full: SQLite cannot, and what it had half written would have to be undone."""
+        patiently(functools.partial(require_room, self._run, ROOM_BYTES), self.contact)
 
     def _close(self, job: Job, record: TrialRecord) -> None:
-        if not job.folder(self._run).joinpath("trial.json").exists():
-            write_trial(job.folder(self._run), record)
+        self._await_room()
+        self._num_failed += job.is_trial and record.status == "failed"
         if not job.is_trial:
             self._settled[job.id] = record
             self.outcomes.append(Outcome(job=job, record=record, baseline=None, feasible=False))
@@ -184,7 +257,7 @@ class JobQueue(Searcher):
 
 
 def _never_ran(job: Job, like: TrialRecord | None, reason: str) -> TrialRecord:
-    now = like.updated if like else ""
+    now = like.updated if like else datetime.now(UTC).isoformat(timespec="seconds")
     return TrialRecord(
         id=job.id,
         role=job.identity.role,

@@ -21,11 +21,18 @@ FOLDERS: dict[Role, str] = {"trial": "trials", "baseline": "baselines", "start":
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One network to train, and which others must be finished before (by folder name below baselines/)."""
+    """One network to train.
+
+    Args:
+        needs: which others must be finished before, by folder name below baselines/.
+        failures: how often it has failed so far. alone: whether nothing may run beside it.
+    """
 
     identity: Identity
     settings: TrialSettings
     needs: tuple[str, ...] = ()
+    failures: int = 0
+    alone: bool = False
 
     @property
     def id(self) -> str:
@@ -47,6 +54,7 @@ class Job:
             "sampled": json.dumps(identity.sampled),
             "baseline": identity.baseline,
             "settings": self.settings.model_dump_json(),
+            "failures": self.failures,
         }
 
     @staticmethod
@@ -54,7 +62,8 @@ class Job:
         identity = Identity(
             id=config["id"], role=config["role"], sampled=json.loads(config["sampled"]), baseline=config["baseline"]
         )
-        return Job(identity=identity, settings=TrialSettings.model_validate_json(config["settings"]))
+        settings = TrialSettings.model_validate_json(config["settings"])
+        return Job(identity=identity, settings=settings, failures=config["failures"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,37 +6,63 @@ import logging
 import socket
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from optuna.exceptions import StorageInternalError
 from ray import tune
+from ray.tune import TuneError
 from rich.console import Console
 
-from gcc_search.errors import ResultsError
-from gcc_search.preparation import describe_images
+from gcc_search.atomic import require_room
+from gcc_search.errors import DiskFullError, ResultsError
+from gcc_search.patience import Contact
+from gcc_search.preparation import describe_images, say
 from gcc_search.recording import package_versions
 from gcc_search.results.reader import read_run, read_trial
-from gcc_search.results.schema import RunRecord
+from gcc_search.results.schema import RunRecord, Status
 from gcc_search.results.writer import write_run, write_trial
 from gcc_search.search.cluster import local_ray
-from gcc_search.search.job_queue import JobQueue, Outcome
+from gcc_search.search.frontier import find_frontier
+from gcc_search.search.job_queue import ROOM_BYTES, JobQueue, Outcome
 from gcc_search.search.lock import only_driver
 from gcc_search.search.progress import SearchScreen
 from gcc_search.search.readiness import Prepared
 from gcc_search.search.recall import make_queue, make_scheduler, recall
 from gcc_search.search.scheduler import SuccessiveHalving
-from gcc_search.search.stopping import heeds_signals
+from gcc_search.search.stopping import ends_when_asked, heeds_signals
 from gcc_search.search.trainable import train_job
+from gcc_search.search.watchdog import Watchdog
+
+# What Ray calls in a worker, as `trainable.train_job` has it.
+TrainJob = Callable[..., None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
+    """How a search ended.
+
+    Args:
+        frontier: feasible trials that none of their network beats, best in the first metric first.
+        interrupted: by the user. gave_up: after `max_failed_trials`.
+        resume_command: what goes on with it.
+    """
+
     run: Path
     outcomes: tuple[Outcome, ...]
+    frontier: tuple[Outcome, ...]
     num_interrupted: int
     interrupted: bool
+    gave_up: bool
+    resume_command: str
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        """Trials and baselines that ended as failed."""
+        return tuple(outcome for outcome in self.outcomes if outcome.record.status == "failed")
 
     def statuses(self) -> Counter[str]:
         """How the trials (not the baselines) ended."""
@@ -47,48 +73,71 @@ class SearchResult:
         """0: all trials ended as trials do; 2: some failed; 130: stopped by the user."""
         if self.interrupted:
             return 130
-        return 2 if any(outcome.record.status == "failed" for outcome in self.outcomes) else 0
+        return 2 if self.failed else 0
 
 
-def run_search(prepared: Prepared, console: Console) -> SearchResult:
+def run_search(prepared: Prepared, console: Console, *, job: TrainJob = train_job) -> SearchResult:
     """Trains baselines and trials; every one of them leaves its directory.
 
     Ctrl-C ends it within seconds: what was running is recorded as interrupted.
 
     Raises:
+        DiskFullError: the disk is full at the start, or for longer than `patiently` waits.
+        ResourceError: Ray did not start.
         ResultsError: another process runs this search.
     """
     run = prepared.run
     run.mkdir(parents=True, exist_ok=True)
-    with only_driver(run):
+    last_words = f"gcc-search: stopped by force; go on: {prepared.resume_command}"
+    with only_driver(run), ends_when_asked(last_words):
+        require_room(run, ROOM_BYTES)
         if (run / "run.json").exists():
+            _follow_data(prepared)
             queue, scheduler = recall(prepared, read_run(run), console)
         else:
             _write_run(prepared)
-            queue, scheduler = make_queue(prepared), make_scheduler(prepared.space)
+            queue, scheduler = make_queue(prepared, console), make_scheduler(prepared.space)
         interrupted = False
         try:
-            _tune(prepared, queue, scheduler, console)
+            _tune(prepared, queue, scheduler, console, job)
         except KeyboardInterrupt:
             interrupted = True
-        num_interrupted = _close_running(run, queue)
+        except DiskFullError as error:
+            raise DiskFullError(f"{error}, then: {prepared.resume_command}") from None
+        except (TuneError, StorageInternalError):
+            # Ray wraps what is raised below it, and SQLite has no words of its own for a disk that filled up just now.
+            require_room(run, ROOM_BYTES)
+            raise
+        finally:
+            num_interrupted = _close_running(run, queue, console)
     return SearchResult(
-        run=run, outcomes=tuple(queue.outcomes), num_interrupted=num_interrupted, interrupted=interrupted
+        run=run,
+        outcomes=tuple(queue.outcomes),
+        frontier=tuple(find_frontier(prepared.space, queue.outcomes)),
+        num_interrupted=num_interrupted,
+        interrupted=interrupted,
+        gave_up=queue.gives_up,
+        resume_command=prepared.resume_command,
     )
 
 
-def _tune(prepared: Prepared, queue: JobQueue, scheduler: SuccessiveHalving | None, console: Console) -> None:
+def _tune(
+    prepared: Prepared, queue: JobQueue, scheduler: SuccessiveHalving | None, console: Console, job: TrainJob
+) -> None:
     with local_ray(prepared.machines) as scratch, heeds_signals() as reminder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        space, machines = prepared.space, prepared.machines
+        space, machines, run = prepared.space, prepared.machines, prepared.run.resolve()
+        watchdog = Watchdog(run, queue.on_death, max_silent_seconds=60 * space.max_silent_minutes)
         trainable = tune.with_parameters(
-            train_job,
-            run=str(prepared.run.resolve()),
+            job,
+            run=str(run),
             device="cuda" if machines.num_gpus else "cpu",
             threads=max(1, int(machines.cpus_per_trial)),
         )
         with SearchScreen(space, queue, console, slots=machines.slots) as screen:
-            logging.disable(logging.WARNING)
+            queue.contact = Contact(tell=screen.tell)
+            # Ray logs each failure in dozens of lines; ours says it in one.
+            logging.disable(logging.CRITICAL)
             try:
                 tune.run(
                     trainable,
@@ -99,7 +148,7 @@ def _tune(prepared: Prepared, queue: JobQueue, scheduler: SuccessiveHalving | No
                     search_alg=queue,
                     scheduler=scheduler,
                     max_concurrent_trials=machines.slots,
-                    callbacks=[screen, reminder],
+                    callbacks=[reminder, watchdog, screen],
                     verbose=0,
                     reuse_actors=True,
                     raise_on_failed_trial=False,
@@ -122,16 +171,38 @@ def _write_run(prepared: Prepared) -> None:
     write_run(prepared.run, record)
 
 
-def _close_running(run: Path, queue: JobQueue) -> int:
+def _follow_data(prepared: Prepared) -> None:
+    """Where the images have moved, run.json says so from now on; `reopen_search` has seen that they are the same."""
+    record, root = read_run(prepared.run).record, prepared.space.data.root
+    if root is not None and str(root) != record.space["data"]["root"]:
+        data = record.space["data"] | {"root": str(root)}
+        write_run(prepared.run, replace(record, space=record.space | {"data": data}))
+
+
+def _close_running(run: Path, queue: JobQueue, console: Console) -> int:
     """Records what was running as interrupted, and counts it. Ray is down: nobody else writes these records now."""
     closed = 0
     for job in queue.running:
-        try:
-            record = read_trial(job.folder(run)).record
-        except ResultsError:
-            # Killed before its first word: there is nothing to close.
-            continue
-        if record.status == "running":
-            write_trial(job.folder(run), replace(record, status="interrupted", reason="the search was stopped"))
-            closed += 1
+        closed += _close_record(job.folder(run), "interrupted", "the search was stopped", console)
+    for outcome in queue.outcomes:
+        if outcome.record.status == "stopped":
+            # Its worker was ended before it could say so itself.
+            _close_record(outcome.job.folder(run), "stopped", outcome.record.reason, console)
     return closed
+
+
+def _close_record(folder: Path, status: Status, reason: str | None, console: Console) -> bool:
+    """Whether the trial's record said `running` until now."""
+    try:
+        record = read_trial(folder).record
+    except ResultsError:
+        # Killed before its first word: there is nothing to close.
+        return False
+    if record.status != "running":
+        return False
+    try:
+        write_trial(folder, replace(record, status=status, reason=reason))
+    except DiskFullError as error:
+        # It says `running`, and `resume` goes on with it all the same.
+        say(console, f"{record.id}: not recorded as {status}: {error}")
+    return True

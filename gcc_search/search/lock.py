@@ -21,16 +21,18 @@ def only_driver(run: Path) -> Iterator[None]:
         ResultsError: another process holds it; says which.
     """
     path = run / "driver.lock"
-    with path.open("a+") as file:
+    with path.open("ab+", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.seek(0)
+            holder = file.read().decode(errors="replace").strip()
             raise ResultsError(
-                f"{run}: must have one search at a time, got another: {file.read().strip()}; wait for it or stop it"
+                f"{run}: must have one search at a time, got another: {holder}; wait for it or stop it"
             ) from None
         file.truncate(0)
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        file.write(f"pid {os.getpid()} on {socket.gethostname()} since {since}")
-        file.flush()
+        # The lock holds on a full disk too; then it does not say whose it is.
+        with contextlib.suppress(OSError):
+            file.write(f"pid {os.getpid()} on {socket.gethostname()} since {since}".encode())
         yield

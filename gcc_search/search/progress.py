@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from ray.tune import Callback
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -17,10 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from gcc_search.objectives import METRICS
-from gcc_search.pareto import non_dominated
+from gcc_search.preparation import say
+from gcc_search.search.frontier import find_frontier
 from gcc_search.search.job_queue import JobQueue, Outcome
 from gcc_search.search.jobs import Job
-from gcc_search.search.study import objective_values
 from gcc_search.space import SearchSpace
 
 FRONTIER_ROWS = 8
@@ -48,7 +46,6 @@ class SearchScreen(Callback):
     def __init__(self, space: SearchSpace, queue: JobQueue, console: Console, *, slots: int) -> None:
         self._space, self._queue, self._console, self._slots = space, queue, console, slots
         self._running: dict[str, RunningJob] = {}
-        self._maximise = [METRICS[metric.name].goal == "maximize" for metric in space.metrics]
         self._started = time.monotonic()
         # What an earlier process had trained is told in one line when it is recalled.
         self._told = len(queue.outcomes)
@@ -67,7 +64,7 @@ class SearchScreen(Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         job = Job.from_config(trial.config)
         self._running[trial.trial_id] = RunningJob(job=job, since=time.monotonic())
-        self._say(f"{job.id}: started{_told_settings(job)}")
+        self._say(f"{job.id}: started{_told_settings(job)}" + (f", try {job.failures + 1}" if job.failures else ""))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -75,6 +72,9 @@ class SearchScreen(Callback):
         if trial.trial_id not in self._running:
             return
         item = self._running[trial.trial_id]
+        if "note" in result:
+            self.tell(f"{item.job.id}: {result['note']}")
+            return
         item.row = result
         if result.get("train_seconds", 0) > TOLD_EPOCH_SECONDS:
             accuracy, corrected = result.get("accuracy_points"), result.get("corrected_consistency")
@@ -97,9 +97,13 @@ class SearchScreen(Callback):
     def render(self) -> RenderableType:
         return Group(self._header(), Text(), self._running_table(), Text(), self._frontier_table())
 
+    def tell(self, line: str) -> None:
+        """A line that stays: above the live table on a terminal, among the others elsewhere."""
+        say(self._console, f"{_clock(time.monotonic() - self._started)} {line}")
+
     def _say(self, line: str) -> None:
         if not self._console.is_terminal:
-            self._console.print(f"{_clock(time.monotonic() - self._started)} {line}", highlight=False, soft_wrap=True)
+            self.tell(line)
 
     def _done(self) -> list[Outcome]:
         return [outcome for outcome in self._queue.outcomes if outcome.job.is_trial]
@@ -138,7 +142,7 @@ class SearchScreen(Callback):
             table.add_column(name, justify="left" if name in ("trial", "settings") else "right", no_wrap=True)
         for item in list(self._running.values()):
             table.add_row(
-                item.job.id if item.job.is_trial else f"{item.job.identity.role} {item.job.id}",
+                _told_job(item.job),
                 _told_settings(item.job).removeprefix(" with "),
                 f"{item.row.get('epoch', 0)}/{item.job.settings.recipe.epochs}",
                 ProgressBar(total=1, completed=item.share, width=12),
@@ -156,7 +160,7 @@ class SearchScreen(Callback):
         )
         for name in ("trial", "settings", "accuracy", "baseline", *(n for n in names if n != "accuracy")):
             table.add_column(name, justify="left" if name in ("trial", "settings") else "right", no_wrap=True)
-        for outcome in self.frontier()[:FRONTIER_ROWS]:
+        for outcome in find_frontier(self._space, self._queue.outcomes)[:FRONTIER_ROWS]:
             found = outcome.record.validation or {}
             of_baseline = (outcome.baseline and outcome.baseline.validation) or {}
             measured = (_number(found.get(METRICS[name].column), 3) for name in names if name != "accuracy")
@@ -169,17 +173,10 @@ class SearchScreen(Callback):
             )
         return table
 
-    def frontier(self) -> list[Outcome]:
-        """Feasible trials that no other of their network beats in every metric, best in the first metric first."""
-        feasible = [outcome for outcome in self._done() if outcome.feasible]
-        kept: list[Outcome] = []
-        for network in self._space.networks:
-            rivals = [outcome for outcome in feasible if outcome.job.settings.network == network]
-            rows = np.array([objective_values(self._space, rival.record) for rival in rivals])
-            if rivals:
-                kept += itertools.compress(rivals, non_dominated(rows, self._maximise))
-        best_last = sorted(kept, key=lambda outcome: objective_values(self._space, outcome.record)[0])
-        return best_last[::-1] if self._maximise[0] else best_last
+
+def _told_job(job: Job) -> str:
+    role = "" if job.is_trial else f"{job.identity.role} "
+    return f"{role}{job.id}" + (f" (try {job.failures + 1})" if job.failures else "")
 
 
 def _told_settings(job: Job) -> str:

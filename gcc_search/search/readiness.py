@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,11 +21,17 @@ from gcc_search.space import SearchSpace
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """What the command line adds to a space file. `storage`: SQLAlchemy URL of the study; None: study.db in the run."""
+    """What the command line adds to a space file.
+
+    Args:
+        storage: SQLAlchemy URL of the study; None: study.db in the run.
+        data_root: where the images are now; None: where they were when the search began.
+    """
 
     out: Path
     gpus: int | None = None
     storage: str | None = None
+    data_root: Path | None = None
     command: str = ""
 
 
@@ -41,6 +48,13 @@ class Prepared:
     def run(self) -> Path:
         return self.options.out / self.space.name
 
+    @property
+    def resume_command(self) -> str:
+        """What goes on with this search, in a shell."""
+        chosen = {"--gpus": self.options.gpus, "--storage": self.options.storage}
+        options = [word for name, value in chosen.items() if value is not None for word in (name, str(value))]
+        return shlex.join(["gcc-search", "resume", str(self.run), *options])
+
 
 def prepare_search(space: SearchSpace, options: SearchOptions, console: Console) -> Prepared:
     """Looks at machines, folder, images and weights. Decodes the images into their cache, and writes nothing else.
@@ -53,7 +67,7 @@ def prepare_search(space: SearchSpace, options: SearchOptions, console: Console)
     if (run / "run.json").exists():
         raise ResultsError(
             f"{run}: must be a new name, got one that exists; choose another with --name, or go on with it: "
-            f"gcc-search resume {run}"
+            f"{shlex.join(['gcc-search', 'resume', str(run)])}"
         )
     if run.exists():
         raise ResultsError(f"{run}: must be a new name, got a folder that exists; choose another with --name")
@@ -76,8 +90,10 @@ def reopen_search(run: Run, options: SearchOptions, console: Console) -> Prepare
             f"{run.folder}/run.json: space: {explain_error(error, SearchSpace)}; "
             "resume it with the gcc-search that wrote it"
         ) from None
-    # The folder may have been renamed since.
-    prepared = _look_at(space.model_copy(update={"name": run.folder.name}), options, console)
+    # The folder may have been renamed since, and the images moved.
+    root = space.data.root if options.data_root is None else options.data_root.expanduser().resolve()
+    changes = {"name": run.folder.name, "data": space.data.model_copy(update={"root": root})}
+    prepared = _look_at(space.model_copy(update=changes), options, console)
     for described in run.record.data:
         found = prepared.datasets[described["image_size"]].fingerprint
         if found != described["fingerprint"]:

@@ -6,16 +6,19 @@ rungs of early stopping are filled from the trials' rows. Ray's own snapshot is 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import optuna
 from rich.console import Console
 
+from gcc_search.patience import Contact
 from gcc_search.preparation import say
 from gcc_search.results.reader import Run, Trial
 from gcc_search.search.job_queue import JobQueue
 from gcc_search.search.jobs import JobMaker
 from gcc_search.search.readiness import Prepared
+from gcc_search.search.retries import goes_on
 from gcc_search.search.scheduler import SuccessiveHalving
 from gcc_search.search.study import NetworkStudy, open_storage, study_name, trials_per_network
 from gcc_search.settings import NetworkName
@@ -25,8 +28,11 @@ from gcc_search.space import SearchSpace
 ENDED = ("finished", "stopped", "diverged", "collapsed", "failed")
 
 
-def make_queue(prepared: Prepared) -> JobQueue:
-    """An empty queue over empty studies. Studies of these names that were there before are replaced."""
+def make_queue(prepared: Prepared, console: Console) -> JobQueue:
+    """An empty queue over empty studies, which tells `console` what keeps it waiting.
+
+    Studies of these names that were there before are replaced.
+    """
     space, run = prepared.space, prepared.run
     database = run / "study.db"
     if prepared.options.storage is None:
@@ -40,7 +46,7 @@ def make_queue(prepared: Prepared) -> JobQueue:
         network: NetworkStudy(space, network, storage, cap=cap) for network, cap in trials_per_network(space).items()
     }
     maker = JobMaker(space=space, fingerprints={size: data.fingerprint for size, data in prepared.datasets.items()})
-    return JobQueue(space, run, maker, studies)
+    return JobQueue(space, run, maker, studies, Contact(tell=functools.partial(say, console)))
 
 
 def make_scheduler(space: SearchSpace) -> SuccessiveHalving | None:
@@ -53,9 +59,9 @@ def recall(prepared: Prepared, run: Run, console: Console) -> tuple[JobQueue, Su
     """The queue and the rungs as they were, and a line for each file that was torn."""
     for problem in run.problems:
         say(console, f"not used: {problem}")
-    queue, scheduler = make_queue(prepared), make_scheduler(prepared.space)
+    queue, scheduler = make_queue(prepared, console), make_scheduler(prepared.space)
     for network, number, trial in _in_order(prepared.space, run):
-        if trial is None or trial.record.status not in ENDED:
+        if trial is None or trial.record.status not in ENDED or goes_on(trial.record, prepared.space):
             queue.go_on_with(network, number, trial.record if trial else None)
         else:
             baseline = run.baselines.get(trial.record.baseline or "")

@@ -1,19 +1,27 @@
-"""Ctrl-C that is not lost: where the exception it raises is swallowed, Tune's next step raises it again.
+"""A search ends when it is asked to, once, wherever it is just then.
 
 Python runs a signal's handler between two lines of whatever is at work. Where that is a destructor or a callback from
-Ray's C code, the KeyboardInterrupt ends there, without a word, and the search would run on to its end.
+Ray's C code, the KeyboardInterrupt ends there, without a word: `heeds_signals` raises it again at Tune's next step.
+Where Ray blocks in C for good, as when its raylet died, no handler runs at all: `ends_when_asked` ends the process.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+import psutil
 from ray.tune import Callback
+
+ASKS = (signal.SIGINT, signal.SIGTERM)
+# An orderly end takes a few seconds; after this, none is coming.
+GRACE_SECONDS = 12.0
 
 
 class StopReminder(Callback):
@@ -37,10 +45,51 @@ def heeds_signals() -> Iterator[StopReminder]:
     """SIGINT and SIGTERM raise KeyboardInterrupt in the body, and the reminder knows of them. Yields the reminder."""
     reminder = StopReminder()
     # Only the main thread may set handlers, and only there are they run.
-    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    numbers = ASKS if _in_main_thread() else ()
     before = {number: signal.signal(number, reminder.ask) for number in numbers}
     try:
         yield reminder
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def ends_when_asked(last_words: str, *, grace_seconds: float = GRACE_SECONDS) -> Iterator[None]:
+    """Where the body has not ended `grace_seconds` after SIGINT or SIGTERM, prints `last_words` and ends the process.
+
+    The kernel writes a signal's number to the wake-up file at once, whatever Python is doing.
+    """
+    if not _in_main_thread():
+        yield
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    over = threading.Event()
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(reader, over, last_words, grace_seconds), daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+        signal.set_wakeup_fd(before)
+        os.close(writer)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _watch(reader: int, over: threading.Event, last_words: str, grace_seconds: float) -> None:
+    with os.fdopen(reader, "rb", buffering=0) as signals:
+        while number := signals.read(1):
+            if number[0] in ASKS and not over.wait(grace_seconds):
+                _end(last_words)
+
+
+def _end(last_words: str) -> None:
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    print(last_words, file=sys.stderr, flush=True)
+    os._exit(130)

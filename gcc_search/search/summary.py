@@ -1,13 +1,22 @@
-"""The last words of a search: how it went, where the results are, what to type next."""
+"""The last words of a search: how it went, what failed and why, what to type next; for people or for machines."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from itertools import groupby
+
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from gcc_search.preparation import say
+from gcc_search.results.schema import TrialRecord
+from gcc_search.search.job_queue import Outcome
 from gcc_search.search.launch import SearchResult
 
-TOLD_FAILURES = 5
+# A reason that many share is told once, with so many of them by name.
+TOLD_NAMES = 4
 
 
 def print_summary(result: SearchResult, console: Console) -> None:
@@ -17,14 +26,61 @@ def print_summary(result: SearchResult, console: Console) -> None:
         counts.append(f"{result.num_interrupted} interrupted")
     ended = ", ".join(counts) or "none ended"
     feasible = sum(outcome.feasible for outcome in result.outcomes)
-    say(console, f"{'stopped' if result.interrupted else 'done'}: trials {ended}; {feasible} feasible")
-    failed = [outcome.record for outcome in result.outcomes if outcome.record.status == "failed"]
-    for record in failed[:TOLD_FAILURES]:
-        say(console, f"  {record.id} failed: {record.reason}")
-    if len(failed) > TOLD_FAILURES:
-        say(console, f"  ... and {len(failed) - TOLD_FAILURES} more, see {result.run}/trials/*/trial.json")
+    how = "stopped" if result.interrupted else "given up" if result.gave_up else "done"
+    say(console, f"{how}: trials {ended}; {feasible} feasible")
+    if result.failed:
+        _print_failures([outcome.record for outcome in result.failed], console)
     say(console, f"results: {result.run}")
-    if result.interrupted:
-        say(console, f"go on:   gcc-search resume {result.run}")
+    if result.interrupted or result.gave_up:
+        say(console, f"go on:   {result.resume_command}")
     if statuses["finished"]:
         say(console, f"next:    gcc-search analyze {result.run}")
+
+
+def to_json(result: SearchResult) -> str:
+    """One JSON object: the run directory, counts by status, what failed and why, the frontier's trials, what to do."""
+    return json.dumps(
+        {
+            "run": str(result.run.resolve()),
+            "exit_code": result.exit_code,
+            "trials": dict(sorted(result.statuses().items())) | {"interrupted": result.num_interrupted},
+            "feasible": sum(outcome.feasible for outcome in result.outcomes),
+            "failed": [_failure(outcome) for outcome in result.failed],
+            "frontier": [outcome.job.id for outcome in result.frontier],
+            "gave_up": result.gave_up,
+            "resume": result.resume_command,
+        },
+        indent=1,
+    )
+
+
+def _failure(outcome: Outcome) -> dict[str, object]:
+    record = outcome.record
+    return {"id": record.id, "role": record.role, "attempts": record.attempts, "reason": record.reason}
+
+
+def _print_failures(failed: Sequence[TrialRecord], console: Console) -> None:
+    """A table on a terminal, a line a reason elsewhere."""
+    by_reason = sorted(failed, key=lambda record: record.reason or "")
+    groups = [(reason, list(records)) for reason, records in groupby(by_reason, key=lambda record: record.reason)]
+    groups.sort(key=lambda group: -len(group[1]))
+    if console.is_terminal:
+        table = Table("failed", "trials", "attempts", "why", box=None, padding=(0, 2, 0, 0))
+        for reason, records in groups:
+            # A reason may hold brackets, which rich would take for markup.
+            table.add_row(str(len(records)), _names(records), _attempts(records), Text(reason or ""))
+        console.print(table)
+    else:
+        for reason, records in groups:
+            say(console, f"failed: {_names(records)} (attempts: {_attempts(records)}): {reason}")
+    say(console, "        to train one anew: remove its folder, then resume")
+
+
+def _names(records: Sequence[TrialRecord]) -> str:
+    told = ", ".join(record.id for record in records[:TOLD_NAMES])
+    return told if len(records) <= TOLD_NAMES else f"{told} and {len(records) - TOLD_NAMES} more"
+
+
+def _attempts(records: Sequence[TrialRecord]) -> str:
+    numbers = {record.attempts for record in records}
+    return f"{min(numbers)}" if len(numbers) == 1 else f"{min(numbers)} to {max(numbers)}"

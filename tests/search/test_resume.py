@@ -9,16 +9,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import psutil
 import pytest
 import yaml
+from PIL import Image
 from rich.console import Console
 
 from gcc_search.errors import GccSearchError
 from gcc_search.results.reader import Run, read_run
+from gcc_search.results.writer import write_trial
 from gcc_search.search.launch import run_search
 from gcc_search.search.lock import only_driver
 from gcc_search.search.readiness import SearchOptions, reopen_search
@@ -129,3 +132,45 @@ def test_other_images_than_before_are_refused(undisturbed, tmp_path):
     write_json(folder / "run.json", content)
     with pytest.raises(GccSearchError, match="images must be those it began with"):
         reopen_search(read_run(folder), SearchOptions(out=tmp_path, gpus=0), Console(file=io.StringIO()))
+
+
+def test_a_run_and_its_images_that_both_moved_go_on_where_they_are_now(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(10):
+            colour = (i * 20, 90, 120) if name == "cat" else (200, i * 20, 30)
+            Image.new("RGB", (40, 40), colour).save(tmp_path / "images" / name / f"{i}.png")
+    changes = {"weights": "none", "start": None, "data": {"name": "imagefolder", "root": str(tmp_path / "images")}}
+    run_space(make_space(**changes, run_cap=1), tmp_path / "runs")
+    (tmp_path / "images").rename(tmp_path / "elsewhere")
+    moved = tmp_path / "archive" / "renamed"
+    shutil.copytree(tmp_path / "runs" / "tiny", moved)
+    shutil.rmtree(moved / "trials" / "convnet_small-0000")
+    console = Console(file=io.StringIO(), width=120)
+
+    options = SearchOptions(out=moved.parent, gpus=0)
+    with pytest.raises(GccSearchError, match=f"{tmp_path}/images"):
+        reopen_search(read_run(moved), options, console)
+
+    options = SearchOptions(out=moved.parent, gpus=0, data_root=tmp_path / "elsewhere")
+    run_search(reopen_search(read_run(moved), options, console), console)
+    run = read_run(moved)
+    assert [trial.record.status for trial in run.trials] == ["finished"]
+    assert len(run.baselines) == 1
+    assert run.record.space["data"]["root"] == str(tmp_path / "elsewhere")
+    reopen_search(run, SearchOptions(out=moved.parent, gpus=0), console)
+
+
+def test_trials_are_recalled_by_number_whatever_their_clocks_said(undisturbed, tmp_path):
+    folder = tmp_path / "tiny"
+    shutil.copytree(undisturbed.folder, folder)
+    for number, trial in enumerate(read_run(folder).trials):
+        backwards = f"20{60 - number}-01-01T00:00:00+00:00"
+        write_trial(trial.folder, replace(trial.record, started=backwards, updated=backwards))
+        os.utime(trial.folder / "trial.json", (1e9 - number, 1e9 - number))
+    run, printed = resume(folder)
+    assert "resumed: 6 of 6 trials have ended, 0 go on" in printed
+    study = optuna.load_study(study_name="tiny/convnet_small", storage=f"sqlite:///{folder}/study.db")
+    ids = [f"convnet_small-{number:04d}" for number in range(6)]
+    assert [trial.user_attrs["trial_id"] for trial in study.trials] == ids
+    assert [trial.params for trial in study.trials] == [trial.record.sampled for trial in run.trials]

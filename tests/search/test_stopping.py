@@ -1,15 +1,32 @@
-"""A stop that was asked for once is a stop, wherever the program was just then."""
+"""A stop that was asked for once is a stop, wherever the program was: swallowed below Ray, or blocked in C."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import time
 
+import psutil
 import pytest
 
 from gcc_search.search.stopping import heeds_signals
+
+# A mutex of the C library that is locked twice: no signal wakes who waits for it.
+BLOCKED = """
+    import ctypes, signal, subprocess
+    from gcc_search.search.stopping import ends_when_asked
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    mutex, libc = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+    child = subprocess.Popen(["sleep", "600"])
+    with ends_when_asked("go on: resume", grace_seconds=1):
+        print(child.pid, flush=True)
+        libc.pthread_mutex_lock(mutex)
+        libc.pthread_mutex_lock(mutex)
+"""
 
 
 def ask_for(stop: signal.Signals) -> None:
@@ -42,3 +59,41 @@ def test_handlers_are_put_back():
     with heeds_signals():
         assert signal.getsignal(signal.SIGINT) != before[0]
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def wait_for_end_of(child: int) -> None:
+    for _ in range(100):
+        # Dead, if not buried yet by whoever inherited it.
+        if not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the child lives on")
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_a_process_that_hangs_in_c_ends_with_its_children_and_its_last_words(asked):
+    command = [sys.executable, "-c", textwrap.dedent(BLOCKED)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        child = int(process.stdout.readline())
+        time.sleep(0.2)
+        process.send_signal(asked)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "go on: resume\n")
+    wait_for_end_of(child)
+
+
+def test_what_ends_in_time_ends_as_it_would_have():
+    code = """
+        import os, signal, time
+        from gcc_search.search.stopping import ends_when_asked
+        try:
+            with ends_when_asked("never", grace_seconds=1):
+                os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            time.sleep(1.5)
+            print("in order")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "in order\n", "")

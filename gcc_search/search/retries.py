@@ -1,0 +1,43 @@
+"""Which trials are tried again after a failure; decided from trial.json alone, so that `resume` decides alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gcc_search.results.schema import FailureKind, TrialRecord
+from gcc_search.search.jobs import Job
+from gcc_search.space import SearchSpace
+
+# A second time alone, it would be the same network with the same batch on an empty device. (A smaller micro-batch would
+# fit, but batch statistics would be others, and so would the result: the user's choice, not ours.)
+MEMORY_RETRIES = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Death:
+    """Why a worker ended without a word of its own."""
+
+    kind: FailureKind
+    reason: str
+
+
+def goes_on(record: TrialRecord, space: SearchSpace) -> bool:
+    """Whether a trial that failed, going by its record, is to be tried again."""
+    if record.status != "failed" or not record.failures:
+        return False
+    allowed = {"crash": space.max_trial_failures, "memory": MEMORY_RETRIES, "error": 0}
+    last = record.failures[-1]
+    return record.failures.count(last) <= allowed[last]
+
+
+def again(job: Job, record: TrialRecord) -> Job:
+    """The same job after its failures: alone, once memory was short."""
+    return replace(job, failures=len(record.failures), alone="memory" in record.failures)
+
+
+def told(record: TrialRecord, space: SearchSpace) -> str:
+    """What happened to a trial that is tried again, and how often that may still be."""
+    if record.failures[-1] == "memory":
+        return f"{record.reason}; tried again with nothing beside it"
+    count = record.failures.count("crash")
+    return f"{record.reason}; tried again, failure {count} of at most {space.max_trial_failures}"

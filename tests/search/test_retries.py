@@ -1,0 +1,245 @@
+"""Trials whose workers are killed, hang, or run out of memory go on; real workers, real signals."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+from rich.console import Console
+
+from gcc_search.results.reader import read_run
+from gcc_search.search.jobs import JobMaker
+from gcc_search.search.launch import SearchResult, run_search
+from gcc_search.search.readiness import SearchOptions, prepare_search
+from gcc_search.search.retries import again, goes_on
+from gcc_search.search.summary import print_summary, to_json
+from gcc_search.search.trainable import train_job
+from gcc_search.space import SearchSpace
+from tests.search.conftest import make_space
+from tests.search.test_study import make_record
+
+# One at a time, without baselines before it: its first worker is the trial's.
+ONE_TRIAL = {
+    "weights": "none",
+    "start": None,
+    "method": "points",
+    "points": [{"alpha": 1.0, "beta": 1.0}],
+    "parameters": {"alpha": {"value": 1.0}, "beta": {"value": 1.0}},
+    "run_cap": None,
+    "recipe": {"epochs": 3, "lr": 0.01, "image_size": 32},
+    "resources": {"cpus_per_trial": psutil.cpu_count()},
+}
+OPEN = {"alpha": {"distribution": "log_uniform_values", "min": 0.01, "max": 100}, "beta": {"value": 1.0}}
+TWO_POINTS = {"points": [{"alpha": 1.0, "beta": 1.0}, {"alpha": 2.0, "beta": 1.0}], "parameters": OPEN}
+# Below what a space file may say: tests do not wait for minutes.
+IMPATIENT = {"max_silent_minutes": 0.1}
+
+
+def search(space: SearchSpace, out: Path, *, job=train_job, meanwhile: Callable[[Path], None] | None = None):
+    """The search's result and what it printed; `meanwhile` runs beside it."""
+    console = Console(file=io.StringIO(), width=200)
+    prepared = prepare_search(space, SearchOptions(out=out, gpus=0), console)
+    thread = threading.Thread(target=meanwhile or (lambda run: None), args=(prepared.run,), daemon=True)
+    thread.start()
+    result = run_search(prepared, console, job=job)
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+    return result, console.file.getvalue()
+
+
+def workers() -> list[psutil.Process]:
+    """Of this process's Ray: the raylet starts them in sessions of their own."""
+    return [
+        child for child in psutil.Process().children(recursive=True) if child.name().startswith("ray::ImplicitFunc")
+    ]
+
+
+def record_of(run: Path, trial_id: str = "convnet_small-0000") -> dict[str, object]:
+    path = run / "trials" / trial_id / "trial.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def wait_until(holds: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.02)
+
+
+def kill_workers() -> None:
+    for worker in workers():
+        os.kill(worker.pid, signal.SIGKILL)
+
+
+def kill_in_epoch_2(run: Path) -> None:
+    wait_until(lambda: record_of(run).get("epochs_done") == 1)
+    kill_workers()
+
+
+def make_job():
+    *_, job = JobMaker(space=make_space(), fingerprints={32: "images"}).jobs_of("convnet_small", "t", {})
+    return job
+
+
+def rows_of(result: SearchResult) -> list[dict[str, object]]:
+    timing = ("train_seconds", "evaluation_seconds", "peak_memory_bytes")
+    return read_run(result.run).trials[0].epochs().drop_columns(timing).to_pylist()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    result, _ = search(make_space(**ONE_TRIAL), tmp_path_factory.mktemp("undisturbed"))
+    return result
+
+
+def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint_and_is_told_once(undisturbed, tmp_path):
+    result, printed = search(make_space(**ONE_TRIAL), tmp_path, meanwhile=kill_in_epoch_2)
+    record = read_run(result.run).trials[0].record
+    assert (record.status, record.attempts, record.failures) == ("finished", 2, ["crash"])
+    assert rows_of(result) == rows_of(undisturbed)
+    assert "its worker died (killed, or crashed); tried again, failure 1 of at most 3" in printed
+    assert "convnet_small-0000: started with alpha 1 beta 1, try 2" in printed
+    study = optuna.load_study(study_name="tiny/convnet_small", storage=f"sqlite:///{result.run}/study.db")
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"]
+    assert result.exit_code == 0
+
+
+def test_a_torn_checkpoint_is_told_and_the_one_before_is_used(undisturbed, tmp_path):
+    def kill_and_tear(run: Path) -> None:
+        folder = run / "trials" / "convnet_small-0000" / "checkpoint"
+        wait_until(lambda: list(folder.glob("epoch-000002-*")))
+        kill_workers()
+        for path in folder.glob("epoch-000002-*"):
+            path.write_bytes(path.read_bytes()[:1000])
+
+    result, printed = search(make_space(**ONE_TRIAL), tmp_path, meanwhile=kill_and_tear)
+    assert "convnet_small-0000: not used: " in printed
+    assert "is torn or unreadable; goes on from the one after epoch 1" in printed
+    assert rows_of(result) == rows_of(undisturbed)
+
+
+def die_if_first(config, **surroundings) -> None:
+    """The trial 0000 kills its own worker, each time."""
+    if config["id"].endswith("0000"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    train_job(config, **surroundings)
+
+
+def test_a_trial_that_dies_each_time_fails_in_the_end_and_the_others_are_trained(tmp_path):
+    space = make_space(**ONE_TRIAL | TWO_POINTS, max_trial_failures=1)
+    result, _ = search(space, tmp_path, job=die_if_first)
+    first, second = (trial.record for trial in read_run(result.run).trials)
+    assert (first.status, first.attempts, first.failures) == ("failed", 2, ["crash", "crash"])
+    assert first.reason.startswith("its worker died (killed, or crashed), before its first word")
+    assert second.status == "finished"
+    assert result.exit_code == 2
+    study = optuna.load_study(study_name="tiny/convnet_small", storage=f"sqlite:///{result.run}/study.db")
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE"]
+    summary = io.StringIO()
+    print_summary(result, Console(file=summary, width=200))
+    assert "failed: convnet_small-0000 (attempts: 2): its worker died (killed, or crashed)" in summary.getvalue()
+    assert json.loads(to_json(result))["failed"] == [
+        {"id": "convnet_small-0000", "role": "trial", "attempts": 2, "reason": first.reason}
+    ]
+
+
+def test_after_so_many_failed_trials_no_more_are_started(tmp_path):
+    space = make_space(**ONE_TRIAL | TWO_POINTS, max_trial_failures=0, max_failed_trials=1)
+    result, printed = search(space, tmp_path, job=die_if_first)
+    assert [trial.record.status for trial in read_run(result.run).trials] == ["failed"]
+    assert "no more trials are started: 1 failed (max_failed_trials)" in printed
+    assert (result.gave_up, result.exit_code) == (True, 2)
+
+
+def run_short_of_memory(config, **surroundings) -> None:
+    """The first attempt of trial 0000 may take no more than a few megabytes from here on."""
+    if config["id"].endswith("0000") and config["failures"] == 0:
+        resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + (12 << 20),) * 2)
+    train_job(config, **surroundings)
+
+
+def test_a_trial_that_runs_out_of_memory_is_tried_again_alone(tmp_path):
+    large = {"recipe": {"epochs": 1, "lr": 0.01, "image_size": 128, "batch_size": 84}}
+    space = make_space(**ONE_TRIAL | TWO_POINTS | large | {"resources": {"cpus_per_trial": psutil.cpu_count() / 2}})
+    result, printed = search(space, tmp_path, job=run_short_of_memory)
+    first, second = (trial.record for trial in read_run(result.run).trials)
+    assert (first.status, first.attempts, first.failures) == ("finished", 2, ["memory"])
+    assert second.status == "finished"
+    assert "0000: out of memory (" in printed
+    assert "; tried again with nothing beside it" in printed
+    # The other one was under way: the second attempt began when it had ended.
+    assert printed.index("0001: finished") < printed.index("0000: started with alpha 1 beta 1, try 2")
+
+
+def test_a_worker_that_stops_answering_is_ended_and_its_trial_goes_on(undisturbed, tmp_path):
+    stopped = []
+
+    def freeze(run: Path) -> None:
+        wait_until(lambda: record_of(run).get("epochs_done") == 1)
+        stopped.extend(workers())
+        for worker in stopped:
+            os.kill(worker.pid, signal.SIGSTOP)
+
+    result, printed = search(make_space(**ONE_TRIAL).model_copy(update=IMPATIENT), tmp_path, meanwhile=freeze)
+    record = read_run(result.run).trials[0].record
+    assert (record.status, record.attempts, record.failures) == ("finished", 2, ["crash"])
+    assert "its worker gave no sign of life for 0.1 minutes and was ended; tried again" in printed
+    assert rows_of(result) == rows_of(undisturbed)
+    assert not [worker for worker in stopped if worker.is_running() and worker.status() == psutil.STATUS_STOPPED]
+
+
+def never_return(config, **surroundings) -> None:
+    """A trial that is stopped early unwinds for an hour."""
+    try:
+        train_job(config, **surroundings)
+    except SystemExit:
+        time.sleep(3600)
+
+
+def test_trials_that_never_return_after_they_were_stopped_give_their_slot_back(tmp_path):
+    points = [{"alpha": alpha, "beta": 1.0} for alpha in (0.1, 1.0, 10.0, 100.0)]
+    early = {"type": "asha", "metric": "gini", "min_epochs": 1, "eta": 4}
+    space = make_space(**ONE_TRIAL | {"points": points, "early_terminate": early, "parameters": OPEN})
+    result, _ = search(space.model_copy(update=IMPATIENT), tmp_path, job=never_return)
+    records = [trial.record for trial in read_run(result.run).trials]
+    assert {record.status for record in records} == {"finished", "stopped"}
+    assert len(records) == 4
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("failures", "expected"),
+    [
+        ([], False),
+        (["error"], False),
+        (["crash"], True),
+        (["crash"] * 3, True),
+        (["crash"] * 4, False),
+        (["memory"], True),
+        (["memory", "memory"], False),
+        (["crash", "memory"], True),
+        (["memory", "crash"], True),
+        (["memory", "error"], False),
+    ],
+)
+def test_who_is_tried_again(failures, expected):
+    record = replace(make_record(status="failed"), failures=failures)
+    assert goes_on(record, make_space()) is expected
+    assert not goes_on(replace(record, status="finished"), make_space())
+
+
+def test_once_memory_was_short_a_job_runs_alone():
+    job, record = make_job(), make_record(status="failed")
+    assert not again(job, replace(record, failures=["crash"])).alone
+    assert again(job, replace(record, failures=["memory", "crash"])).alone
