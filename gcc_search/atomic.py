@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import uuid
 from pathlib import Path
 
@@ -33,6 +34,15 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         # Gone already, but after an error or Ctrl-C.
         _remove_quietly(temporary)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed processes left anywhere below `folder` while they wrote. Nobody may be writing there now."""
+    for path in list(folder.rglob(".*.tmp")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            _remove_quietly(path)
 
 
 def sha256(content: bytes) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from gcc_search.errors import ResultsError, WeightsError
+from gcc_search.occupancy import only_writer
 from gcc_search.results.reader import read_table, read_trial
 from gcc_search.results.schema import EPOCHS, IMAGES, EpochRow, Role, TrialRecord
 from gcc_search.results.writer import write_epochs, write_images, write_trial
@@ -57,9 +58,21 @@ def record_trial(
     Closing the iterator records the trial as stopped early. An exception is recorded (interrupted, failed) and raised.
 
     Raises:
-        ResultsError: the folder cannot be written to, or the baseline it is compared to is torn.
+        ResultsError: the folder cannot be written to, another process writes there, or the baseline it is compared to
+            is torn.
         DataError, WeightsError: see `run_trial`.
     """
+    with only_writer(folder):
+        yield from _record(settings, folder, identity, device, on_progress)
+
+
+def _record(
+    settings: TrialSettings,
+    folder: Path,
+    identity: Identity,
+    device: torch.device,
+    on_progress: Callable[[Progress], None] | None,
+) -> Iterator[EpochRow | Ended]:
     keeper = _Keeper(settings, folder, identity, device)
     try:
         data = open_dataset(settings.data, settings.recipe.image_size)

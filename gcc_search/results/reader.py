@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from gcc_search.errors import ResultsError
+from gcc_search.results.checks import complain
 from gcc_search.results.schema import EPOCHS, IMAGES, SCHEMA_VERSION, RunRecord, TrialRecord
 from gcc_search.results.seal import is_whole, read_sealed
 from gcc_search.results.writer import checksum
@@ -72,12 +73,21 @@ def read_run(folder: Path) -> Run:
 
 def _read_trials(parent: Path, problems: list[str]) -> list[Trial]:
     trials: list[Trial] = []
-    for folder in sorted(parent.glob("*/")) if parent.is_dir() else []:
+    # A hidden folder is a copy under way.
+    for folder in sorted(parent.glob("[!.]*/")) if parent.is_dir() else []:
         try:
-            trials.append(read_trial(folder))
+            trials.append(_read_named(folder))
         except ResultsError as error:
             problems.append(str(error))
     return trials
+
+
+def _read_named(folder: Path) -> Trial:
+    trial = read_trial(folder)
+    if trial.record.id != folder.name:
+        got = f"that of {trial.record.id}"
+        raise ResultsError(f"{folder}/trial.json: id must be the folder's name, got {got}; was the folder renamed?")
+    return trial
 
 
 def read_trial(folder: Path) -> Trial:
@@ -119,9 +129,12 @@ def _read_record(path: Path, kind: type[Record]) -> Record:
     _check_version(path, content.get("schema_version"))
     names = {item.name for item in fields(kind)}
     try:
-        return kind(**{key: value for key, value in content.items() if key in names})
+        record = kind(**{key: value for key, value in content.items() if key in names})
     except TypeError as error:
         raise ResultsError(f"{path}: must have every field of a {kind.__name__}, got: {error}; {REDO}") from None
+    if complaint := complain(record):
+        raise ResultsError(f"{path}: {complaint}; {REDO}")
+    return record
 
 
 def _check_version(path: Path, version: object) -> None:

@@ -16,7 +16,7 @@ from gcc_search.results.schema import TrialRecord
 from gcc_search.results.writer import write_trial
 from gcc_search.search.baselines import find_baseline
 from gcc_search.search.jobs import Job, JobMaker
-from gcc_search.search.study import NetworkStudy, violations
+from gcc_search.search.study import NetworkStudy, trial_name, violations
 from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
 from gcc_search.vocabulary import Value
@@ -74,7 +74,7 @@ class JobQueue(Searcher):
         study = self._studies[network]
         if record is None:
             trial_id, sampled = study.ask()
-            assert trial_id == f"{network}-{number:04d}", "trials are recalled in order"
+            assert trial_id == trial_name(network, number), "trials are recalled in order"
         else:
             trial_id, sampled = record.id, record.sampled
             study.recall(trial_id, sampled)

@@ -14,7 +14,9 @@ from pathlib import Path
 from ray import tune
 from rich.console import Console
 
+from gcc_search.atomic import remove_leftovers
 from gcc_search.errors import ResultsError
+from gcc_search.occupancy import only_writer
 from gcc_search.preparation import DataSet
 from gcc_search.recording import package_versions
 from gcc_search.results.reader import read_run, read_trial
@@ -60,6 +62,7 @@ def run_search(prepared: Prepared, console: Console) -> SearchResult:
     run = prepared.run
     run.mkdir(parents=True, exist_ok=True)
     with only_driver(run):
+        _clear(run)
         if (run / "run.json").exists():
             queue, scheduler = recall(prepared, read_run(run), console)
         else:
@@ -74,6 +77,14 @@ def run_search(prepared: Prepared, console: Console) -> SearchResult:
     return SearchResult(
         run=run, outcomes=tuple(queue.outcomes), num_interrupted=num_interrupted, interrupted=interrupted
     )
+
+
+def _clear(run: Path) -> None:
+    """Waits for the workers of a driver that was killed, then removes what the kill left half-written."""
+    for folder in run.glob("*/*/"):
+        with only_writer(folder):
+            pass
+    remove_leftovers(run)
 
 
 def _tune(prepared: Prepared, queue: JobQueue, scheduler: SuccessiveHalving | None, console: Console) -> None:

@@ -6,6 +6,7 @@ rungs of early stopping are filled from the trials' rows. Ray's own snapshot is 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import optuna
@@ -17,7 +18,7 @@ from gcc_search.search.job_queue import JobQueue
 from gcc_search.search.jobs import JobMaker
 from gcc_search.search.readiness import Prepared
 from gcc_search.search.scheduler import SuccessiveHalving
-from gcc_search.search.study import NetworkStudy, open_storage, study_name, trials_per_network
+from gcc_search.search.study import NetworkStudy, open_storage, study_name, trial_name, trials_per_network
 from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
 
@@ -53,6 +54,7 @@ def recall(prepared: Prepared, run: Run, console: Console) -> tuple[JobQueue, Su
     """The queue and the rungs as they were, and a line for each file that was torn."""
     for problem in run.problems:
         say(console, f"not used: {problem}")
+    _remove_states(run)
     queue, scheduler = make_queue(prepared), make_scheduler(prepared.space)
     for network, number, trial in _in_order(prepared.space, run):
         if trial is None or trial.record.status not in ENDED:
@@ -69,14 +71,20 @@ def recall(prepared: Prepared, run: Run, console: Console) -> tuple[JobQueue, Su
 
 def _in_order(space: SearchSpace, run: Run) -> Iterator[tuple[NetworkName, int, Trial | None]]:
     """Each network's trials by number; None for one whose record is missing or torn among others that are there."""
-    for network in space.networks:
-        by_number = {
-            int(trial.record.id.rsplit("-", 1)[1]): trial for trial in run.trials if trial.record.network == network
-        }
-        folders = (run.folder / "trials").glob(f"{network}-*/")
-        numbers = {int(folder.name.rsplit("-", 1)[1]) for folder in folders}
-        for number in range(max(numbers, default=-1) + 1):
-            yield network, number, by_number.get(number)
+    by_name = {trial.folder.name: trial for trial in run.trials}
+    folders = {folder.name for folder in (run.folder / "trials").glob("*/")}
+    for network, cap in trials_per_network(space).items():
+        names = [trial_name(network, number) for number in range(cap)]
+        last = max((number for number, name in enumerate(names) if name in folders), default=-1)
+        for number, name in enumerate(names[: last + 1]):
+            yield network, number, by_name.get(name)
+
+
+def _remove_states(run: Run) -> None:
+    """Checkpoints of what ended: a kill can come between a record's last word and their removal."""
+    for trial in (*run.baselines.values(), *run.trials):
+        if trial.record.status in ENDED:
+            shutil.rmtree(trial.folder / "checkpoint", ignore_errors=True)
 
 
 def _fill_rungs(scheduler: SuccessiveHalving, trial: Trial) -> None:
