@@ -50,6 +50,12 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def sha256_of_file(path: Path) -> str:
+    """Hex digest of a file's content, read piece by piece: networks are large."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _sync_folder(folder: Path) -> None:
     """Makes the rename itself survive a power cut (POSIX: a folder is a file to sync)."""
     handle = os.open(folder, os.O_RDONLY)

@@ -18,10 +18,11 @@ from typing import Any
 
 import torch
 
+from gcc_search.atomic import sha256_of_file
 from gcc_search.errors import ResultsError, WeightsError
 from gcc_search.occupancy import only_writer
-from gcc_search.results.reader import read_table, read_trial
-from gcc_search.results.schema import EPOCHS, IMAGES, EpochRow, Role, TrialRecord
+from gcc_search.results.reader import network_problem, read_table, read_trial
+from gcc_search.results.schema import EPOCHS, IMAGES, NETWORK_FILE, EpochRow, Role, TrialRecord
 from gcc_search.results.writer import write_epochs, write_images, write_trial
 from gcc_search.settings import TrialSettings
 from gcc_search.training.checkpoint import load_checkpoint
@@ -31,7 +32,6 @@ from gcc_search.trial import Ended, Progress, Surroundings, open_dataset, run_tr
 
 # `weights: start:KEY` names the network of baselines/KEY in the same run, so that a run directory can be moved.
 START = "start:"
-NETWORK_FILE = "network.safetensors"
 EARLY_STOPPING = "early stopping"
 
 
@@ -145,7 +145,9 @@ class _Keeper:
     def finish(self, ended: Ended, data: DataSet) -> None:
         if ended.columns is not None:
             write_images(self._folder, _image_columns(ended.columns, data))
-        self._update(status=ended.status, reason=ended.reason, test=ended.summary)
+        network = self._folder / NETWORK_FILE
+        digest = sha256_of_file(network) if network.exists() else None
+        self._update(status=ended.status, reason=ended.reason, test=ended.summary, network_sha256=digest)
         shutil.rmtree(self._folder / "checkpoint", ignore_errors=True)
 
     def close(self, status: str, reason: str) -> None:
@@ -200,10 +202,10 @@ def _reference(folder: Path, identity: Identity) -> tuple[float, ...]:
 def _resolve_weights(settings: TrialSettings, folder: Path) -> TrialSettings:
     if not settings.weights.startswith(START):
         return settings
-    path = folder.parent.parent / "baselines" / settings.weights.removeprefix(START) / NETWORK_FILE
-    if not path.exists():
-        raise WeightsError(f"{path}: must hold the start network, got nothing; run the search again to train it")
-    return settings.model_copy(update={"weights": str(path)})
+    start = read_trial(folder.parent.parent / "baselines" / settings.weights.removeprefix(START))
+    if problem := network_problem(start):
+        raise WeightsError(problem)
+    return settings.model_copy(update={"weights": str(start.folder / NETWORK_FILE)})
 
 
 def _image_columns(columns: Columns, data: DataSet) -> dict[str, Any]:

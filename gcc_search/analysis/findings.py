@@ -19,7 +19,7 @@ from gcc_search.analysis.paired_images import PairedImages, read_paired
 from gcc_search.analysis.pairing import Pair, pair_with_baselines, waiting_trials
 from gcc_search.analysis.tradeoff import NetworkTradeoff, accuracy_tradeoffs, count_statuses
 from gcc_search.errors import ResultsError
-from gcc_search.results.reader import Run, Trial
+from gcc_search.results.reader import Run, find_damage
 from gcc_search.results.schema import RunRecord, TrialRecord
 
 
@@ -67,7 +67,7 @@ def find(run: Run) -> Findings:
     return Findings(
         run=run.record,
         counts=count_statuses(records),
-        problems=(*run.problems, *_torn_tables(run)),
+        problems=(*run.problems, *_torn_files(run)),
         waiting=waiting_trials(run),
         records=records,
         pairs=pairs,
@@ -111,18 +111,7 @@ def _read_images(run: Run, chosen: Sequence[Pair]) -> dict[str, PairedImages | N
     return {pair.trial.id: read_paired(trials[pair.trial.id], baselines[pair.baseline.id]) for pair in chosen}
 
 
-def _torn_tables(run: Run) -> list[str]:
-    """Refused tables of finished trials and baselines. Scores come from trial.json and are used all the same."""
+def _torn_files(run: Run) -> list[str]:
+    """Refused files of finished trials and baselines. Scores come from trial.json and are used all the same."""
     finished = [t for t in (*run.baselines.values(), *run.trials) if t.record.status == "finished"]
-    return [problem for trial in finished for problem in _table_problems(trial)]
-
-
-def _table_problems(trial: Trial) -> list[str]:
-    problems = []
-    # One column is enough: the seal is checked over the whole file.
-    for read, column in ((trial.epochs, "epoch"), (trial.images, "index")):
-        try:
-            read([column])
-        except ResultsError as error:
-            problems.append(str(error))
-    return problems
+    return [problem for trial in finished for problem in find_damage(trial)]

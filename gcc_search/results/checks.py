@@ -30,7 +30,9 @@ def complain(record: RunRecord | TrialRecord) -> str | None:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        return f"{_shown(place)}: must be as gcc-search writes it, got {_shown(first['input'])}"
+        return f"{shown(place)}: must be as gcc-search writes it, got {shown(first['input'])}"
+    except RecursionError:
+        return "must be a few levels deep, got hundreds"
     return next(_trial_problems(record) if isinstance(record, TrialRecord) else _run_problems(record), None)
 
 
@@ -45,7 +47,7 @@ def _trial_problems(record: TrialRecord) -> Iterator[str]:
         names["baseline"] = record.baseline
     for field, name in names.items():
         if not NAME.fullmatch(name):
-            yield f"{field}: must be a plain name without slashes, got {_shown(name)}"
+            yield f"{field}: must be a plain name without slashes, got {shown(name)}"
     for field in ("device_seconds", "epochs_done", "attempts"):
         if getattr(record, field) < 0:
             yield f"{field}: must be at least 0, got {getattr(record, field)}"
@@ -53,7 +55,7 @@ def _trial_problems(record: TrialRecord) -> Iterator[str]:
         yield from _number_problems(field, getattr(record, field))
     for name, value in record.sampled.items():
         if not isinstance(value, bool | int | float | str) or not _is_text(name) or not _is_text(value):
-            yield f"sampled.{_shown(name)}: must be a number, text, true or false, got {_shown(value)}"
+            yield f"sampled.{shown(name)}: must be a number, text, true or false, got {shown(value)}"
     yield from _settings_problems(record.settings)
 
 
@@ -67,21 +69,21 @@ def _settings_problems(settings: dict[str, Any]) -> Iterator[str]:
         inner = settings.get(section)
         value = inner.get(name) if isinstance(inner, dict) else None
         if not isinstance(value, kinds) or isinstance(value, bool) or not _is_text(value):
-            yield f"settings.{section}.{name}: must be what the trial was trained with, got {_shown(value)}"
+            yield f"settings.{section}.{name}: must be what the trial was trained with, got {shown(value)}"
     seed = settings.get("seed")
     if not isinstance(seed, int) or isinstance(seed, bool):
-        yield f"settings.seed: must be what the trial was trained with, got {_shown(seed)}"
+        yield f"settings.seed: must be what the trial was trained with, got {shown(seed)}"
 
 
 def _run_problems(record: RunRecord) -> Iterator[str]:
     if not _is_text(record.name):
-        yield f"name: must be a line of plain text, got {_shown(record.name)}"
+        yield f"name: must be a line of plain text, got {shown(record.name)}"
     for place, images in enumerate(record.data):
         if not isinstance(images.get("image_size"), int):
-            yield f"data.{place}.image_size: must be a whole number, got {_shown(images.get('image_size'))}"
+            yield f"data.{place}.image_size: must be a whole number, got {shown(images.get('image_size'))}"
         for name in ("name", "fingerprint"):
             if not isinstance(images.get(name), str):
-                yield f"data.{place}.{name}: must be text, got {_shown(images.get(name))}"
+                yield f"data.{place}.{name}: must be text, got {shown(images.get(name))}"
     yield from _number_problems("space", record.space)
 
 
@@ -94,7 +96,7 @@ def _number_problems(place: str, value: object) -> Iterator[str]:
         for number, inner in enumerate(value):
             yield from _number_problems(f"{place}.{number}", inner)
     elif isinstance(value, int | float) and not _is_usual(value):
-        yield f"{_shown(place)}: must be a number of usual size, got {_shown(value)}"
+        yield f"{shown(place)}: must be a number of usual size, got {shown(value)}"
 
 
 def _is_usual(value: float) -> bool:
@@ -105,6 +107,7 @@ def _is_text(value: object) -> bool:
     return not isinstance(value, str) or _TEXT.fullmatch(value) is not None
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """`value` on one line, cut to a few words, without what a terminal would act on."""
     text = value if isinstance(value, str) else repr(value)
     return "".join(char if char.isprintable() else "?" for char in text[:60])

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 SCHEMA_VERSION = 1
+NETWORK_FILE = "network.safetensors"
 
 Status = Literal["running", "finished", "stopped", "diverged", "collapsed", "interrupted", "failed"]
 Role = Literal["trial", "baseline", "start"]
@@ -141,6 +142,7 @@ class TrialRecord:
         device_seconds: wall seconds during which the trial held its device, over all its attempts.
         test: means over the test split, by column of images.parquet, plus `accuracy_points` and
             `corrected_consistency`; None unless the test split was scored.
+        network_sha256: digest of network.safetensors; None where there is none, and in records of before 0.2.
     """
 
     id: str
@@ -160,6 +162,7 @@ class TrialRecord:
     attempts: int = 1
     validation: dict[str, float | None] | None = None
     test: dict[str, float | None] | None = None
+    network_sha256: str | None = None
     data_fingerprint: str
     versions: dict[str, str]
     schema_version: int = SCHEMA_VERSION

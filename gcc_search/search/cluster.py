@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 import signal
 import tempfile
@@ -12,12 +13,16 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import ray
 
 from gcc_search.errors import ResourceError
 from gcc_search.vocabulary import Resources
+
+# Of the scratch folders' names; the process that made one follows.
+SCRATCH = "gcc-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +86,16 @@ def _gpu_slots(num_gpus: int, share: float) -> int:
 def local_ray(machines: Machines) -> Iterator[Path]:
     """Ray on this machine for the duration, saying nothing. Yields a scratch folder that is removed afterwards."""
     # Unix socket paths end after 107 characters, and Ray adds 60 of its own.
-    scratch = Path(tempfile.mkdtemp(prefix="gcc-", dir="/tmp" if Path("/tmp").is_dir() else None))
+    parent = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
+    _remove_stale(parent)
+    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=parent))
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     on_sigterm = signal.getsignal(signal.SIGTERM) if threading.current_thread() is threading.main_thread() else None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ray.init(
+            _start_ray(
                 num_cpus=int(machines.num_cpus),
                 num_gpus=machines.num_gpus,
                 include_dashboard=False,
@@ -105,3 +112,23 @@ def local_ray(machines: Machines) -> Iterator[Path]:
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _start_ray(**options: Any) -> None:
+    try:
+        ray.init(**options)
+    except Exception as error:
+        # Ray raises plain exceptions of many lines here: no memory, no disk, or a machine too busy to start it in time.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ResourceError(
+            f"Ray: must start on this machine, got: {reason[0]}; free memory or cores, and resume"
+        ) from None
+
+
+def _remove_stale(parent: Path) -> None:
+    """Scratch folders of searches that were killed: the process in the name is gone."""
+    for folder in parent.glob(f"{SCRATCH}*-*"):
+        pid = folder.name.removeprefix(SCRATCH).split("-")[0]
+        is_ours = folder.lstat().st_uid == os.getuid() and not folder.is_symlink()
+        if is_ours and pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)

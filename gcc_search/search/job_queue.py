@@ -60,14 +60,17 @@ class JobQueue(Searcher):
 
     # An earlier process's side: what it had trained, in the order it had asked.
 
-    def recall(self, record: TrialRecord, baseline: TrialRecord | None) -> None:
-        """A trial that had ended."""
+    def recall(self, record: TrialRecord, baseline: TrialRecord | None, *, is_whole: bool) -> None:
+        """A trial that had ended. A baseline that is not whole counts for this trial, and is trained again."""
         study = self._studies[cast(NetworkName, record.network)]
         study.recall(record.id, record.sampled)
-        *_, job = self._maker.jobs_of(study.network, record.id, record.sampled)
+        *prerequisites, job = self._maker.jobs_of(study.network, record.id, record.sampled)
         if baseline is not None:
             self._settled[baseline.id] = baseline
         self._close(job, record)
+        if not is_whole:
+            self._settled.pop(job.identity.baseline or "", None)
+            self._wait_for_prerequisites(prerequisites)
 
     def go_on_with(self, network: NetworkName, number: int, record: TrialRecord | None) -> None:
         """A trial that had begun; without its record its settings are sampled again."""
@@ -119,8 +122,11 @@ class JobQueue(Searcher):
 
     def _wait_for(self, network: str, trial_id: str, sampled: dict[str, Value]) -> None:
         *prerequisites, trial = self._maker.jobs_of(network, trial_id, sampled)
-        self._waiting += [job for job in prerequisites if not self._is_known(job)]
+        self._wait_for_prerequisites(prerequisites)
         self._waiting.append(trial)
+
+    def _wait_for_prerequisites(self, jobs: list[Job]) -> None:
+        self._waiting += [job for job in jobs if not self._is_known(job)]
 
     def _is_known(self, job: Job) -> bool:
         """Whether a baseline is waiting, running, or trained already, here or in a run beside this one."""

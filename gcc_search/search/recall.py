@@ -13,7 +13,8 @@ import optuna
 from rich.console import Console
 
 from gcc_search.preparation import say
-from gcc_search.results.reader import Run, Trial
+from gcc_search.results.reader import Run, Trial, find_damage, network_problem
+from gcc_search.search.baselines import is_whole
 from gcc_search.search.job_queue import JobQueue
 from gcc_search.search.jobs import JobMaker
 from gcc_search.search.readiness import Prepared
@@ -54,14 +55,19 @@ def recall(prepared: Prepared, run: Run, console: Console) -> tuple[JobQueue, Su
     """The queue and the rungs as they were, and a line for each file that was torn."""
     for problem in run.problems:
         say(console, f"not used: {problem}")
+    for problem in _damage(run):
+        say(console, f"damaged: {problem}")
     _remove_states(run)
     queue, scheduler = make_queue(prepared), make_scheduler(prepared.space)
+    # One that failed is as it was left.
+    whole = {key for key, found in run.baselines.items() if found.record.status != "finished" or is_whole(found)}
     for network, number, trial in _in_order(prepared.space, run):
         if trial is None or trial.record.status not in ENDED:
             queue.go_on_with(network, number, trial.record if trial else None)
         else:
-            baseline = run.baselines.get(trial.record.baseline or "")
-            queue.recall(trial.record, baseline.record if baseline else None)
+            key = trial.record.baseline or ""
+            baseline = run.baselines[key].record if key in run.baselines else None
+            queue.recall(trial.record, baseline, is_whole=key in whole)
         if scheduler and trial:
             _fill_rungs(scheduler, trial)
     ended = sum(outcome.job.is_trial for outcome in queue.outcomes)
@@ -78,6 +84,14 @@ def _in_order(space: SearchSpace, run: Run) -> Iterator[tuple[NetworkName, int, 
         last = max((number for number, name in enumerate(names) if name in folders), default=-1)
         for number, name in enumerate(names[: last + 1]):
             yield network, number, by_name.get(name)
+
+
+def _damage(run: Run) -> Iterator[str]:
+    """What is wrong with the files of finished networks. Their records are whole, so that nothing is trained again."""
+    for trial in (*run.baselines.values(), *run.trials):
+        if trial.record.status == "finished":
+            missing = network_problem(trial)
+            yield from dict.fromkeys([*find_damage(trial), *([missing] if missing else [])])
 
 
 def _remove_states(run: Run) -> None:

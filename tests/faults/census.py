@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from gcc_search.results.reader import Run, read_run
+from gcc_search.search.cluster import SCRATCH
 
 TIMING = ("train_seconds", "evaluation_seconds", "peak_memory_bytes")
 FILES = ("trial.json", "epochs.parquet", "images.parquet", "network.safetensors")
@@ -44,8 +46,19 @@ def finished_files(run: Path) -> dict[str, dict[str, bytes]]:
     return {str(t.folder.relative_to(run)): {name: (t.folder / name).read_bytes() for name in FILES} for t in finished}
 
 
-def take_census(undisturbed: Path, run: Path, *, seen: dict[str, dict[str, bytes]], processes: list[str]) -> Faults:
-    """`run`, which has ended, against `undisturbed`. `seen`: `finished_files` at each kill, the first look kept."""
+def take_census(
+    undisturbed: Path,
+    run: Path,
+    *,
+    seen: dict[str, dict[str, bytes]],
+    processes: list[str],
+    drivers: Sequence[int] = (),
+) -> Faults:
+    """`run`, which has ended, against `undisturbed`. `seen`: `finished_files` at each kill, the first look kept.
+
+    Args:
+        processes: those that are still there. drivers: process ids of all drivers, to find their scratch folders by.
+    """
     now, expected = finished_files(run), read_run(undisturbed)
     found = read_run(run)
     everything = (*found.baselines.values(), *found.trials)
@@ -57,9 +70,13 @@ def take_census(undisturbed: Path, run: Path, *, seen: dict[str, dict[str, bytes
         twice=tuple(folder for folder, files in seen.items() if folder in now and now[folder] != files),
         zombies=(*running, *_unended_in_study(run), *processes),
         changed=tuple(_changed(expected, found)),
-        left=tuple(sorted(set(_files(run)) - set(_files(undisturbed)))),
+        left=(*sorted(set(_files(run)) - set(_files(undisturbed))), *_scratch_of(drivers)),
         failed=found.problems,
     )
+
+
+def _scratch_of(drivers: Sequence[int]) -> list[str]:
+    return [str(folder) for pid in drivers for folder in Path("/tmp").glob(f"{SCRATCH}{pid}-*")]
 
 
 def _unended_in_study(run: Path) -> list[str]:

@@ -83,8 +83,9 @@ def live(undisturbed: Undisturbed, folder: Path, moments: Sequence[Moment]) -> L
     place, began = Place(folder=folder), time.monotonic()
     order = {event.name: number for number, event in enumerate(undisturbed.events)}
     kills: list[Kill] = []
+    drivers: list[int] = []
     seen: dict[str, dict[str, bytes]] = {}
-    process, watch, starts = place.start(), Watch(place.run), 1
+    process, watch = place.start(), Watch(place.run)
     for moment in moments:
         if not wait_for(moment, process, watch, order):
             break
@@ -95,18 +96,18 @@ def live(undisturbed: Undisturbed, folder: Path, moments: Sequence[Moment]) -> L
         else:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
-        resuming = starts > 1 and moment.event is None
-        phase = "a resume's start-up" if resuming else moment.phase
+        phase = "a resume's start-up" if drivers and moment.event is None else moment.phase
         kills.append(Kill(victim=moment.victim, phase=phase, event=moment.event, seconds=round(at, 2)))
         seen = finished_files(place.run) | seen
         if moment.victim == "driver":
-            process, watch, starts = place.start(), Watch(place.run), starts + 1
+            drivers.append(process.pid)
+            process, watch = place.start(), Watch(place.run)
     code = process.wait(timeout=PATIENCE_SECONDS)
     left = [f"process {process.pid} {process.name()}" for process in place.wait_for_silence(SILENCE_SECONDS)]
     return Life(
         kills=tuple(kills),
         num_missed=len(moments) - len(kills),
-        faults=take_census(undisturbed.run, place.run, seen=seen, processes=left)
+        faults=take_census(undisturbed.run, place.run, seen=seen, processes=left, drivers=[*drivers, process.pid])
         if code == 0
         else Faults(failed=(f"exit code {code}, see {place.log}",)),
         seconds=round(time.monotonic() - began, 1),
