@@ -23,7 +23,7 @@ from gcc_search.errors import ResultsError, WeightsError
 from gcc_search.occupancy import only_writer
 from gcc_search.results.reader import network_problem, read_table, read_trial
 from gcc_search.results.schema import EPOCHS, IMAGES, NETWORK_FILE, EpochRow, Role, TrialRecord
-from gcc_search.results.writer import write_epochs, write_images, write_trial
+from gcc_search.results.writer import write_epochs, write_heatmaps, write_images, write_trial
 from gcc_search.settings import TrialSettings
 from gcc_search.training.checkpoint import load_checkpoint
 from gcc_search.training.datasets import DataSet
@@ -145,6 +145,8 @@ class _Keeper:
     def finish(self, ended: Ended, data: DataSet) -> None:
         if ended.columns is not None:
             write_images(self._folder, _image_columns(ended.columns, data))
+        if ended.examples is not None:
+            write_heatmaps(self._folder, ended.examples)
         network = self._folder / NETWORK_FILE
         digest = sha256_of_file(network) if network.exists() else None
         self._update(status=ended.status, reason=ended.reason, test=ended.summary, network_sha256=digest)

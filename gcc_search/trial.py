@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,6 +23,7 @@ from gcc_search.settings import DataSettings, TrialSettings
 from gcc_search.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from gcc_search.training.datasets import DataSet, load_dataset
 from gcc_search.training.evaluation import Columns, Evaluation, measure, summarise
+from gcc_search.training.examples import example_columns
 from gcc_search.training.loop import EpochPlan, TrainStats, train_epoch
 from gcc_search.training.networks import Network, build_network
 
@@ -33,12 +35,17 @@ COLLAPSE_CORRECTED, COLLAPSE_CONSISTENCY = 0.05, 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """A trial's last word: finished, diverged or collapsed. `columns` are the test images, None where not scored."""
+    """A trial's last word: finished, diverged or collapsed.
+
+    Args:
+        columns: the test images, None where not scored. examples: a few of them with their maps, likewise.
+    """
 
     status: Status
     reason: str | None
     columns: Columns | None
     summary: dict[str, float | None] | None
+    examples: dict[str, list[Any]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,7 +256,8 @@ def _end(
     evaluation = evaluation_of(settings, data, surroundings.device, insertion=status == "finished")
     on_step = _report(surroundings, "test", settings.recipe.epochs)
     columns = measure(network, data.test, evaluation, on_step=on_step)
-    return Ended(status=status, reason=reason, columns=columns, summary=summarise(columns))
+    examples = example_columns(network, data.test, evaluation, columns)
+    return Ended(status=status, reason=reason, columns=columns, summary=summarise(columns), examples=examples)
 
 
 def _report(surroundings: Surroundings, phase: str, epoch: int) -> Callable[[int, int], None] | None:

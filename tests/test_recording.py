@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from gcc_search.errors import DataError, ResultsError, WeightsError
 from gcc_search.recording import NETWORK_FILE, START, Identity, package_versions, record_trial
 from gcc_search.results.reader import read_trial
-from gcc_search.results.schema import EPOCHS, IMAGES, EpochRow
+from gcc_search.results.schema import EPOCHS, HEATMAPS, IMAGES, EpochRow
 from gcc_search.results.writer import write_epochs
 from gcc_search.settings import DataSettings, Explanation, TrialSettings
 from gcc_search.trial import Ended, Surroundings, run_trial
@@ -50,7 +50,13 @@ def recorded(tiny_trial, tmp_path_factory):
 
 def test_a_finished_trial_leaves_its_record_its_tables_and_its_network(recorded):
     folder, _ = recorded
-    assert names_in(folder) == ["epochs.parquet", "images.parquet", "network.safetensors", "trial.json"]
+    assert names_in(folder) == [
+        "epochs.parquet",
+        "heatmaps.parquet",
+        "images.parquet",
+        "network.safetensors",
+        "trial.json",
+    ]
 
 
 def test_the_record_says_what_was_trained_where_and_how_it_ended(recorded, tiny_trial, shapes):
@@ -72,6 +78,15 @@ def test_the_tables_hold_what_was_yielded(recorded, shapes):
     assert trial.images()["consistency"].to_pylist() == ended.columns["consistency"].tolist()
     assert trial.images()["iauc"].null_count == len(shapes.test) - 2
     assert (trial.epochs().schema, trial.images().schema) == (EPOCHS, IMAGES)
+
+
+def test_a_few_test_images_are_kept_with_their_maps(recorded, shapes):
+    kept = read_trial(recorded[0]).heatmaps()
+    assert kept.schema == HEATMAPS
+    indices = kept["index"].to_pylist()
+    assert kept["name"].to_pylist() == [shapes.test.names[index] for index in indices]
+    measured = read_trial(recorded[0]).images(["consistency"])["consistency"].to_pylist()
+    assert kept["consistency"].to_pylist() == [measured[index] for index in indices]
 
 
 def test_the_record_ends_with_the_last_epoch_and_the_tests_means(recorded):

@@ -13,7 +13,7 @@ import pyarrow as pa
 from gcc_search.atomic import sha256_of_file
 from gcc_search.errors import ResultsError
 from gcc_search.results.checks import complain, shown
-from gcc_search.results.schema import EPOCHS, IMAGES, NETWORK_FILE, SCHEMA_VERSION, RunRecord, TrialRecord
+from gcc_search.results.schema import EPOCHS, HEATMAPS, IMAGES, NETWORK_FILE, SCHEMA_VERSION, RunRecord, TrialRecord
 from gcc_search.results.seal import is_whole, read_sealed
 from gcc_search.results.writer import checksum
 
@@ -41,6 +41,15 @@ class Trial:
             ResultsError: the test split was not scored, or the file is torn.
         """
         return read_table(self.folder / "images.parquet", IMAGES, columns)
+
+    def heatmaps(self) -> pa.Table:
+        """heatmaps.parquet: a few test images with their maps; no rows where none were kept.
+
+        Raises:
+            ResultsError: the file is torn.
+        """
+        path = self.folder / "heatmaps.parquet"
+        return read_table(path, HEATMAPS) if path.exists() else HEATMAPS.empty_table()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +122,8 @@ def network_problem(trial: Trial) -> str | None:
 def find_damage(trial: Trial) -> list[str]:
     """A line for each file of a finished trial that is torn or changed, and for each table that is missing.
 
-    A network that is not there is no damage: who copies a run to look at it may leave networks out.
+    A network that is not there is no damage: who copies a run to look at it may leave networks out. Nor are heatmaps,
+    which not every trial keeps.
     """
     problems = []
     # One column is enough: the seal is checked over the whole file.
@@ -123,6 +133,10 @@ def find_damage(trial: Trial) -> list[str]:
                 problems.append(f"{trial.folder}: must have a row for each {column}, got none; {REDO}")
         except ResultsError as error:
             problems.append(str(error))
+    try:
+        trial.heatmaps()
+    except ResultsError as error:
+        problems.append(str(error))
     network = network_problem(trial) if (trial.folder / NETWORK_FILE).exists() else None
     return [*problems, *([network] if network else [])]
 

@@ -91,6 +91,29 @@ IMAGE_COLUMNS = (
     _measure("crop_mass", "none", "share of the positive map inside t's crop", unit="0 to 1", missing="the map is 0"),
 )
 
+HEATMAP_COLUMNS = (
+    Column(name="index", type=pa.int64(), unit="image", direction="none", meaning="position in the test split"),
+    Column(name="name", type=pa.string(), unit="path", direction="none", meaning="image, below the data set's folder"),
+    Column(name="label", type=pa.int64(), unit="class", direction="none", meaning="true class"),
+    Column(name="predicted", type=pa.int64(), unit="class", direction="none", meaning="class with the highest logit"),
+    _measure("confidence", "none", "softmax probability of the predicted class"),
+    _measure("consistency", "up", "SSIM of t(M(x)) and M(t(x))", unit="-1 to 1"),
+    Column(
+        name="picture", type=pa.binary(), unit="JPEG", direction="none", meaning="x as the network sees it, smaller"
+    ),
+    Column(name="rows", type=pa.int64(), unit="cell", direction="none", meaning="rows of the map; it is square"),
+    Column(name="map", type=pa.list_(pa.float32()), unit="1", direction="none", meaning="M(x), signed, row by row"),
+    Column(name="moved_map", type=pa.list_(pa.float32()), unit="1", direction="none", meaning="M(t(x)), row by row"),
+    Column(
+        name="crop",
+        type=pa.list_(pa.float64()),
+        unit="share of the frame",
+        direction="none",
+        meaning="t's crop of x: top, left, height, width",
+    ),
+    Column(name="flipped", type=pa.bool_(), unit="0 or 1", direction="none", meaning="t mirrors after cropping"),
+)
+
 
 def _schema(kind: str, columns: tuple[Column, ...]) -> pa.Schema:
     return pa.schema(
@@ -101,6 +124,7 @@ def _schema(kind: str, columns: tuple[Column, ...]) -> pa.Schema:
 
 EPOCHS = _schema("epochs", EPOCH_COLUMNS)
 IMAGES = _schema("images", IMAGE_COLUMNS)
+HEATMAPS = _schema("heatmaps", HEATMAP_COLUMNS)
 
 
 @dataclass(frozen=True, kw_only=True)

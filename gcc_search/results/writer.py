@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from gcc_search.atomic import write_atomically
-from gcc_search.results.schema import EPOCHS, IMAGES, EpochRow, RunRecord, TrialRecord
+from gcc_search.results.schema import EPOCHS, HEATMAPS, IMAGES, EpochRow, RunRecord, TrialRecord
 from gcc_search.results.seal import sealed_parquet
 
 
@@ -47,6 +47,12 @@ def write_images(folder: Path, columns: Mapping[str, Any]) -> None:
     """images.parquet from arrays by column name; NaN is written as null in columns that may be missing."""
     arrays = [pa.array(columns[field.name], type=field.type, from_pandas=field.nullable) for field in IMAGES]
     _write_table(folder / "images.parquet", pa.Table.from_arrays(arrays, schema=IMAGES))
+
+
+def write_heatmaps(folder: Path, columns: Mapping[str, Any]) -> None:
+    """heatmaps.parquet from lists by column name."""
+    arrays = [pa.array(columns[field.name], type=field.type) for field in HEATMAPS]
+    _write_table(folder / "heatmaps.parquet", pa.Table.from_arrays(arrays, schema=HEATMAPS))
 
 
 def _write_table(path: Path, table: pa.Table) -> None:

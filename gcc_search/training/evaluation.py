@@ -110,7 +110,6 @@ def measure(
     Args:
         on_step: called with (forward passes done, in all), in images.
     """
-    network.eval()
     count = len(images)
     inserted = min(evaluation.insertion_images, count)
     progress = _Progress(on_step, total=2 * count + INSERTION_PASSES * inserted)
@@ -139,13 +138,24 @@ class _Progress:
 
 @torch.no_grad()
 def explain(
-    network: Network, images: ImageSet, evaluation: Evaluation, *, progress: _Progress | None = None
+    network: Network,
+    images: ImageSet,
+    evaluation: Evaluation,
+    *,
+    chosen: Tensor | None = None,
+    progress: _Progress | None = None,
 ) -> Explained:
-    """Predictions and signed maps of every image and of its transformed copy; one forward pass for both."""
-    transforms = evaluation.transforms(len(images))
+    """Predictions and signed maps of every image and of its transformed copy; one forward pass for both.
+
+    Args:
+        chosen: positions in `images`, where not all are wanted; each image keeps its transform.
+    """
+    network.eval()
+    chosen = torch.arange(len(images)) if chosen is None else chosen
+    transforms = evaluation.transforms(len(images)).select(chosen.to(evaluation.device))
     parts: list[tuple[Tensor, ...]] = []
-    for batch in _batches(torch.arange(len(images)), evaluation.batch_size):
-        x = evaluation.show(images, batch)
+    for batch in _batches(torch.arange(len(chosen)), evaluation.batch_size):
+        x = evaluation.show(images, chosen[batch])
         moved = apply_transforms(transforms.select(batch.to(x.device)), x, evaluation.image_size)
         with precision(x.device):
             features = network.features(torch.cat([x, moved]))

@@ -11,7 +11,6 @@ from gcc_search.results.reader import Run, read_run
 from gcc_search.search.cluster import SCRATCH
 
 TIMING = ("train_seconds", "evaluation_seconds", "peak_memory_bytes")
-FILES = ("trial.json", "epochs.parquet", "images.parquet", "network.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,10 @@ def finished_files(run: Path) -> dict[str, dict[str, bytes]]:
         return {}
     found = read_run(run)
     finished = [t for t in (*found.baselines.values(), *found.trials) if t.record.status == "finished"]
-    return {str(t.folder.relative_to(run)): {name: (t.folder / name).read_bytes() for name in FILES} for t in finished}
+    return {
+        str(t.folder.relative_to(run)): {path.name: path.read_bytes() for path in t.folder.iterdir() if path.is_file()}
+        for t in finished
+    }
 
 
 def take_census(
@@ -89,7 +91,7 @@ def _changed(expected: Run, found: Run) -> list[str]:
     before, after = results_of(expected), results_of(found)
     missing = [f"{name} is not there" for name in before.keys() - after.keys()]
     more = [f"{name} is one too many" for name in after.keys() - before.keys()]
-    parts = ("sampled", "epochs", "images", "network")
+    parts = ("sampled", "epochs", "images", "heatmaps", "network")
     differing = [
         f"{name}: {part}"
         for name in before.keys() & after.keys()
@@ -106,6 +108,7 @@ def results_of(run: Run) -> dict[str, tuple[object, ...]]:
             trial.record.sampled,
             trial.epochs().drop_columns(TIMING).to_pylist(),
             trial.images().to_pylist(),
+            trial.heatmaps().to_pylist(),
             (trial.folder / "network.safetensors").read_bytes(),
         )
         for trial in (*run.baselines.values(), *run.trials)

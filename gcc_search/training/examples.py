@@ -1,0 +1,66 @@
+"""A few fixed test images with their maps, kept beside the measures so that figures need neither network nor images."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from gcc_search.saliency.shapes import Images
+from gcc_search.seeding import derive_seed
+from gcc_search.training.datasets import ImageSet
+from gcc_search.training.evaluation import Columns, Evaluation, explain
+from gcc_search.training.loop import CHANNEL_MEAN, CHANNEL_STD
+from gcc_search.training.networks import Network
+
+NUM_EXAMPLES = 8
+# Pixels and JPEG quality of a kept picture: some 6 kB each.
+PICTURE_SIDE, PICTURE_QUALITY = 192, 88
+
+
+def example_columns(
+    network: Network, images: ImageSet, evaluation: Evaluation, measured: Columns
+) -> dict[str, list[Any]]:
+    """Columns of heatmaps.parquet: the same images under the same transforms for every network of one data set.
+
+    Args:
+        measured: what `measure` says of all `images`.
+    """
+    chosen = example_indices(len(images), evaluation.seed)
+    explained = explain(network, images, evaluation, chosen=chosen)
+    transforms = explained.transforms.to("cpu")
+    return {
+        "index": chosen.tolist(),
+        "name": [images.names[index] for index in chosen.tolist()],
+        **{name: measured[name][chosen].tolist() for name in ("label", "predicted", "confidence", "consistency")},
+        "picture": [_jpeg(picture) for picture in evaluation.show(images, chosen).cpu()],
+        "rows": [explained.maps.shape[1]] * len(chosen),
+        "map": explained.maps.flatten(1).float().cpu().tolist(),
+        "moved_map": explained.moved_maps.flatten(1).float().cpu().tolist(),
+        "crop": transforms.boxes.tolist(),
+        "flipped": transforms.flips.tolist(),
+    }
+
+
+def example_indices(count: int, seed: int) -> Tensor:
+    """Positions of the examples among `count` test images, ascending; fixed by the evaluation's seed."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "example images"))
+    return torch.randperm(count, generator=generator)[:NUM_EXAMPLES].sort().values
+
+
+def to_pixels(images: Images) -> Tensor:
+    """uint8 (B, height, width, 3): normalised images as a screen shows them."""
+    mean, std = (torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (CHANNEL_MEAN, CHANNEL_STD))
+    return ((images * std + mean) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+
+
+def _jpeg(picture: Tensor) -> bytes:
+    side = min(PICTURE_SIDE, picture.shape[-1])
+    small = functional.interpolate(picture[None], (side, side), mode="bilinear", antialias=True)
+    content = io.BytesIO()
+    Image.fromarray(to_pixels(small)[0].numpy()).save(content, "JPEG", quality=PICTURE_QUALITY)
+    return content.getvalue()
