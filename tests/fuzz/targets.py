@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from gcc_search.analysis.findings import find
 from gcc_search.analysis.several import read_runs
-from gcc_search.objectives import parse_constraint
+from gcc_search.objectives import METRICS, parse_constraint
 from gcc_search.results.reader import read_run, read_table, read_trial
 from gcc_search.results.seal import read_sealed
 from gcc_search.space import load_space
@@ -78,25 +78,16 @@ def _space_reader(path: Path) -> Callable[[bytes], object]:
 
 @st.composite
 def constraints(draw: st.DrawFn) -> str:
-    """Text that has the words of a constraint in it, or none of them."""
+    """Text that is a constraint, nearly one, or none."""
+    number = st.one_of(st.floats().map(str), st.integers().map(str), st.sampled_from([".5", "1.", "1e400", "9" * 400]))
     words = [
-        "accuracy",
-        "gini",
-        "baseline",
-        ">=",
-        "<=",
-        "=",
-        "+",
-        "-",
-        "1.0",
-        "1e400",
-        "1e-3",
-        ".",
-        "9" * 400,
-        "nan",
-        "²",
+        draw(st.sampled_from([*METRICS, "accurracy", "Gini", "gini\u0307", ""])),
+        draw(st.sampled_from([">=", "<=", ">", "=", "> ="])),
+        draw(st.sampled_from(["baseline - ", "baseline + ", "baseline", "base - ", ""])) + draw(number),
     ]
-    return draw(st.one_of(st.text(max_size=30), st.lists(st.sampled_from(words), max_size=8).map(" ".join)))
+    if draw(st.booleans()):
+        words.insert(draw(st.integers(0, 3)), draw(st.text(max_size=5)))
+    return draw(st.one_of(st.just(draw(st.sampled_from(["", " ", "\t"])).join(words)), st.text(max_size=30)))
 
 
 def _swapping(path: Path, read: Callable[[], object]) -> Callable[[bytes], object]:
@@ -135,4 +126,5 @@ def _found_files(
 
 def _find_target(run: Path, path: Path, files: st.SearchStrategy[bytes]) -> Target:
     read = _swapping(path, lambda: find(read_runs([run])))
-    return Target(name=f"analyze, {path.parent.parent.name}/{path.name}", share=0.005, inputs=files, read=read)
+    whose = "baseline's " if path.parent.parent.name == "baselines" else ""
+    return Target(name=f"analyze, {whose}{path.name}", share=0.005, inputs=files, read=read)
