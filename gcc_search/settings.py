@@ -21,8 +21,11 @@ def _refuse_text_and_claims(value: object) -> object:
     return value
 
 
-Number = Annotated[float, BeforeValidator(_refuse_text_and_claims), Field(allow_inf_nan=False)]
-Whole = Annotated[int, BeforeValidator(_refuse_text_and_claims)]
+# What squares and products of a few still hold, in float64 and in int64.
+LARGEST, LARGEST_WHOLE = 1e100, 2**63 - 1
+
+Number = Annotated[float, BeforeValidator(_refuse_text_and_claims), Field(allow_inf_nan=False, ge=-LARGEST, le=LARGEST)]
+Whole = Annotated[int, BeforeValidator(_refuse_text_and_claims), Field(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)]
 Fraction = Annotated[Number, Field(gt=0, lt=1)]
 Share = Annotated[Number, Field(gt=0, le=1)]
 PositiveInt = Annotated[Whole, Field(ge=1)]
@@ -57,7 +60,7 @@ class DataSettings(Settings):
     split_seed: Whole = 0
     download: bool = False
     """Let torchvision fetch what is missing, where there is internet."""
-    num_images: PositiveInt = 2000
+    num_images: Annotated[Whole, Field(ge=1, le=1_000_000)] = 2000
     """`shapes` only: images generated, over all splits."""
     data_seed: Whole = 0
     """`shapes` only: seed of the generator."""

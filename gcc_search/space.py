@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,10 +23,10 @@ from gcc_search.settings import (
     EvaluationSettings,
     Explanation,
     NetworkName,
-    PositiveInt,
     Recipe,
     Settings,
     TrialSettings,
+    Whole,
 )
 from gcc_search.vocabulary import EarlyTerminate, MetricGoal, Parameter, Resources, SingleValue, Value
 from gcc_search.yaml_file import one_line, read_yaml
@@ -44,6 +45,9 @@ def _weights(value: object) -> object:
         raise ValueError(f"must be text, or text for each network, got {shown(value)}")
     return value
 
+
+# Trials are listed before they are run: more than anybody trains, and few enough to list.
+MOST_TRIALS = 100_000
 
 ConstraintText = Annotated[str, AfterValidator(_constraint)]
 
@@ -71,7 +75,7 @@ class SearchSpace(Settings):
     method: Literal["bayes", "random", "grid", "points"] = "bayes"
     metrics: Annotated[tuple[MetricGoal, ...], Field(min_length=1)]
     constraints: tuple[ConstraintText, ...] = ()
-    run_cap: PositiveInt | None = None
+    run_cap: Annotated[Whole, Field(ge=1, le=MOST_TRIALS)] | None = None
     """Trials in all, baselines not counted; dealt out over the networks in turn."""
     seed: Count = 0
     early_terminate: EarlyTerminate | None = None
@@ -106,6 +110,12 @@ class SearchSpace(Settings):
         ranges = [name for name, parameter in self.parameters.items() if parameter.choices is None]
         if self.method == "grid" and ranges:
             raise ValueError(f"parameters.{ranges[0]}: must list values under method: grid, got a range")
+        combinations = math.prod(len(parameter.choices or ()) for parameter in self.parameters.values())
+        if self.method == "grid" and combinations > MOST_TRIALS:
+            raise ValueError(
+                f"parameters: must have at most {MOST_TRIALS} combinations under method: grid, got {combinations}; "
+                "list fewer values, or use method: random"
+            )
         if self.method == "points" and not self.points:
             raise ValueError("points: must list at least one setting under method: points")
         early = self.early_terminate

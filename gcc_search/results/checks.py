@@ -16,7 +16,7 @@ from gcc_search.results.schema import RunRecord, TrialRecord
 
 # Folder names below a run: neither a path nor a hidden file.
 NAME = re.compile(r"[^./\\$\x00-\x1f\x7f][^/\\$\x00-\x1f\x7f]{0,127}")
-# Statistics square values and divide them; beyond this they overflow, and nothing that is measured comes near.
+# As in settings.py. Statistics square values and divide them; beyond this they overflow.
 LARGEST = 1e100
 # What stands in a figure or a table: matplotlib reads $ as formulas.
 _TEXT = re.compile(r"[^\x00-\x1f\x7f$\\]{0,500}")
@@ -27,13 +27,13 @@ def complain(record: RunRecord | TrialRecord) -> str | None:
     try:
         # From JSON, where pydantic takes a mapping for a dataclass and strictly nothing else than the field's type.
         _adapters()[type(record)].validate_json(json.dumps(asdict(record)), strict=True)
+        return next(_trial_problems(record) if isinstance(record, TrialRecord) else _run_problems(record), None)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         return f"{shown(place)}: must be as gcc-search writes it, got {shown(first['input'])}"
     except RecursionError:
         return "must be a few levels deep, got hundreds"
-    return next(_trial_problems(record) if isinstance(record, TrialRecord) else _run_problems(record), None)
 
 
 @functools.cache

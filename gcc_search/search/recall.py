@@ -80,10 +80,9 @@ def _in_order(space: SearchSpace, run: Run) -> Iterator[tuple[NetworkName, int, 
     by_name = {trial.folder.name: trial for trial in run.trials}
     folders = {folder.name for folder in (run.folder / "trials").glob("*/")}
     for network, cap in trials_per_network(space).items():
-        names = [trial_name(network, number) for number in range(cap)]
-        last = max((number for number, name in enumerate(names) if name in folders), default=-1)
-        for number, name in enumerate(names[: last + 1]):
-            yield network, number, by_name.get(name)
+        asked = [number for number in range(cap) if trial_name(network, number) in folders]
+        for number in range(max(asked, default=-1) + 1):
+            yield network, number, by_name.get(trial_name(network, number))
 
 
 def _damage(run: Run) -> Iterator[str]:
