@@ -18,6 +18,7 @@ from gcc_search.complaints import explain_complaint, explain_error, shown
 from gcc_search.errors import SpaceError
 from gcc_search.objectives import Constraint, closest, parse_constraint
 from gcc_search.settings import (
+    NAME_PATTERN,
     Count,
     DataSettings,
     EvaluationSettings,
@@ -55,7 +56,7 @@ ConstraintText = Annotated[str, AfterValidator(_constraint)]
 class SearchSpace(Settings):
     """A whole space file; see search_spaces/ for commented examples."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
     networks: Annotated[tuple[NetworkName, ...], Field(min_length=1)]
     # The mapping first: pydantic tells of the branches in this order, and text never fails.
     weights: Annotated[dict[NetworkName, str] | str, BeforeValidator(_weights)] = "IMAGENET1K_V1"

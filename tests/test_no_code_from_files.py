@@ -52,8 +52,9 @@ def _of_module(tree: ast.Module) -> Iterator[tuple[int, str]]:
 def _of_call(call: ast.Call) -> str | None:
     name = ast.unparse(call.func).replace("np.", "numpy.")
     last = name.rsplit(".", 1)[-1]
-    # `re.compile` and `torch.compile` are other things; the built-in stands alone.
-    if last in FORBIDDEN_CALLS and (last != "compile" or name == "compile") and not name.endswith("model.eval"):
+    # `re.compile` and a network's own `eval()` are other things.
+    is_other = (last == "compile" and name != "compile") or (last == "eval" and not call.args)
+    if last in FORBIDDEN_CALLS and not is_other:
         return f"calls {name}"
     given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
     if name in SAFE_ONLY_WITH:

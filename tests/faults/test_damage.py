@@ -9,7 +9,7 @@ import io
 import random
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from gcc_search.errors import GccSearchError
 from gcc_search.results.reader import read_run, read_trial
 from gcc_search.search.job_queue import JobQueue
 from gcc_search.search.launch import run_search
-from gcc_search.search.readiness import SearchOptions, reopen_search
+from gcc_search.search.readiness import Prepared, SearchOptions, reopen_search
 from gcc_search.search.recall import recall
 from gcc_search.space import SearchSpace
 from gcc_search.training.checkpoint import load_checkpoint
@@ -93,12 +93,12 @@ def analyzed(run: Path) -> Look:
         return Look(refused=str(error), told="")
 
 
-def prepared_resume(run: Path) -> tuple[Look, JobQueue | None]:
-    """As far as `resume` comes before it starts Ray."""
+def prepared_resume(run: Path, prepared: Prepared) -> tuple[Look, JobQueue | None]:
+    """As far as `resume` comes before it starts Ray. `prepared`: of the sound run, where run.json still says the same."""
     console = Console(file=io.StringIO(), width=10_000)
     try:
         found = read_run(run)
-        queue, _ = recall(reopen_search(found, SearchOptions(out=run.parent, gpus=0), console), found, console)
+        queue, _ = recall(prepared, found, console)
     except GccSearchError as error:
         return Look(refused=str(error), told=""), None
     return Look(refused=None, told=console.file.getvalue()), queue  # type: ignore[attr-defined]
@@ -140,6 +140,12 @@ def copy(tmp_path: Path) -> Callable[[Path], Path]:
     return lambda run: shutil.copytree(run, tmp_path / "tiny")
 
 
+def prepare(run: Path, *, storage: str | None = "sqlite://") -> Prepared:
+    """What `resume` looks at first, with the study in memory unless asked otherwise. It stays good for each copy."""
+    options = SearchOptions(out=run.parent, gpus=0, storage=storage)
+    return reopen_search(read_run(run), options, Console(file=io.StringIO()))
+
+
 def _files(run: Path) -> Iterator[str]:
     """One of each kind of file, below the first folder that has it."""
     seen: set[tuple[str, ...]] = set()
@@ -157,13 +163,17 @@ REMADE = ("study.db", "driver.lock")
 
 @pytest.mark.timeout(900)
 def test_each_damage_to_a_finished_run_is_named_or_harmless(undisturbed, copy):
-    silent = []
+    silent, prepared = [], prepare(undisturbed.run)
+    on_disk = prepare(undisturbed.run, storage=None)
     expected = find(read_run(undisturbed.run))
     for name in _files(undisturbed.run):
         for damage, do in DAMAGES.items():
             run = copy(undisturbed.run)
             do(run / name)
-            looks = analyzed(run), prepared_resume(run)[0]
+            # The copy is where the run of that name would be.
+            kept = on_disk if name == "study.db" else prepared
+            here = replace(kept, options=replace(kept.options, out=run.parent))
+            looks = analyzed(run), prepared_resume(run, here)[0]
             is_told = any(look.names(run / name) for look in looks) or any(
                 look.names((run / name).parent) for look in looks
             )
@@ -187,7 +197,7 @@ def test_each_damage_to_a_state_goes_back_to_the_one_before_or_begins_anew(inter
         do(run / folder / "checkpoint" / newest)
         found = load_checkpoint(run / folder / "checkpoint")
         assert found is None, damage
-        look, queue = prepared_resume(run)
+        look, queue = prepared_resume(run, prepare(run))
         assert look.refused is None, damage
         assert queue is not None
         assert queue.num_waiting == 1, damage
@@ -200,7 +210,7 @@ def test_each_damage_to_a_trial_that_was_running_lets_it_go_on(interrupted, copy
     for damage, do in DAMAGES.items():
         run = copy(interrupted)
         do(run / "trials/convnet_small-0005" / name)
-        look, queue = prepared_resume(run)
+        look, queue = prepared_resume(run, prepare(run))
         assert look.refused is None, damage
         assert queue is not None
         assert queue.num_waiting == 1, damage
