@@ -94,7 +94,7 @@ def analyzed(run: Path) -> Look:
 
 
 def prepared_resume(run: Path, prepared: Prepared) -> tuple[Look, JobQueue | None]:
-    """As far as `resume` comes before it starts Ray. `prepared`: of the sound run, where run.json still says the same."""
+    """As far as `resume` comes before it starts Ray. `prepared`: of the sound run; run.json still says the same."""
     console = Console(file=io.StringIO(), width=10_000)
     try:
         found = read_run(run)
