@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN := shapes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: search test check bench install clean
+.PHONY: search test check bench faults fuzz install clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 12), "Python 3.11 or 3.12 is needed; name it: make PYTHON=python3.11"'
@@ -31,6 +31,14 @@ check: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+# Real searches killed at a hundred moments, and counted against an undisturbed one: about an hour on 2 idle cores.
+faults: install
+	$(BIN)/python -m tests.faults --kills 100 --seed 0
+
+# A hundred thousand files from elsewhere: nothing but our own errors may come out.
+fuzz: install
+	$(BIN)/python -m tests.fuzz --inputs 100000 --seed 0
 
 clean:
 	rm -rf $(VENV) build *.egg-info

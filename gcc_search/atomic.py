@@ -53,6 +53,15 @@ def require_room(folder: Path, needed: int) -> None:
         raise _disk_full(folder, needed)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed processes left anywhere below `folder` while they wrote. Nobody may be writing there now."""
+    for path in list(folder.rglob(".*.tmp")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            _remove_quietly(path)
+
+
 def _disk_full(folder: Path, needed: int) -> DiskFullError:
     there = next(place for place in (folder, *folder.resolve().parents) if place.exists())
     free = shutil.disk_usage(there).free
@@ -68,6 +77,12 @@ def _told(size: int) -> str:
 def sha256(content: bytes) -> str:
     """Hex digest of `content`."""
     return hashlib.sha256(content).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """Hex digest of a file's content, read piece by piece: networks are large."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:

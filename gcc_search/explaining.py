@@ -20,7 +20,7 @@ from gcc_search.atomic import write_atomically
 from gcc_search.errors import DataError, ResultsError, SpaceError
 from gcc_search.posthoc import parse_methods, posthoc_heatmap
 from gcc_search.preparation import choose_device, prepare_images, say
-from gcc_search.recording import NETWORK_FILE
+from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.saliency.geometry import apply_transforms
 from gcc_search.saliency.ssim import structural_similarity
 from gcc_search.trained import Trained, open_trained

@@ -89,12 +89,18 @@ def parse_constraint(text: str) -> Constraint:
     """
     match = _CONSTRAINT.fullmatch(text)
     if match is None:
-        raise SpaceError(f'must read "METRIC >= baseline - NUMBER" or "METRIC >= NUMBER" (or <=), got "{text}"')
+        raise SpaceError(f'must read "METRIC >= baseline - NUMBER" or "METRIC >= NUMBER" (or <=), got "{_shown(text)}"')
     name = match["metric"]
     if name not in METRICS:
-        raise SpaceError(f'must name a known metric, got "{name}"; {closest(name, METRICS)}')
+        raise SpaceError(f'must name a known metric, got "{_shown(name)}"; {closest(name, METRICS)}')
     relative = match["baseline"] is not None
     offset = float((match["op"] or "") + (match["offset"] or "0")) if relative else float(match["value"])
     if not math.isfinite(offset):
-        raise SpaceError(f'must hold a finite number, got "{text}"')
+        raise SpaceError(f'must hold a finite number, got "{_shown(text)}"')
     return Constraint(text=text, metric=METRICS[name], at_least=match["sign"] == ">=", relative=relative, offset=offset)
+
+
+def _shown(text: str) -> str:
+    """On one line, cut to a few words: run.json may come from elsewhere."""
+    plain = "".join(char if char.isprintable() else "?" for char in text[:60])
+    return plain if len(text) <= 60 else f"{plain}..."

@@ -22,12 +22,14 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from gcc_search.atomic import sha256_of_file
 from gcc_search.complaints import explain_error
 from gcc_search.errors import DiskFullError, ResultsError, WeightsError
 from gcc_search.failures import failure_kind, told
+from gcc_search.occupancy import only_writer
 from gcc_search.patience import UNHEARD, Contact, patiently
-from gcc_search.results.reader import Trial, read_table, read_trial
-from gcc_search.results.schema import EPOCHS, IMAGES, EpochRow, Role, TrialRecord
+from gcc_search.results.reader import Trial, network_problem, read_table, read_trial
+from gcc_search.results.schema import EPOCHS, IMAGES, NETWORK_FILE, EpochRow, Role, TrialRecord
 from gcc_search.results.writer import write_epochs, write_heatmaps, write_images, write_trial
 from gcc_search.settings import TrialSettings
 from gcc_search.training.checkpoint import load_checkpoint
@@ -37,7 +39,6 @@ from gcc_search.trial import Ended, Progress, Surroundings, open_dataset, run_tr
 
 # `weights: start:KEY` names the network of baselines/KEY in the same run, so that a run directory can be moved.
 START = "start:"
-NETWORK_FILE = "network.safetensors"
 EARLY_STOPPING = "early stopping"
 # How often a trial that computes says that it is alive.
 BEAT_SECONDS = 2.0
@@ -72,40 +73,30 @@ def record_trial(
 
     Raises:
         DiskFullError: the disk was full for longer than `patiently` waits.
-        ResultsError: the folder cannot be written to, or the baseline it is compared to is torn.
+        ResultsError: the folder cannot be written to, another process writes there, or the baseline it is compared to
+            is torn.
         DataError, WeightsError: see `run_trial`.
     """
-    pulse = _Pulse(folder / "trial.json", on_progress)
-    contact = Contact(tell=on_notice or UNHEARD.tell, beat=pulse.beat)
-    keeper = _Keeper(settings, folder, identity, device, contact)
-    try:
-        data = open_dataset(settings.data, settings.recipe.image_size)
-        keeper.begin(data)
-        surroundings = Surroundings(
-            device=device,
-            reference=_reference(folder, identity),
-            checkpoints=folder / "checkpoint",
-            weights_file=folder / NETWORK_FILE,
-            on_progress=pulse.on_progress,
-            contact=contact,
-        )
-        for event in run_trial(_resolve_weights(settings, folder), surroundings):
-            if isinstance(event, EpochRow):
-                keeper.add_epoch(event)
-            else:
-                keeper.finish(event, data)
-            yield event
-    except GeneratorExit:
-        keeper.close("stopped", EARLY_STOPPING)
-        # Stopped for good: nothing will go on from its state.
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-        raise
-    except KeyboardInterrupt:
-        keeper.close("interrupted", "stopped by the user")
-        raise
-    except Exception as error:
-        keeper.fail(error)
-        raise
+    with only_writer(folder):
+        pulse = _Pulse(folder / "trial.json", on_progress)
+        contact = Contact(tell=on_notice or UNHEARD.tell, beat=pulse.beat)
+        with _Keeper(settings, folder, identity, device, contact) as keeper:
+            data = open_dataset(settings.data, settings.recipe.image_size)
+            keeper.begin(data)
+            surroundings = Surroundings(
+                device=device,
+                reference=_reference(folder, identity),
+                checkpoints=folder / "checkpoint",
+                weights_file=folder / NETWORK_FILE,
+                on_progress=pulse.on_progress,
+                contact=contact,
+            )
+            for event in run_trial(_resolve_weights(settings, folder), surroundings):
+                if isinstance(event, EpochRow):
+                    keeper.add_epoch(event)
+                else:
+                    keeper.finish(event, data)
+                yield event
 
 
 class _Pulse:
@@ -129,7 +120,7 @@ class _Pulse:
 
 
 class _Keeper:
-    """The state of one trial directory while its trial runs."""
+    """The state of one trial directory while its trial runs; what ends its body is recorded and goes on."""
 
     def __init__(
         self, settings: TrialSettings, folder: Path, identity: Identity, device: torch.device, contact: Contact
@@ -176,14 +167,29 @@ class _Keeper:
             self._patiently(write_images, image_columns(ended.columns, data.test.names))
         if ended.examples is not None:
             self._patiently(write_heatmaps, ended.examples)
-        self._update(status=ended.status, reason=ended.reason, test=ended.summary)
+        network = self._folder / NETWORK_FILE
+        digest = sha256_of_file(network) if network.exists() else None
+        self._update(status=ended.status, reason=ended.reason, test=ended.summary, network_sha256=digest)
         shutil.rmtree(self._folder / "checkpoint", ignore_errors=True)
 
-    def close(self, status: str, reason: str) -> None:
+    def __enter__(self) -> _Keeper:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, GeneratorExit):
+            self._close("stopped", EARLY_STOPPING)
+            # Stopped for good: nothing will go on from its state.
+            shutil.rmtree(self._folder / "checkpoint", ignore_errors=True)
+        elif isinstance(error, KeyboardInterrupt):
+            self._close("interrupted", "stopped by the user")
+        elif isinstance(error, Exception):
+            self._fail(error)
+
+    def _close(self, status: str, reason: str) -> None:
         if self._record.status == "running":
             self._update(status=status, reason=reason)
 
-    def fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
         if self._record.status != "running":
             return
         failures = [*self._record.failures, failure_kind(error)]
@@ -271,10 +277,10 @@ def _reference(folder: Path, identity: Identity) -> tuple[float, ...]:
 def _resolve_weights(settings: TrialSettings, folder: Path) -> TrialSettings:
     if not settings.weights.startswith(START):
         return settings
-    path = folder.parent.parent / "baselines" / settings.weights.removeprefix(START) / NETWORK_FILE
-    if not path.exists():
-        raise WeightsError(f"{path}: must hold the start network, got nothing; run the search again to train it")
-    return settings.model_copy(update={"weights": str(path)})
+    start = read_trial(folder.parent.parent / "baselines" / settings.weights.removeprefix(START))
+    if problem := network_problem(start):
+        raise WeightsError(problem)
+    return settings.model_copy(update={"weights": str(start.folder / NETWORK_FILE)})
 
 
 def image_columns(columns: Columns, names: Sequence[str]) -> dict[str, Any]:

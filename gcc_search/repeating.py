@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gcc_search.errors import DataError, ResultsError
-from gcc_search.recording import NETWORK_FILE, START, Identity, settings_of
-from gcc_search.results.reader import read_trial
+from gcc_search.recording import START, Identity, settings_of
+from gcc_search.results.reader import network_problem, read_trial
 from gcc_search.settings import TrialSettings
 
 
@@ -84,6 +84,7 @@ def read_original(folder: Path, *, data_root: Path | None = None, download: bool
 
 def _is_whole(folder: Path) -> bool:
     try:
-        return read_trial(folder).record.status == "finished" and (folder / NETWORK_FILE).exists()
+        trial = read_trial(folder)
     except ResultsError:
         return False
+    return trial.record.status == "finished" and network_problem(trial) is None

@@ -6,10 +6,14 @@ Ray, so that a space file is checked in milliseconds.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+# What squares and products of a few still hold, in float64 and in int64.
+LARGEST, LARGEST_WHOLE = 1e100, 2**63 - 1
 
 
 def _refuse_text_and_claims(value: object) -> object:
@@ -18,11 +22,14 @@ def _refuse_text_and_claims(value: object) -> object:
         raise ValueError(f'must be a number, got the text "{value}"; write it as 0.001 or 1e-3, without quotes')
     if isinstance(value, bool):
         raise ValueError(f"must be a number, got {str(value).lower()}")
+    # Infinity is pydantic's to tell.
+    if isinstance(value, int | float) and LARGEST < abs(value) != math.inf:
+        raise ValueError(f"must be between -{LARGEST:g} and {LARGEST:g}, got {str(value)[:20]}")
     return value
 
 
 Number = Annotated[float, BeforeValidator(_refuse_text_and_claims), Field(allow_inf_nan=False)]
-Whole = Annotated[int, BeforeValidator(_refuse_text_and_claims)]
+Whole = Annotated[int, BeforeValidator(_refuse_text_and_claims), Field(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)]
 Fraction = Annotated[Number, Field(gt=0, lt=1)]
 Share = Annotated[Number, Field(gt=0, le=1)]
 PositiveInt = Annotated[Whole, Field(ge=1)]
@@ -32,6 +39,10 @@ Positive = Annotated[Number, Field(gt=0)]
 
 
 NetworkName = Literal["resnet18", "resnet50", "convnext_tiny", "convnet_small"]
+
+
+# Of a run, which is a folder: no path, and nothing that a shell would take for an option.
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 class Settings(BaseModel):
@@ -57,7 +68,7 @@ class DataSettings(Settings):
     split_seed: Whole = 0
     download: bool = False
     """Let torchvision fetch what is missing, where there is internet."""
-    num_images: PositiveInt = 2000
+    num_images: Annotated[Whole, Field(ge=1, le=1_000_000)] = 2000
     """`shapes` only: images generated, over all splits."""
     data_seed: Whole = 0
     """`shapes` only: seed of the generator."""

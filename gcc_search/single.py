@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from gcc_search.recording import START, Identity, package_versions, record_trial
 from gcc_search.repeating import Original
 from gcc_search.results.schema import EpochRow, RunRecord
 from gcc_search.results.writer import write_run
-from gcc_search.settings import TrialSettings
+from gcc_search.settings import NAME_PATTERN, TrialSettings
 from gcc_search.trial import Ended
 
 
@@ -40,6 +41,9 @@ def train_one(
         ResultsError: the run exists. DataError, WeightsError, ResourceError: see `run_trial`; nothing is left behind.
     """
     console = Console()
+    if name is not None and not re.fullmatch(NAME_PATTERN, name):
+        rule = "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first"
+        raise ResultsError(f"--name: {rule}, got {name!r}; the folder around it is --out")
     run = out / (name or _name_of(settings))
     if run.exists():
         raise ResultsError(f"{run}: must be a new name, got one that exists; choose another with --name, or remove it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from gcc_search.complaints import explain_complaint, explain_error, shown
 from gcc_search.errors import SpaceError
 from gcc_search.objectives import Constraint, closest, parse_constraint
 from gcc_search.settings import (
+    NAME_PATTERN,
     Count,
     DataSettings,
     EvaluationSettings,
@@ -27,6 +29,7 @@ from gcc_search.settings import (
     Recipe,
     Settings,
     TrialSettings,
+    Whole,
 )
 from gcc_search.vocabulary import EarlyTerminate, MetricGoal, Parameter, Resources, SingleValue, Value
 from gcc_search.yaml_file import one_line, read_yaml
@@ -46,13 +49,16 @@ def _weights(value: object) -> object:
     return value
 
 
+# Trials are listed before they are run: more than anybody trains, and few enough to list.
+MOST_TRIALS = 100_000
+
 ConstraintText = Annotated[str, AfterValidator(_constraint)]
 
 
 class SearchSpace(Settings):
     """A whole space file; see search_spaces/ for commented examples."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
     networks: Annotated[tuple[NetworkName, ...], Field(min_length=1)]
     # The mapping first: pydantic tells of the branches in this order, and text never fails.
     weights: Annotated[dict[NetworkName, str] | str, BeforeValidator(_weights)] = "IMAGENET1K_V1"
@@ -72,7 +78,7 @@ class SearchSpace(Settings):
     method: Literal["bayes", "random", "grid", "points"] = "bayes"
     metrics: Annotated[tuple[MetricGoal, ...], Field(min_length=1)]
     constraints: tuple[ConstraintText, ...] = ()
-    run_cap: PositiveInt | None = None
+    run_cap: Annotated[Whole, Field(ge=1, le=MOST_TRIALS)] | None = None
     """Trials in all, baselines not counted; dealt out over the networks in turn."""
     seed: Count = 0
     early_terminate: EarlyTerminate | None = None
@@ -115,6 +121,12 @@ class SearchSpace(Settings):
         ranges = [name for name, parameter in self.parameters.items() if parameter.choices is None]
         if self.method == "grid" and ranges:
             raise ValueError(f"parameters.{ranges[0]}: must list values under method: grid, got a range")
+        combinations = math.prod(len(parameter.choices or ()) for parameter in self.parameters.values())
+        if self.method == "grid" and combinations > MOST_TRIALS:
+            raise ValueError(
+                f"parameters: must have at most {MOST_TRIALS} combinations under method: grid, got {combinations}; "
+                "list fewer values, or use method: random"
+            )
         if self.method == "points" and not self.points:
             raise ValueError("points: must list at least one setting under method: points")
         early = self.early_terminate

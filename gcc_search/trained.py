@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from gcc_search.complaints import explain_error
 from gcc_search.errors import ResultsError, WeightsError
 from gcc_search.model_file import read_model
-from gcc_search.recording import NETWORK_FILE, settings_of
-from gcc_search.results.reader import Trial, read_run_record, read_trial
+from gcc_search.recording import settings_of
+from gcc_search.results.reader import Trial, network_problem, read_run_record, read_trial
+from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.settings import TrialSettings
 from gcc_search.training.networks import Network, read_tensors, restore_network
 
@@ -74,6 +75,8 @@ def _open_trial(trial: Trial, data_root: Path | None) -> Trained:
     record, path = trial.record, trial.folder / NETWORK_FILE
     if not path.exists():
         raise ResultsError(f"{path}: must exist, got nothing: the trial is {record.status}; only ended ones leave it")
+    if problem := network_problem(trial):
+        raise WeightsError(problem)
     key = record.baseline
     return Trained(
         name="baseline" if record.role == "baseline" else record.id,

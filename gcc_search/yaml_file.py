@@ -13,6 +13,8 @@ from gcc_search.errors import SpaceError
 # A space file is a page of text; more is a mistake or an attack.
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
+# Longer ones are no number that anything here counts, and Python takes seconds over millions of digits.
+MAX_DIGITS = 40
 # A message is read on a terminal: a value that fills the screen hides the rule.
 MAX_MESSAGE = 400
 
@@ -50,6 +52,13 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
+    def construct_short_int(self, node: yaml.ScalarNode) -> int:
+        if len(node.value) > MAX_DIGITS:
+            raise _refused(f"a whole number must have at most {MAX_DIGITS} digits; write it as 1e50", node)
+        return int(self.construct_yaml_int(node))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_short_int)
 
 # PyYAML follows YAML 1.1, where 1e-6 (no dot) and -.5 (no digit before it) are text.
 _Loader.add_implicit_resolver(

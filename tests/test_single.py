@@ -71,6 +71,15 @@ def test_a_name_that_exists_is_one_line_and_keeps_what_is_there(one_epoch, tmp_p
     assert list((tmp_path / "one").iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["../x", "/abs", "a/b", "..", "-rf", ""])
+def test_a_name_cannot_leave_the_folder_of_the_runs(one_epoch, tmp_path, name):
+    with pytest.raises(
+        ResultsError, match=r"--name: must be 1 to 64 letters, digits, .*; the folder around it is --out"
+    ):
+        train(one_epoch, tmp_path / "runs", name=name)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_missing_images_leave_nothing_behind(one_epoch, tmp_path):
     settings = one_epoch.model_copy(update={"data": DataSettings(name="caltech101")})
     assert complaint(DataError, settings, tmp_path).startswith("data.root: folder must be given for caltech101")

@@ -184,6 +184,13 @@ def test_text_true_and_nan_are_no_numbers(complaint):
         ("epochs: 4", "lr: '1e-3'", f'recipe.lr: must be a number, got the text "1e-3"; {ONE_NUMBER}'),
         (ALPHA, "alpha: {value: yes}", "parameters.alpha.value: must be a number, got true"),
         ("run_cap: 4", "run_cap: true", "run_cap: must be a number, got true"),
+        ("run_cap: 4", "run_cap: 1000000000", "run_cap: must be at most 100000, got 1000000000"),
+        ("max: 10}", "max: 1.0e+101}", "parameters.alpha.max: must be between -1e+100 and 1e+100, got 1e+101"),
+        (
+            "run_cap: 4",
+            "run_cap: 4\nseed: 10000000000000000000",
+            "seed: must be at most 9.22337e+18, got 10000000000000000000",
+        ),
         ("max: 10", "max: .inf", "parameters.alpha.max: must be finite, got inf"),
         ("max: 10", "max: 1e999", "parameters.alpha.max: must be finite, got inf"),
         (ALPHA, "alpha: {value: .nan}", "parameters.alpha.value: must be finite, got nan"),
@@ -458,3 +465,12 @@ def test_weights_from_the_command_line_are_for_what_is_trained_first(tmp_path):
     small = load_space(shipped / "caltech_small.yaml", {"weights": "mine.pth"})
     assert (small.weights, small.start_weights) == ("baseline", "mine.pth")
     assert load_space(shipped / "caltech.yaml", {"weights": "mine.pth"}).weights == "mine.pth"
+
+
+def test_a_grid_that_nobody_could_train_is_refused_at_once(load):
+    values = ", ".join(str(number / 1000) for number in range(1, 401))
+    grid = f"alpha: {{values: [{values}]}}\n  beta: {{values: [{values}]}}"
+    with pytest.raises(
+        SpaceError, match="parameters: must have at most 100000 combinations under method: grid, got 320000; "
+    ):
+        load(ALPHA, f"{grid}", {"method": "grid"})

@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from gcc_search.atomic import sha256_of_file
 from gcc_search.errors import ResultsError
-from gcc_search.results.schema import EPOCHS, HEATMAPS, IMAGES, SCHEMA_VERSION, RunRecord, TrialRecord
+from gcc_search.results.checks import complain, shown
+from gcc_search.results.schema import EPOCHS, HEATMAPS, IMAGES, NETWORK_FILE, SCHEMA_VERSION, RunRecord, TrialRecord
 from gcc_search.results.seal import TAIL_BYTES, ends_are_whole, is_whole, read_sealed
 from gcc_search.results.writer import checksum
 
@@ -108,7 +110,8 @@ def read_run_record(folder: Path) -> RunRecord:
 
 
 def _read_trials(parent: Path, problems: list[str], tell: Callable[[int, int], None]) -> list[Trial]:
-    folders = sorted(parent.glob("*/")) if parent.is_dir() else []
+    # A hidden folder is a copy under way.
+    folders = sorted(parent.glob("[!.]*/")) if parent.is_dir() else []
     trials: list[Trial] = []
     with ThreadPoolExecutor(READERS) as pool:
         for number, found in enumerate(pool.map(_trial_or_problem, folders), start=1):
@@ -122,9 +125,13 @@ def _read_trials(parent: Path, problems: list[str], tell: Callable[[int, int], N
 
 def _trial_or_problem(folder: Path) -> Trial | str:
     try:
-        return read_trial(folder)
+        trial = read_trial(folder)
     except ResultsError as error:
         return str(error)
+    if trial.record.id != folder.name:
+        got = f"that of {trial.record.id}"
+        return f"{folder}/trial.json: id must be the folder's name, got {got}; was the folder renamed?"
+    return trial
 
 
 def read_trial(folder: Path) -> Trial:
@@ -139,6 +146,38 @@ def read_trial(folder: Path) -> Trial:
     return Trial(folder=folder, record=_read_record(folder / "trial.json", TrialRecord))
 
 
+def network_problem(trial: Trial) -> str | None:
+    """What is wrong with the trial's network.safetensors; None where it is what its record says."""
+    path, told = trial.folder / NETWORK_FILE, trial.record.network_sha256
+    try:
+        found = sha256_of_file(path)
+    except OSError as error:
+        return f"{path}: must be a network that can be read, got: {error.strerror}; {REDO}"
+    return None if told in (None, found) else f"{path}: must be as it was written, got other bytes; {REDO}"
+
+
+def find_damage(trial: Trial) -> list[str]:
+    """A line for each file of a finished trial that is torn or changed, and for each table that is missing.
+
+    A network that is not there is no damage: who copies a run to look at it may leave networks out. Nor are heatmaps,
+    which not every trial keeps.
+    """
+    problems = []
+    # One column is enough: the seal is checked over the whole file.
+    for read, column in ((trial.epochs, "epoch"), (trial.images, "index")):
+        try:
+            if not read([column]).num_rows:
+                problems.append(f"{trial.folder}: must have a row for each {column}, got none; {REDO}")
+        except ResultsError as error:
+            problems.append(str(error))
+    try:
+        trial.heatmaps()
+    except ResultsError as error:
+        problems.append(str(error))
+    network = network_problem(trial) if (trial.folder / NETWORK_FILE).exists() else None
+    return [*problems, *([network] if network else [])]
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A file that `writer.write_json` wrote, its checksum verified.
 
@@ -148,11 +187,12 @@ def read_json(path: Path) -> dict[str, Any]:
     text = _read_bytes(path, missing="was the folder copied whole?")
     try:
         content = json.loads(text)
+        is_ours = isinstance(content, dict) and content.get("sha256") == checksum(content)
     except (ValueError, RecursionError):
         raise ResultsError(f"{path}: must be whole JSON, got a torn file; {REDO}") from None
-    if not isinstance(content, dict) or content.get("sha256") != checksum(content):
+    if not is_ours:
         raise ResultsError(f"{path}: checksum must match, got another: the file was changed; {REDO}")
-    return content
+    return dict(content)
 
 
 def _read_bytes(path: Path, *, missing: str) -> bytes:
@@ -176,15 +216,18 @@ def _read_record(path: Path, kind: type[Record]) -> Record:
     _check_version(path, content.get("schema_version"))
     names = {item.name for item in fields(kind)}
     try:
-        return kind(**{key: value for key, value in content.items() if key in names})
+        record = kind(**{key: value for key, value in content.items() if key in names})
     except TypeError as error:
         raise ResultsError(f"{path}: must have every field of a {kind.__name__}, got: {error}; {REDO}") from None
+    if complaint := complain(record):
+        raise ResultsError(f"{path}: {complaint}; {REDO}")
+    return record
 
 
 def _check_version(path: Path, version: object) -> None:
     if version != SCHEMA_VERSION:
         rule = f"schema_version must be {SCHEMA_VERSION}"
-        raise ResultsError(f"{path}: {rule}, got {version}; read it with the gcc-search that wrote it")
+        raise ResultsError(f"{path}: {rule}, got {shown(version)}; read it with the gcc-search that wrote it")
 
 
 def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
@@ -241,6 +284,8 @@ def _version_in_footer(tail: bytes) -> int | None:
     return int(told) if told.isdigit() else None
 
 
-def _table_version(table: pa.Table) -> int | None:
-    version = (table.schema.metadata or {}).get(_VERSION_KEY)
-    return None if version is None else int(version)
+def _table_version(table: pa.Table) -> int | str | None:
+    version: bytes | None = (table.schema.metadata or {}).get(_VERSION_KEY)
+    if version is None:
+        return None
+    return int(version) if version.isdigit() and len(version) < 9 else version.decode(errors="replace")

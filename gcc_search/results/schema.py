@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 SCHEMA_VERSION = 1
+NETWORK_FILE = "network.safetensors"
 
 Status = Literal["running", "finished", "stopped", "diverged", "collapsed", "interrupted", "failed"]
 Role = Literal["trial", "baseline", "start"]
@@ -170,6 +171,7 @@ class TrialRecord:
             had a fault; `error`: it would fail so each time.
         test: means over the test split, by column of images.parquet, plus `accuracy_points` and
             `corrected_consistency`; None unless the test split was scored.
+        network_sha256: digest of network.safetensors; None where there is none, and in records of before 0.2.
     """
 
     id: str
@@ -191,6 +193,7 @@ class TrialRecord:
     failures: list[FailureKind] = field(default_factory=list)
     validation: dict[str, float | None] | None = None
     test: dict[str, float | None] | None = None
+    network_sha256: str | None = None
     data_fingerprint: str
     versions: dict[str, str]
     schema_version: int = SCHEMA_VERSION

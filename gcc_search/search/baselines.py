@@ -7,8 +7,7 @@ import uuid
 from pathlib import Path
 
 from gcc_search.errors import ResultsError
-from gcc_search.recording import NETWORK_FILE
-from gcc_search.results.reader import read_trial
+from gcc_search.results.reader import Trial, find_damage, network_problem, read_trial
 from gcc_search.results.schema import TrialRecord
 
 
@@ -28,14 +27,17 @@ def find_baseline(run: Path, key: str) -> TrialRecord | None:
 
 
 def _read_finished(folder: Path) -> TrialRecord | None:
-    if not (folder / NETWORK_FILE).exists():
-        return None
     try:
-        record = read_trial(folder).record
+        trial = read_trial(folder)
     except ResultsError:
         # A torn one is no baseline: it is trained again in its own run.
         return None
-    return record if record.status == "finished" else None
+    return trial.record if is_whole(trial) else None
+
+
+def is_whole(trial: Trial) -> bool:
+    """Whether a baseline is finished, and its tables and its network are as they were written."""
+    return trial.record.status == "finished" and network_problem(trial) is None and not find_damage(trial)
 
 
 def _copy(source: Path, target: Path) -> None:

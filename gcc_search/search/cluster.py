@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 import signal
 import tempfile
@@ -18,6 +19,9 @@ import ray
 
 from gcc_search.errors import ResourceError
 from gcc_search.vocabulary import Resources
+
+# Of the scratch folders' names; the process that made one follows.
+SCRATCH = "gcc-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +89,9 @@ def local_ray(machines: Machines) -> Iterator[Path]:
         ResourceError: Ray did not start, as on a machine that is far too busy.
     """
     # Unix socket paths end after 107 characters, and Ray adds 60 of its own.
-    scratch = Path(tempfile.mkdtemp(prefix="gcc-", dir="/tmp" if Path("/tmp").is_dir() else None))
+    parent = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
+    _remove_stale(parent)
+    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=parent))
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     on_sigterm = signal.getsignal(signal.SIGTERM) if threading.current_thread() is threading.main_thread() else None
@@ -132,3 +138,12 @@ def _end_leftovers(before: set[psutil.Process]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
     psutil.wait_procs(leftovers, timeout=5)
+
+
+def _remove_stale(parent: Path) -> None:
+    """Scratch folders of searches that were killed: the process in the name is gone."""
+    for folder in parent.glob(f"{SCRATCH}*-*"):
+        pid = folder.name.removeprefix(SCRATCH).split("-")[0]
+        is_ours = folder.lstat().st_uid == os.getuid() and not folder.is_symlink()
+        if is_ours and pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -21,7 +21,7 @@ from gcc_search.results.writer import write_trial
 from gcc_search.search.baselines import find_baseline
 from gcc_search.search.jobs import Job, JobMaker
 from gcc_search.search.retries import Death, again, goes_on, told
-from gcc_search.search.study import NetworkStudy, violations
+from gcc_search.search.study import NetworkStudy, trial_name, violations
 from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
 from gcc_search.vocabulary import Value
@@ -83,23 +83,26 @@ class JobQueue(Searcher):
 
     # An earlier process's side: what it had trained, in the order it had asked.
 
-    def recall(self, record: TrialRecord, baseline: TrialRecord | None) -> None:
-        """A trial that had ended."""
+    def recall(self, record: TrialRecord, baseline: TrialRecord | None, *, is_whole: bool) -> None:
+        """A trial that had ended. A baseline that is not whole counts for this trial, and is trained again."""
         study = self._studies[cast(NetworkName, record.network)]
         study.recall(record.id, record.sampled)
-        *_, job = self._maker.jobs_of(study.network, record.id, record.sampled)
+        *prerequisites, job = self._maker.jobs_of(study.network, record.id, record.sampled)
         if baseline is not None:
             self._settled[baseline.id] = baseline
         self._close(job, record)
         # What made it fail may have been mended since.
         self._num_failed = 0
+        if not is_whole:
+            self._settled.pop(job.identity.baseline or "", None)
+            self._wait_for_prerequisites(prerequisites)
 
     def go_on_with(self, network: NetworkName, number: int, record: TrialRecord | None) -> None:
         """A trial that had begun; without its record its settings are sampled again."""
         study = self._studies[network]
         if record is None:
             trial_id, sampled = study.ask()
-            assert trial_id == f"{network}-{number:04d}", "trials are recalled in order"
+            assert trial_id == trial_name(network, number), "trials are recalled in order"
         else:
             trial_id, sampled = record.id, record.sampled
             study.recall(trial_id, sampled)
@@ -164,9 +167,12 @@ class JobQueue(Searcher):
         return True
 
     def _wait_for(self, network: str, trial_id: str, sampled: dict[str, Value]) -> None:
-        *prerequisites, trial = map(self._as_left, self._maker.jobs_of(network, trial_id, sampled))
-        self._waiting += [job for job in prerequisites if not self._is_known(job)]
-        self._waiting.append(trial)
+        *prerequisites, trial = self._maker.jobs_of(network, trial_id, sampled)
+        self._wait_for_prerequisites(prerequisites)
+        self._waiting.append(self._as_left(trial))
+
+    def _wait_for_prerequisites(self, jobs: list[Job]) -> None:
+        self._waiting += [self._as_left(job) for job in jobs if not self._is_known(job)]
 
     def _as_left(self, job: Job) -> Job:
         try:

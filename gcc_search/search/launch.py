@@ -17,8 +17,9 @@ from ray import tune
 from ray.tune import TuneError
 from rich.console import Console
 
-from gcc_search.atomic import require_room
+from gcc_search.atomic import remove_leftovers, require_room
 from gcc_search.errors import DiskFullError, ResultsError
+from gcc_search.occupancy import only_writer
 from gcc_search.patience import Contact
 from gcc_search.preparation import describe_images, say
 from gcc_search.recording import package_versions
@@ -90,6 +91,7 @@ def run_search(prepared: Prepared, console: Console, *, job: TrainJob = train_jo
     run.mkdir(parents=True, exist_ok=True)
     last_words = f"gcc-search: stopped by force; go on: {prepared.resume_command}"
     with only_driver(run), ends_when_asked(last_words):
+        _clear(run)
         require_room(run, ROOM_BYTES)
         if (run / "run.json").exists():
             _follow_data(prepared)
@@ -119,6 +121,14 @@ def run_search(prepared: Prepared, console: Console, *, job: TrainJob = train_jo
         gave_up=queue.gives_up,
         resume_command=prepared.resume_command,
     )
+
+
+def _clear(run: Path) -> None:
+    """Waits for the workers of a driver that was killed, then removes what the kill left half-written."""
+    for folder in run.glob("*/*/"):
+        with only_writer(folder):
+            pass
+    remove_leftovers(run)
 
 
 def _tune(

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from gcc_search.errors import ResultsError
 
+LOCK = "driver.lock"
+
 
 @contextlib.contextmanager
 def only_driver(run: Path) -> Iterator[None]:
@@ -20,7 +22,7 @@ def only_driver(run: Path) -> Iterator[None]:
     Raises:
         ResultsError: another process holds it; says which.
     """
-    path = run / "driver.lock"
+    path = run / LOCK
     with path.open("ab+", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,6 +16,7 @@ from gcc_search.preparation import DataSet, check_weights, prepare_images, say
 from gcc_search.results.reader import Run
 from gcc_search.search.cluster import Machines, plan_machines
 from gcc_search.search.jobs import image_sizes
+from gcc_search.search.lock import LOCK
 from gcc_search.space import SearchSpace
 
 
@@ -69,10 +70,15 @@ def prepare_search(space: SearchSpace, options: SearchOptions, console: Console)
             f"{run}: must be a new name, got one that exists; choose another with --name, or go on with it: "
             f"{shlex.join(['gcc-search', 'resume', str(run)])}"
         )
-    if run.exists():
+    if run.exists() and not _has_just_begun(run):
         raise ResultsError(f"{run}: must be a new name, got a folder that exists; choose another with --name")
     _check_writable(options.out)
     return _look_at(space, options, console)
+
+
+def _has_just_begun(run: Path) -> bool:
+    """Whether a search was killed there before it had written its run.json: nothing would be lost."""
+    return run.is_dir() and all(path.name == LOCK or path.name.startswith(".run.json.") for path in run.iterdir())
 
 
 def reopen_search(run: Run, options: SearchOptions, console: Console) -> Prepared:
@@ -90,9 +96,9 @@ def reopen_search(run: Run, options: SearchOptions, console: Console) -> Prepare
             f"{run.folder}/run.json: space: {explain_error(error, SearchSpace)}; "
             "resume it with the gcc-search that wrote it"
         ) from None
-    # The folder may have been renamed since, and the images moved.
+    # The folder may have been renamed since, and may be named as `.`, which has no name of its own; the images moved.
     root = space.data.root if options.data_root is None else options.data_root.expanduser().resolve()
-    changes = {"name": run.folder.name, "data": space.data.model_copy(update={"root": root})}
+    changes = {"name": run.folder.resolve().name, "data": space.data.model_copy(update={"root": root})}
     prepared = _look_at(space.model_copy(update=changes), options, console)
     for described in run.record.data:
         found = prepared.datasets[described["image_size"]].fingerprint

@@ -7,6 +7,7 @@ rungs of early stopping are filled from the trials' rows. Ray's own snapshot is 
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Iterator
 
 import optuna
@@ -14,13 +15,14 @@ from rich.console import Console
 
 from gcc_search.patience import Contact
 from gcc_search.preparation import say
-from gcc_search.results.reader import Run, Trial
+from gcc_search.results.reader import Run, Trial, find_damage, network_problem
+from gcc_search.search.baselines import is_whole
 from gcc_search.search.job_queue import JobQueue
 from gcc_search.search.jobs import JobMaker
 from gcc_search.search.readiness import Prepared
 from gcc_search.search.retries import goes_on
 from gcc_search.search.scheduler import SuccessiveHalving
-from gcc_search.search.study import NetworkStudy, open_storage, study_name, trials_per_network
+from gcc_search.search.study import NetworkStudy, open_storage, study_name, trial_name, trials_per_network
 from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
 
@@ -59,13 +61,19 @@ def recall(prepared: Prepared, run: Run, console: Console) -> tuple[JobQueue, Su
     """The queue and the rungs as they were, and a line for each file that was torn."""
     for problem in run.problems:
         say(console, f"not used: {problem}")
+    for problem in _damage(run):
+        say(console, f"damaged: {problem}")
+    _remove_states(run)
     queue, scheduler = make_queue(prepared, console), make_scheduler(prepared.space)
+    # One that failed is as it was left.
+    whole = {key for key, found in run.baselines.items() if found.record.status != "finished" or is_whole(found)}
     for network, number, trial in _in_order(prepared.space, run):
         if trial is None or trial.record.status not in ENDED or goes_on(trial.record, prepared.space):
             queue.go_on_with(network, number, trial.record if trial else None)
         else:
-            baseline = run.baselines.get(trial.record.baseline or "")
-            queue.recall(trial.record, baseline.record if baseline else None)
+            key = trial.record.baseline or ""
+            baseline = run.baselines[key].record if key in run.baselines else None
+            queue.recall(trial.record, baseline, is_whole=key in whole)
         if scheduler and trial:
             _fill_rungs(scheduler, trial)
     ended = sum(outcome.job.is_trial for outcome in queue.outcomes)
@@ -75,14 +83,27 @@ def recall(prepared: Prepared, run: Run, console: Console) -> tuple[JobQueue, Su
 
 def _in_order(space: SearchSpace, run: Run) -> Iterator[tuple[NetworkName, int, Trial | None]]:
     """Each network's trials by number; None for one whose record is missing or torn among others that are there."""
-    for network in space.networks:
-        by_number = {
-            int(trial.record.id.rsplit("-", 1)[1]): trial for trial in run.trials if trial.record.network == network
-        }
-        folders = (run.folder / "trials").glob(f"{network}-*/")
-        numbers = {int(folder.name.rsplit("-", 1)[1]) for folder in folders}
-        for number in range(max(numbers, default=-1) + 1):
-            yield network, number, by_number.get(number)
+    by_name = {trial.folder.name: trial for trial in run.trials}
+    folders = {folder.name for folder in (run.folder / "trials").glob("*/")}
+    for network, cap in trials_per_network(space).items():
+        asked = [number for number in range(cap) if trial_name(network, number) in folders]
+        for number in range(max(asked, default=-1) + 1):
+            yield network, number, by_name.get(trial_name(network, number))
+
+
+def _damage(run: Run) -> Iterator[str]:
+    """What is wrong with the files of finished networks. Their records are whole, so that nothing is trained again."""
+    for trial in (*run.baselines.values(), *run.trials):
+        if trial.record.status == "finished":
+            missing = network_problem(trial)
+            yield from dict.fromkeys([*find_damage(trial), *([missing] if missing else [])])
+
+
+def _remove_states(run: Run) -> None:
+    """Checkpoints of what ended: a kill can come between a record's last word and their removal."""
+    for trial in (*run.baselines.values(), *run.trials):
+        if trial.record.status in ENDED:
+            shutil.rmtree(trial.folder / "checkpoint", ignore_errors=True)
 
 
 def _fill_rungs(scheduler: SuccessiveHalving, trial: Trial) -> None:

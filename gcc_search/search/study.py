@@ -63,14 +63,14 @@ class NetworkStudy:
         if number < len(self._points):
             self._study.enqueue_trial(dict(self._points[number]))
         trial = self._study.ask(self._distributions)
-        trial_id = f"{self.network}-{number:04d}"
+        trial_id = trial_name(self.network, number)
         trial.set_user_attr("trial_id", trial_id)
         self._asked[trial_id] = trial
         return trial_id, dict(trial.params)
 
     def recall(self, trial_id: str, sampled: Mapping[str, Value]) -> None:
         """Asks for a trial of an earlier process again: the next number, with the settings it had."""
-        assert trial_id == f"{self.network}-{self.num_asked:04d}", "trials are recalled in order"
+        assert trial_id == trial_name(self.network, self.num_asked), "trials are recalled in order"
         self._study.enqueue_trial(dict(sampled))
         trial = self._study.ask(self._distributions)
         trial.set_user_attr("trial_id", trial_id)
@@ -87,6 +87,11 @@ class NetworkStudy:
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
             self._study.tell(trial, state=TrialState.FAIL)
+
+
+def trial_name(network: str, number: int) -> str:
+    """A trial's id and folder name; `number` counts the network's trials from 0."""
+    return f"{network}-{number:04d}"
 
 
 def study_name(space: SearchSpace, network: str) -> str:

@@ -29,7 +29,11 @@ def trial_record() -> TrialRecord:
         status="finished",
         reason=None,
         network="resnet18",
-        settings={"seed": 0, "data": {"root": "/data", "classes": ["bée", "ant"]}},
+        settings={
+            "seed": 0,
+            "data": {"name": "imagefolder", "root": "/data", "classes": ["bée", "ant"]},
+            "explanation": {"alpha": 1e-3, "beta": 0.0, "p": 1, "distance": "ssim"},
+        },
         sampled={"alpha": 1e-3},
         baseline="base",
         node="node-1",

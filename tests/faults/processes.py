@@ -1,0 +1,107 @@
+"""Searches in processes of their own, found again by a mark in their environment, and killed without warning."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+MARK = "GCC_SEARCH_FAULTS_MARK"
+
+# One trial at a time: what is sampled then depends on nothing but what came before.
+SPACE: dict[str, Any] = {
+    "name": "tiny",
+    "networks": ["convnet_small"],
+    "weights": "baseline",
+    "start": {"epochs": 2, "lr": 0.05},
+    "data": {"name": "shapes", "num_images": 120},
+    "recipe": {"epochs": 2, "lr": 0.01, "image_size": 32},
+    "evaluation": {"insertion_images": 2},
+    "parameters": {
+        "alpha": {"distribution": "log_uniform_values", "min": 0.01, "max": 10},
+        "beta": {"distribution": "log_uniform_values", "min": 0.01, "max": 1},
+    },
+    "metrics": [{"name": "corrected_consistency"}, {"name": "gini"}],
+    "constraints": ["accuracy >= baseline - 60"],
+    "run_cap": 6,
+    # More than half of the cores are one trial at a time, and as few threads as may be: those of a busy machine spin.
+    "resources": {"cpus_per_trial": (psutil.cpu_count() or 1) / 2 + 0.5},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where one search lives: `folder` holds its space file, its run and what it prints."""
+
+    folder: Path
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def run(self) -> Path:
+        return self.folder / SPACE["name"]
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "printed.txt"
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """`gcc-search --space` where nothing has begun, `gcc-search resume` where something has."""
+        space = self.folder / "space.yaml"
+        space.write_text(yaml.safe_dump(SPACE))
+        fresh = ["--space", str(space), "--out", str(self.folder)]
+        asked = ["resume", str(self.run)] if (self.run / "run.json").exists() else fresh
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "gcc_search", *asked, "--gpus", "0"],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=os.environ | {MARK: self.mark},
+            )
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that this search started, itself included, by the mark that they inherit."""
+        return [process for process in psutil.process_iter() if _mark_of(process) == self.mark]
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that train."""
+        return [process for process in self.processes() if _name_of(process).startswith("ray::Implicit")]
+
+    def wait_for_silence(self, seconds: float) -> list[psutil.Process]:
+        """The processes that are still there after so long."""
+        until = time.monotonic() + seconds
+        while (left := self.processes()) and time.monotonic() < until:
+            time.sleep(0.2)
+        return left
+
+
+def kill(process: psutil.Process) -> None:
+    """With no warning; one that has just ended by itself is dead as well."""
+    try:
+        process.send_signal(signal.SIGKILL)
+    except psutil.NoSuchProcess:
+        return
+
+
+def _mark_of(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get(MARK)
+    except (psutil.Error, OSError):
+        # Gone meanwhile, or somebody else's.
+        return None
+
+
+def _name_of(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.Error:
+        return ""
