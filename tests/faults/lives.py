@@ -25,7 +25,7 @@ from tests.faults.timeline import (
     wait_for,
 )
 
-VICTIMS: tuple[Victim, ...] = ("driver",)
+VICTIMS: tuple[Victim, ...] = ("driver", "worker")
 # Workers notice within seconds that their driver is gone.
 SILENCE_SECONDS = 60.0
 

