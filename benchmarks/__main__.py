@@ -62,10 +62,17 @@ def _analysis_scale(asked: argparse.Namespace) -> dict[str, Any]:
     return {"analysis_scale": measure_scale(trials=asked.trials, images=asked.images)}
 
 
+def _safety(asked: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.safety import measure_safety
+
+    return measure_safety()
+
+
 # The analysis first: see above.
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "analysis_scale": _analysis_scale,
     "step": _step,
+    "safety": _safety,
 }
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What it costs that no file of a trial can be lost or changed unseen: the same trial with and without fsync and digests."""
+"""What it costs that no file of a trial is lost or changed unseen: one trial with and without fsync and digests."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import ray
+from ray._private import worker as ray_worker
 
 from gcc_search.errors import ResourceError
 from gcc_search.vocabulary import Resources
@@ -96,6 +97,8 @@ def local_ray(machines: Machines) -> Iterator[Path]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     on_sigterm = signal.getsignal(signal.SIGTERM) if threading.current_thread() is threading.main_thread() else None
     before = set(psutil.Process().children())
+    # Of each worker that dies Ray prints a paragraph on stdout, whatever `log_to_driver` says; ours is a line.
+    ray_worker._worker_logs_enabled = False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

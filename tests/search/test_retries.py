@@ -108,7 +108,7 @@ def undisturbed(tmp_path_factory):
     return result
 
 
-def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint_and_is_told_once(undisturbed, tmp_path):
+def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint_and_is_told_once(undisturbed, tmp_path, capfd):
     result, printed = search(make_space(**ONE_TRIAL), tmp_path, meanwhile=kill_in_epoch_2)
     record = read_run(result.run).trials[0].record
     assert (record.status, record.attempts, record.failures) == (status_of(undisturbed), 2, ["crash"])
@@ -118,6 +118,8 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint_and_is_told_
     study = optuna.load_study(study_name="tiny/convnet_small", storage=f"sqlite:///{result.run}/study.db")
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"]
     assert result.exit_code == 0
+    # Ray's own words about it, which would spoil what --format json prints.
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_torn_checkpoint_is_told_and_the_one_before_is_used(undisturbed, tmp_path):
@@ -147,7 +149,7 @@ def test_a_trial_that_dies_each_time_fails_in_the_end_and_the_others_are_trained
     first, second = (trial.record for trial in read_run(result.run).trials)
     assert (first.status, first.attempts, first.failures) == ("failed", 2, ["crash", "crash"])
     assert first.reason.startswith("its worker died (killed, or crashed)")
-    assert second.status == "finished"
+    assert second.status in ("finished", "collapsed")
     assert result.exit_code == 2
     study = optuna.load_study(study_name="tiny/convnet_small", storage=f"sqlite:///{result.run}/study.db")
     assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE"]
@@ -180,7 +182,7 @@ def test_a_trial_that_runs_out_of_memory_is_tried_again_alone(tmp_path):
     result, printed = search(space, tmp_path, job=run_short_of_memory)
     first, second = (trial.record for trial in read_run(result.run).trials)
     assert (first.status, first.attempts, first.failures) == ("finished", 2, ["memory"])
-    assert second.status == "finished"
+    assert second.status in ("finished", "collapsed")
     assert "0000: out of memory (" in printed
     assert "; tried again with nothing beside it" in printed
     # The other one was under way: the second attempt began when it had ended.
