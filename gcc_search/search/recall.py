@@ -13,9 +13,11 @@ from collections.abc import Iterator
 import optuna
 from rich.console import Console
 
+from gcc_search.errors import ResultsError
 from gcc_search.patience import Contact
 from gcc_search.preparation import say
 from gcc_search.results.reader import Run, Trial, find_damage, network_problem
+from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.search.baselines import is_whole
 from gcc_search.search.job_queue import JobQueue
 from gcc_search.search.jobs import JobMaker
@@ -63,12 +65,12 @@ def recall(prepared: Prepared, run: Run, console: Console) -> tuple[JobQueue, Su
         say(console, f"not used: {problem}")
     for problem in _damage(run):
         say(console, f"damaged: {problem}")
-    _remove_states(run)
+    _remove_states(run, prepared.space)
     queue, scheduler = make_queue(prepared, console), make_scheduler(prepared.space)
     # One that failed is as it was left.
     whole = {key for key, found in run.baselines.items() if found.record.status != "finished" or is_whole(found)}
     for network, number, trial in _in_order(prepared.space, run):
-        if trial is None or trial.record.status not in ENDED or goes_on(trial.record, prepared.space):
+        if trial is None or not _has_ended(trial, prepared.space):
             queue.go_on_with(network, number, trial.record if trial else None)
         else:
             key = trial.record.baseline or ""
@@ -95,17 +97,27 @@ def _damage(run: Run) -> Iterator[str]:
     """What is wrong with the files of finished networks. Their records are whole, so that nothing is trained again."""
     for trial in (*run.baselines.values(), *run.trials):
         if trial.record.status == "finished":
-            missing = network_problem(trial)
-            yield from dict.fromkeys([*find_damage(trial), *([missing] if missing else [])])
+            yield from find_damage(trial)
+            if not (trial.folder / NETWORK_FILE).exists() and (missing := network_problem(trial)):
+                yield missing
 
 
-def _remove_states(run: Run) -> None:
+def _has_ended(trial: Trial, space: SearchSpace) -> bool:
+    return trial.record.status in ENDED and not goes_on(trial.record, space)
+
+
+def _remove_states(run: Run, space: SearchSpace) -> None:
     """Checkpoints of what ended: a kill can come between a record's last word and their removal."""
     for trial in (*run.baselines.values(), *run.trials):
-        if trial.record.status in ENDED:
+        if _has_ended(trial, space):
             shutil.rmtree(trial.folder / "checkpoint", ignore_errors=True)
 
 
 def _fill_rungs(scheduler: SuccessiveHalving, trial: Trial) -> None:
-    for row in trial.epochs(["epoch", scheduler.column]).to_pylist():
-        scheduler.add(trial.record.network, row["epoch"], row[scheduler.column])
+    try:
+        rows = trial.epochs(["epoch", scheduler.column]).to_pylist()
+    except ResultsError:
+        # Torn, which is told elsewhere: of one that goes on, they come again.
+        return
+    for row in rows:
+        scheduler.add(trial.record.network, trial.record.id, row["epoch"], row[scheduler.column])

@@ -41,20 +41,22 @@ class SuccessiveHalving(FIFOScheduler):
         self.column = METRICS[early.metric].column
         self._sign = 1.0 if METRICS[early.metric].goal == "maximize" else -1.0
         self._eta = early.eta
-        self._values: dict[tuple[str, int], list[float]] = {}
+        # By trial: one that goes on from its checkpoint may come by a rung again.
+        self._values: dict[tuple[str, int], dict[str, float]] = {}
         self._rungs = list_rungs(early, epochs)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         if result["role"] != "trial":
             return str(TrialScheduler.CONTINUE)
-        stays = self.add(result["network"], result["epoch"], result.get(self.column))
+        stays = self.add(result["network"], result["id"], result["epoch"], result.get(self.column))
         return str(TrialScheduler.CONTINUE if stays else TrialScheduler.STOP)
 
-    def add(self, network: str, epoch: int, value: float | None) -> bool:
+    def add(self, network: str, trial_id: str, epoch: int, value: float | None) -> bool:
         """Notes what a trial reached after `epoch`; False where that is a rung and not enough to go on."""
         if epoch not in self._rungs or value is None:
             return True
-        others = self._values.setdefault((network, epoch), [])
-        stays = survives(self._sign * value, others, eta=self._eta)
-        others.append(self._sign * value)
+        reached = self._values.setdefault((network, epoch), {})
+        reached.pop(trial_id, None)
+        stays = survives(self._sign * value, list(reached.values()), eta=self._eta)
+        reached[trial_id] = self._sign * value
         return stays

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from gcc_search.search.scheduler import SuccessiveHalving, list_rungs, survives
@@ -31,8 +33,12 @@ def test_rungs_grow_by_eta_and_end_before_the_last_epoch():
     assert list_rungs(EarlyTerminate(type="asha", metric="gini", max_epochs=5, eta=2), 20) == (1, 2, 4)
 
 
-def decide(scheduler, *, value, epoch=1, role="trial", network="resnet18", column="gini"):
-    result = {"role": role, "network": network, "epoch": epoch, column: value}
+NAMES = itertools.count()
+
+
+def decide(scheduler, *, value, epoch=1, role="trial", network="resnet18", column="gini", trial_id=None):
+    name = f"{network}-{next(NAMES):04d}" if trial_id is None else trial_id
+    result = {"id": name, "role": role, "network": network, "epoch": epoch, column: value}
     return scheduler.on_trial_result(None, None, result)
 
 
@@ -64,6 +70,15 @@ def test_baselines_never_stop_and_networks_are_not_compared():
     decide(scheduler, value=0.9)
     assert decide(scheduler, value=0.1, role="baseline") == "CONTINUE"
     assert decide(scheduler, value=0.1, network="resnet50") == "CONTINUE"
+
+
+def test_a_trial_that_comes_by_a_rung_again_is_not_compared_with_itself():
+    scheduler = make_scheduler()
+    assert decide(scheduler, value=0.5, trial_id="a") == "CONTINUE"
+    assert decide(scheduler, value=0.6, trial_id="b") == "CONTINUE"
+    assert decide(scheduler, value=0.6, trial_id="b") == "CONTINUE"
+    # The second of three; counted twice, b would leave it the third of four.
+    assert decide(scheduler, value=0.55, trial_id="c") == "CONTINUE"
 
 
 def test_a_trial_without_the_metric_is_left_alone():
