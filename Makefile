@@ -21,7 +21,7 @@ search: install
 	$(BIN)/gcc-search analyze runs/$(RUN)
 
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: install
 	$(BIN)/ruff format --check gcc_search tests benchmarks

@@ -97,5 +97,5 @@ def test_a_torn_network_is_one_line(found, tmp_path, kept):
     (tmp_path / "trial.json").write_bytes((found.trial.folder / "trial.json").read_bytes())
     content = (found.trial.folder / "network.safetensors").read_bytes()
     (tmp_path / "network.safetensors").write_bytes(content[:kept])
-    with pytest.raises(WeightsError, match=r"network\.safetensors: must be a whole file of tensors"):
+    with pytest.raises(WeightsError, match=r"network\.safetensors: must be as it was written, got other bytes"):
         open_trained(tmp_path)

@@ -37,13 +37,13 @@ class Faults:
 
 
 def finished_files(run: Path) -> dict[str, dict[str, bytes]]:
-    """The files of every finished trial, baseline and start network, by folder below `run`."""
+    """The files of every finished trial, baseline and start network, by folder below `run`; not what a kill left."""
     if not (run / "run.json").exists():
         return {}
     found = read_run(run)
     finished = [t for t in (*found.baselines.values(), *found.trials) if t.record.status == "finished"]
     return {
-        str(t.folder.relative_to(run)): {path.name: path.read_bytes() for path in t.folder.iterdir() if path.is_file()}
+        str(t.folder.relative_to(run)): {path.name: path.read_bytes() for path in t.folder.glob("[!.]*") if path.is_file()}
         for t in finished
     }
 
