@@ -42,10 +42,11 @@ def finished_files(run: Path) -> dict[str, dict[str, bytes]]:
         return {}
     found = read_run(run)
     finished = [t for t in (*found.baselines.values(), *found.trials) if t.record.status == "finished"]
-    return {
-        str(t.folder.relative_to(run)): {path.name: path.read_bytes() for path in t.folder.glob("[!.]*") if path.is_file()}
-        for t in finished
-    }
+    return {str(trial.folder.relative_to(run)): _contents(trial.folder) for trial in finished}
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("[!.]*") if path.is_file()}
 
 
 def take_census(
