@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 
 from gcc_search.errors import ResultsError
@@ -20,10 +21,9 @@ def only_driver(run: Path) -> Iterator[None]:
     """Holds the run's lock. The kernel lets go of it when the process ends, however it ends.
 
     Raises:
-        ResultsError: another process holds it; says which.
+        ResultsError: another process holds it; says which. Or the lock's file cannot be written.
     """
-    path = run / LOCK
-    with path.open("ab+", buffering=0) as file:
+    with _open(run / LOCK) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -38,3 +38,10 @@ def only_driver(run: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             file.write(f"pid {os.getpid()} on {socket.gethostname()} since {since}".encode())
         yield
+
+
+def _open(path: Path) -> FileIO:
+    try:
+        return path.open("ab+", buffering=0)
+    except OSError as error:
+        raise ResultsError(f"{path}: must be a file to write to, got: {error.strerror}; mend or remove it") from None

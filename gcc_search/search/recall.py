@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import optuna
 from rich.console import Console
@@ -36,11 +37,14 @@ def make_queue(prepared: Prepared, console: Console) -> JobQueue:
     """An empty queue over empty studies, which tells `console` what keeps it waiting.
 
     Studies of these names that were there before are replaced.
+
+    Raises:
+        ResultsError: study.db cannot be replaced.
     """
     space, run = prepared.space, prepared.run
     database = run / "study.db"
     if prepared.options.storage is None:
-        database.unlink(missing_ok=True)
+        _remove(database)
     storage = open_storage(prepared.options.storage or f"sqlite:///{database}")
     names = {study.study_name for study in storage.get_all_studies()}
     for network in space.networks:
@@ -51,6 +55,13 @@ def make_queue(prepared: Prepared, console: Console) -> JobQueue:
     }
     maker = JobMaker(space=space, fingerprints={size: data.fingerprint for size, data in prepared.datasets.items()})
     return JobQueue(space, run, maker, studies, Contact(tell=functools.partial(say, console)))
+
+
+def _remove(database: Path) -> None:
+    try:
+        database.unlink(missing_ok=True)
+    except OSError as error:
+        raise ResultsError(f"{database}: must be a file to replace, got: {error.strerror}; remove it") from None
 
 
 def make_scheduler(space: SearchSpace) -> SuccessiveHalving | None:

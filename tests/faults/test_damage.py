@@ -64,12 +64,10 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "cut to 1 byte": _truncated(lambda size: 1),
     "cut to half": _truncated(lambda size: size // 2),
     "cut by 1 byte": _truncated(lambda size: size - 1),
-    "cut by 20 bytes": _truncated(lambda size: size - 20),
     "zeroed": _zeroed,
     "a block of zeros": _zero_block,
     "a bit flipped": _flipped(1),
     "another bit flipped": _flipped(2),
-    "a third bit flipped": _flipped(3),
     "removed": Path.unlink,
     "a folder": _folder,
 }

@@ -121,6 +121,15 @@ def test_a_second_driver_is_refused_and_told_who_the_first_is(tmp_path):
         pass
 
 
+def test_a_lock_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "driver.lock").mkdir()
+    with (
+        pytest.raises(GccSearchError, match=r"driver\.lock: must be a file to write to, got: Is a directory"),
+        only_driver(tmp_path),
+    ):
+        pass
+
+
 def test_other_images_than_before_are_refused(undisturbed, tmp_path):
     folder = tmp_path / "tiny"
     shutil.copytree(undisturbed.folder, folder)
