@@ -35,7 +35,7 @@ SAFETY: tuple[tuple[Any, str, object], ...] = (
     (seal, "_digest", b"0" * 64),
 )
 TRIALS = {
-    "convnet_small, 64 px, 8 epochs of 0.5 s (worst case)": TrialSettings(
+    "convnet_small, 64 px, 8 epochs": TrialSettings(
         network="convnet_small",
         weights="none",
         data=DataSettings(name="shapes", num_images=500),
