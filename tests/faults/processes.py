@@ -15,23 +15,12 @@ from typing import Any
 import psutil
 import yaml
 
+from tests.search.conftest import TINY
+
 MARK = "GCC_SEARCH_FAULTS_MARK"
 
 # One trial at a time: what is sampled then depends on nothing but what came before.
-SPACE: dict[str, Any] = {
-    "name": "tiny",
-    "networks": ["convnet_small"],
-    "weights": "baseline",
-    "start": {"epochs": 2, "lr": 0.05},
-    "data": {"name": "shapes", "num_images": 120},
-    "recipe": {"epochs": 2, "lr": 0.01, "image_size": 32},
-    "evaluation": {"insertion_images": 2},
-    "parameters": {
-        "alpha": {"distribution": "log_uniform_values", "min": 0.01, "max": 10},
-        "beta": {"distribution": "log_uniform_values", "min": 0.01, "max": 1},
-    },
-    "metrics": [{"name": "corrected_consistency"}, {"name": "gini"}],
-    "constraints": ["accuracy >= baseline - 60"],
+SPACE: dict[str, Any] = TINY | {
     "run_cap": 6,
     # More than half of the cores are one trial at a time, and as few threads as may be: those of a busy machine spin.
     "resources": {"cpus_per_trial": (psutil.cpu_count() or 1) / 2 + 0.5},
