@@ -86,6 +86,8 @@ def _gpu_slots(num_gpus: int, share: float) -> int:
 def local_ray(machines: Machines) -> Iterator[Path]:
     """Ray on this machine for the duration, saying nothing. Yields a scratch folder that is removed afterwards.
 
+    Where this process has joined a Ray already, the search runs in that one and leaves it as it is.
+
     Raises:
         ResourceError: Ray did not start, as on a machine that is far too busy.
     """
@@ -95,10 +97,19 @@ def local_ray(machines: Machines) -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=parent))
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    on_sigterm = signal.getsignal(signal.SIGTERM) if threading.current_thread() is threading.main_thread() else None
-    before = set(psutil.Process().children())
     # Of each worker that dies Ray prints a paragraph on stdout, whatever `log_to_driver` says; ours is a line.
     ray_worker._worker_logs_enabled = False
+    try:
+        with contextlib.nullcontext() if ray.is_initialized() else _own_ray(machines, scratch):
+            yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _own_ray(machines: Machines, scratch: Path) -> Iterator[None]:
+    on_sigterm = signal.getsignal(signal.SIGTERM) if threading.current_thread() is threading.main_thread() else None
+    before = set(psutil.Process().children())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -106,11 +117,10 @@ def local_ray(machines: Machines) -> Iterator[Path]:
         if on_sigterm is not None:
             # Ray's own handler aborts with a stack trace.
             signal.signal(signal.SIGTERM, on_sigterm)
-        yield scratch
+        yield
     finally:
         ray.shutdown()
         _end_leftovers(before)
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _start_ray(machines: Machines, scratch: Path) -> None:

@@ -77,6 +77,11 @@ class JobQueue(Searcher):
         return sum(job.is_trial for job in self._waiting)
 
     @property
+    def is_done(self) -> bool:
+        """Whether every trial has ended, and every baseline that any of them needs."""
+        return not (self._waiting or self._running) and all(study.is_exhausted for study in self._studies.values())
+
+    @property
     def gives_up(self) -> bool:
         """Whether so many trials have failed that no more are started."""
         return self._space.max_failed_trials is not None and self._num_failed >= self._space.max_failed_trials

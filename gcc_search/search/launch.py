@@ -101,7 +101,9 @@ def run_search(prepared: Prepared, console: Console, *, job: TrainJob = train_jo
             queue, scheduler = make_queue(prepared, console), make_scheduler(prepared.space)
         interrupted = False
         try:
-            _tune(prepared, queue, scheduler, console, job)
+            # A search that has ended needs no Ray to say so.
+            if not queue.is_done:
+                _tune(prepared, queue, scheduler, console, job)
         except KeyboardInterrupt:
             interrupted = True
         except DiskFullError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import optuna
 from rich.console import Console
+from rich.progress import track
 
 from gcc_search.errors import ResultsError
 from gcc_search.patience import Contact
@@ -74,7 +75,7 @@ def recall(prepared: Prepared, run: Run, console: Console) -> tuple[JobQueue, Su
     """The queue and the rungs as they were, and a line for each file that was torn."""
     for problem in run.problems:
         say(console, f"not used: {problem}")
-    for problem in _damage(run):
+    for problem in _damage(run, console):
         say(console, f"damaged: {problem}")
     _remove_states(run, prepared.space)
     queue, scheduler = make_queue(prepared, console), make_scheduler(prepared.space)
@@ -104,13 +105,18 @@ def _in_order(space: SearchSpace, run: Run) -> Iterator[tuple[NetworkName, int, 
             yield network, number, by_name.get(trial_name(network, number))
 
 
-def _damage(run: Run) -> Iterator[str]:
+def _damage(run: Run, console: Console) -> list[str]:
     """What is wrong with the files of finished networks. Their records are whole, so that nothing is trained again."""
-    for trial in (*run.baselines.values(), *run.trials):
-        if trial.record.status == "finished":
-            yield from find_damage(trial)
-            if not (trial.folder / NETWORK_FILE).exists() and (missing := network_problem(trial)):
-                yield missing
+    finished = [trial for trial in (*run.baselines.values(), *run.trials) if trial.record.status == "finished"]
+    hidden = not console.is_terminal
+    checked = track(finished, "checking finished networks", console=console, transient=True, disable=hidden)
+    return [problem for trial in checked for problem in _damage_of(trial)]
+
+
+def _damage_of(trial: Trial) -> Iterator[str]:
+    yield from find_damage(trial)
+    if not (trial.folder / NETWORK_FILE).exists() and (missing := network_problem(trial)):
+        yield missing
 
 
 def _has_ended(trial: Trial, space: SearchSpace) -> bool:

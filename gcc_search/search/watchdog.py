@@ -93,6 +93,9 @@ def _read_death(error_file: Path) -> Death:
         return Death(kind="memory", reason="out of memory: Ray ended its worker before the machine ran out")
     if "its node has died" in words or "node was terminated" in words:
         return Death(kind="crash", reason="the machine of its worker was lost")
+    if "temporarily unavailable" in words:
+        # What Ray says first where a machine vanishes; it waits no longer.
+        return Death(kind="crash", reason="its worker cannot be reached: its machine or the network to it was lost")
     return Death(kind="crash", reason="its worker died (killed, or crashed)")
 
 

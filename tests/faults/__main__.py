@@ -42,21 +42,13 @@ def main() -> int:
     undisturbed = run_undisturbed(folder / "undisturbed")
     console.print(f"undisturbed: {undisturbed.events[-1].seconds:.0f} s")
     lives: list[Life] = []
-    # Moments after the end of a life miss: as many are drawn again, by the next seed.
-    for again in range(asked.kills):
-        missing = asked.kills - sum(len(life.kills) for life in lives)
-        if missing <= 0:
-            break
-        seed = asked.seed + 1000 * again
-        for life in run_lives(
-            undisturbed, folder / f"round-{again}", kills=missing, per_life=asked.per_life, seed=seed
-        ):
-            lives.append(life)
-            told = ", ".join(f"{kill.victim} in {kill.phase}" for kill in life.kills)
-            console.print(f"life {len(lives)}: {life.seconds:.0f} s: {told}", highlight=False, soft_wrap=True)
-            for line in life.faults.lines():
-                console.print(f"  {line}", style="red", markup=False, soft_wrap=True)
-            _write(asked.out or folder / "faults.json", asked, lives, time.monotonic() - began)
+    for life in run_lives(undisturbed, folder, kills=asked.kills, per_life=asked.per_life, seed=asked.seed):
+        lives.append(life)
+        told = ", ".join(f"{kill.victim} in {kill.phase}" for kill in life.kills)
+        console.print(f"life {len(lives)}: {life.seconds:.0f} s: {told}", highlight=False, soft_wrap=True)
+        for line in life.faults.lines():
+            console.print(f"  {line}", style="red", markup=False, soft_wrap=True)
+        _write(asked.out or folder / "faults.json", asked, lives, time.monotonic() - began)
     console.print(_by_phase(lives))
     console.print(_counted(lives))
     console.print(

@@ -6,10 +6,13 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from tests.faults.census import Faults, finished_files, take_census
 from tests.faults.processes import Place, kill
@@ -67,14 +70,22 @@ def run_undisturbed(folder: Path) -> Undisturbed:
 
 
 def run_lives(undisturbed: Undisturbed, folder: Path, *, kills: int, per_life: int, seed: int) -> Iterator[Life]:
-    """Searches with `kills` moments in all, drawn by `seed`; what a sound life left on disk is removed."""
-    rng = random.Random(seed)
-    moments = draw_moments(undisturbed.events, count=kills, victims=VICTIMS, rng=rng)
-    for number, mine in enumerate(deal_out(moments, undisturbed.events, per_life=per_life, rng=rng)):
-        life = live(undisturbed, folder / f"life-{number}", mine)
-        if not life.faults.lines():
-            shutil.rmtree(folder / f"life-{number}")
-        yield life
+    """Searches until `kills` have hit, at moments drawn by `seed`; what a sound life left on disk is removed.
+
+    A moment after the end of a life misses: as many are drawn again, by the next seed.
+    """
+    num_hit = num_lives = 0
+    for again in range(kills):
+        rng = random.Random(seed + 1000 * again)
+        moments = draw_moments(undisturbed.events, count=kills - num_hit, victims=VICTIMS, rng=rng)
+        for mine in deal_out(moments, undisturbed.events, per_life=per_life, rng=rng):
+            life = live(undisturbed, folder / f"life-{num_lives}", mine)
+            if not life.faults.lines():
+                shutil.rmtree(folder / f"life-{num_lives}")
+            num_hit, num_lives = num_hit + len(life.kills), num_lives + 1
+            yield life
+        if num_hit >= kills:
+            return
 
 
 def live(undisturbed: Undisturbed, folder: Path, moments: Sequence[Moment]) -> Life:
@@ -89,11 +100,13 @@ def live(undisturbed: Undisturbed, folder: Path, moments: Sequence[Moment]) -> L
     for moment in moments:
         if not wait_for(moment, process, watch, order):
             break
+        workers = _wait_for_workers(place, process) if moment.victim == "worker" else []
+        if moment.victim == "worker" and not workers:
+            break
         at = time.monotonic() - watch.began
-        if moment.victim == "worker":
-            for worker in place.workers():
-                kill(worker)
-        else:
+        for worker in workers:
+            kill(worker)
+        if moment.victim == "driver":
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
         phase = "a resume's start-up" if drivers and moment.event is None else moment.phase
@@ -112,3 +125,11 @@ def live(undisturbed: Undisturbed, folder: Path, moments: Sequence[Moment]) -> L
         else Faults(failed=(f"exit code {code}, see {place.log}",)),
         seconds=round(time.monotonic() - began, 1),
     )
+
+
+def _wait_for_workers(place: Place, process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Those there are, or the next there will be; none where the search ends before."""
+    while process.poll() is None:
+        if workers := place.workers():
+            return workers
+    return []

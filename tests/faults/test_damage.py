@@ -27,6 +27,8 @@ from gcc_search.training.checkpoint import load_checkpoint
 from tests.faults.census import finished_files, results_of
 from tests.faults.lives import Undisturbed
 
+pytestmark = pytest.mark.usefixtures("one_ray")
+
 BLOCK = 4096
 
 

@@ -15,6 +15,8 @@ from gcc_search.results.schema import EPOCHS, IMAGES
 from gcc_search.search.readiness import SearchOptions, prepare_search
 from tests.search.conftest import make_space, run_space
 
+pytestmark = pytest.mark.usefixtures("one_ray")
+
 
 def load_study(result):
     return optuna.load_study(study_name="tiny/convnet_small", storage=f"sqlite:///{result.run}/study.db")

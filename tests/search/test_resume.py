@@ -27,6 +27,8 @@ from gcc_search.search.lock import only_driver
 from gcc_search.search.readiness import SearchOptions, reopen_search
 from tests.search.conftest import TINY, make_space, run_space
 
+pytestmark = pytest.mark.usefixtures("one_ray")
+
 # One trial at a time: what is sampled then depends on nothing but what came before.
 SEQUENTIAL = TINY | {"resources": {"cpus_per_trial": psutil.cpu_count()}, "run_cap": 6, "method": "bayes"}
 

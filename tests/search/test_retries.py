@@ -29,6 +29,8 @@ from gcc_search.space import SearchSpace
 from tests.search.conftest import make_space
 from tests.search.test_study import make_record
 
+pytestmark = pytest.mark.usefixtures("one_ray")
+
 # One at a time, without baselines before it: its first worker is the trial's.
 ONE_TRIAL = {
     "weights": "none",

@@ -19,7 +19,9 @@ from gcc_search.search.stopping import heeds_signals
 BLOCKED = """
     import ctypes, signal, subprocess
     from gcc_search.search.stopping import ends_when_asked
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for asked in (signal.SIGINT, signal.SIGTERM):
+        # A shell's background has Ctrl-C ignored.
+        signal.signal(asked, signal.default_int_handler)
     mutex, libc = ctypes.create_string_buffer(64), ctypes.CDLL(None)
     child = subprocess.Popen(["sleep", "600"])
     with ends_when_asked("go on: resume", grace_seconds=1):
@@ -86,6 +88,7 @@ def test_what_ends_in_time_ends_as_it_would_have():
     code = """
         import os, signal, time
         from gcc_search.search.stopping import ends_when_asked
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             with ends_when_asked("never", grace_seconds=1):
                 os.kill(os.getpid(), signal.SIGINT)

@@ -1,0 +1,52 @@
+"""A machine that is lost in the middle of a trial: real raylets of one cluster, one of them killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+
+import psutil
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from gcc_search.results.reader import read_run
+from tests.search.conftest import make_space
+from tests.search.test_retries import ONE_TRIAL, record_of, search, wait_until, workers
+
+
+@pytest.fixture
+def cluster():
+    """A head that trains nothing and two machines that do."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 100 << 20})
+    for _ in range(2):
+        cluster.add_node(num_cpus=psutil.cpu_count(), object_store_memory=100 << 20)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="critical")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_a_trial_whose_machine_is_lost_goes_on_at_another_from_its_checkpoint(cluster, tmp_path):
+    lost = []
+
+    def lose_the_machine(run) -> None:
+        wait_until(lambda: record_of(run).get("epochs_done") == 1)
+        (worker,) = workers()
+        # It ends with its machine, and not by itself before that.
+        os.kill(worker.pid, signal.SIGSTOP)
+        (node,) = (n for n in cluster.worker_nodes if n.all_processes["raylet"][0].process.pid == worker.ppid())
+        cluster.remove_node(node, allow_graceful=False)
+        os.kill(worker.pid, signal.SIGKILL)
+        lost.append(node)
+
+    result, printed = search(make_space(**ONE_TRIAL), tmp_path, meanwhile=lose_the_machine)
+    record = read_run(result.run).trials[0].record
+    assert lost
+    # How one trial of so few epochs ends, finished or collapsed, is its network's matter.
+    assert record.status in ("finished", "collapsed")
+    assert (record.attempts, record.failures) == (2, ["crash"])
+    assert [row["epoch"] for row in read_run(result.run).trials[0].epochs().to_pylist()] == [1, 2, 3]
+    assert re.search("machine .* was lost; tried again, failure 1 of at most 3", printed)
+    assert result.exit_code == 0
