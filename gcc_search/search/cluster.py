@@ -91,10 +91,7 @@ def local_ray(machines: Machines) -> Iterator[Path]:
     Raises:
         ResourceError: Ray did not start, as on a machine that is far too busy.
     """
-    # Unix socket paths end after 107 characters, and Ray adds 60 of its own.
-    parent = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
-    _remove_stale(parent)
-    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=parent))
+    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=_scratch_parent()))
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # Of each worker that dies Ray prints a paragraph on stdout, whatever `log_to_driver` says; ours is a line.
@@ -153,10 +150,15 @@ def _end_leftovers(before: set[psutil.Process]) -> None:
     psutil.wait_procs(leftovers, timeout=5)
 
 
-def _remove_stale(parent: Path) -> None:
-    """Scratch folders of searches that were killed: the process in the name is gone."""
-    for folder in parent.glob(f"{SCRATCH}*-*"):
+def remove_stale_scratch() -> None:
+    """Removes the scratch folders of searches that were killed: the process in the name is gone."""
+    for folder in _scratch_parent().glob(f"{SCRATCH}*-*"):
         pid = folder.name.removeprefix(SCRATCH).split("-")[0]
         is_ours = folder.lstat().st_uid == os.getuid() and not folder.is_symlink()
         if is_ours and pid.isdigit() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _scratch_parent() -> Path:
+    # Unix socket paths end after 107 characters, and Ray adds 60 of its own.
+    return Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())

@@ -26,7 +26,7 @@ from gcc_search.recording import package_versions
 from gcc_search.results.reader import read_run, read_trial
 from gcc_search.results.schema import RunRecord, Status
 from gcc_search.results.writer import write_run, write_trial
-from gcc_search.search.cluster import local_ray
+from gcc_search.search.cluster import local_ray, remove_stale_scratch
 from gcc_search.search.frontier import find_frontier
 from gcc_search.search.job_queue import ROOM_BYTES, JobQueue, Outcome
 from gcc_search.search.lock import only_driver
@@ -131,6 +131,7 @@ def _clear(run: Path) -> None:
         with only_writer(folder):
             pass
     remove_leftovers(run)
+    remove_stale_scratch()
 
 
 def _tune(

@@ -91,7 +91,9 @@ def recall(prepared: Prepared, run: Run, console: Console) -> tuple[JobQueue, Su
         if scheduler and trial:
             _fill_rungs(scheduler, trial)
     ended = sum(outcome.job.is_trial for outcome in queue.outcomes)
-    say(console, f"resumed: {ended} of {queue.num_trials} trials have ended, {queue.num_waiting} go on")
+    to_begin = queue.num_trials - ended - queue.num_waiting
+    rest = f", {to_begin} have not begun" if to_begin else ""
+    say(console, f"resumed: {ended} of {queue.num_trials} trials have ended, {queue.num_waiting} go on{rest}")
     return queue, scheduler
 
 

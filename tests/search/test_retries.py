@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import resource
 import signal
 import threading
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 import optuna
 import psutil
 import pytest
+import torch
 from rich.console import Console
 
 from gcc_search.results.reader import read_run
@@ -171,24 +171,31 @@ def test_after_so_many_failed_trials_no_more_are_started(tmp_path):
     assert (result.gave_up, result.exit_code) == (True, 2)
 
 
-def run_short_of_memory(config, **surroundings) -> None:
-    """The first attempt of trial 0000 may take no more than a few megabytes from here on."""
-    if config["id"].endswith("0000") and config["failures"] == 0:
-        resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + (12 << 20),) * 2)
-    train_job(config, **surroundings)
+def run_short_of_memory(config, *, run, **surroundings) -> None:
+    """The first attempt of trial 0000 asks for a petabyte, once the other one has begun."""
+
+    def ask_for_a_petabyte(*_, **__):
+        wait_until(lambda: record_of(Path(run), "convnet_small-0001"))
+        torch.empty(1 << 50, dtype=torch.uint8)
+
+    with pytest.MonkeyPatch.context() as patch:
+        if config["id"].endswith("0000") and config["failures"] == 0:
+            patch.setattr("gcc_search.trial.train_epoch", ask_for_a_petabyte)
+        train_job(config, run=run, **surroundings)
 
 
 def test_a_trial_that_runs_out_of_memory_is_tried_again_alone(tmp_path):
-    large = {"recipe": {"epochs": 1, "lr": 0.01, "image_size": 128, "batch_size": 84}}
-    space = make_space(**ONE_TRIAL | TWO_POINTS | large | {"resources": {"cpus_per_trial": psutil.cpu_count() / 2}})
+    space = make_space(**ONE_TRIAL | TWO_POINTS | {"resources": {"cpus_per_trial": psutil.cpu_count() / 2}})
     result, printed = search(space, tmp_path, job=run_short_of_memory)
     first, second = (trial.record for trial in read_run(result.run).trials)
-    assert (first.status, first.attempts, first.failures) == ("finished", 2, ["memory"])
-    assert second.status in ("finished", "collapsed")
+    assert (first.attempts, first.failures) == (2, ["memory"])
+    assert {first.status, second.status} <= {"finished", "collapsed"}
     assert "0000: out of memory (" in printed
     assert "; tried again with nothing beside it" in printed
     # The other one was under way: the second attempt began when it had ended.
-    assert printed.index("0001: finished") < printed.index("0000: started with alpha 1 beta 1, try 2")
+    assert printed.index("0001: ", printed.index("tried again")) < printed.index(
+        "0000: started with alpha 1 beta 1, try 2"
+    )
 
 
 def test_a_worker_that_stops_answering_is_ended_and_its_trial_goes_on(undisturbed, tmp_path):
