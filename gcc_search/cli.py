@@ -65,7 +65,8 @@ def main() -> None:
     try:
         app()
     except GccSearchError as error:
-        print(f"gcc-search: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"gcc-search: {line}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("gcc-search: stopped", file=sys.stderr)
@@ -97,6 +98,10 @@ Device = Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda whe
 Format = Annotated[
     Literal["text", "json"], typer.Option("--format", help="json: a summary on stdout, all else on stderr.")
 ]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster to join: auto (the one this machine is part of) or HOST:PORT. Default: none."),
+]
 Download = Annotated[bool, typer.Option("--download", help="Fetch a missing data set, where there is internet.")]
 
 
@@ -115,6 +120,7 @@ def search(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and its estimated cost; train nothing.")
     ] = False,
+    address: Address = None,
     form: Format = "text",
 ) -> None:
     """Run a whole search: baselines, then trials, then where to look.
@@ -130,17 +136,19 @@ def search(
     overrides["data.download"] = True if download else None
     checked = load_space(space, {key: value for key, value in overrides.items() if value is not None})
 
+    from gcc_search.search.cluster import joined_ray
     from gcc_search.search.readiness import SearchOptions, prepare_search
 
     console = Console(stderr=form == "json")
-    options = SearchOptions(out=out, gpus=gpus, storage=storage, command=_command_line())
-    prepared = prepare_search(checked, options, console)
-    if dry_run:
-        from gcc_search.search.plan import print_plan
+    options = SearchOptions(out=out, gpus=gpus, storage=storage, command=_command_line(), address=address)
+    with joined_ray(address):
+        prepared = prepare_search(checked, options, console)
+        if dry_run:
+            from gcc_search.search.plan import print_plan
 
-        print_plan(prepared, console)
-        return
-    _run(prepared, console, form)
+            print_plan(prepared, console)
+            return
+        _run(prepared, console, form)
 
 
 def _run(prepared: Prepared, console: Console, form: str) -> None:
@@ -160,19 +168,27 @@ def resume(
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to use; 0: train on the CPU. Default: all.")] = None,
     storage: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the Optuna study. Default: study.db.")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder that holds the data set now, if it moved.")] = None,
+    address: Address = None,
     form: Format = "text",
 ) -> None:
     """Go on with a search that was stopped: trials that ended are kept, the others go on from their checkpoints."""
     from rich.console import Console
 
     from gcc_search.results.reader import read_run
+    from gcc_search.search.cluster import joined_ray
     from gcc_search.search.readiness import SearchOptions, reopen_search
 
     console = Console(stderr=form == "json")
     options = SearchOptions(
-        out=run.resolve().parent, gpus=gpus, storage=storage, data_root=data_root, command=_command_line()
+        out=run.resolve().parent,
+        gpus=gpus,
+        storage=storage,
+        data_root=data_root,
+        command=_command_line(),
+        address=address,
     )
-    _run(reopen_search(read_run(run), options, console), console, form)
+    with joined_ray(address):
+        _run(reopen_search(read_run(run), options, console), console, form)
 
 
 @app.command()

@@ -6,7 +6,8 @@ GccSearchError
 ├── WeightsError     a weights file: missing, torn, for another network
 ├── ResultsError     a run directory: missing, torn, of another schema version, in the way
 │   └── DiskFullError    no room to write into it
-└── ResourceError    more GPUs, CPUs or disk asked for than there are
+├── ResourceError    more GPUs, CPUs or disk asked for than there are
+└── ClusterError     machines that are not fit for a search: a line for each thing that is wrong
 
 A trial that diverges or collapses is a result (`results.schema.Status`), not an error.
 """
@@ -40,3 +41,7 @@ class DiskFullError(ResultsError):
 
 class ResourceError(GccSearchError):
     """The machine or cluster has less than was asked for."""
+
+
+class ClusterError(GccSearchError):
+    """Machines of a cluster are not fit for a search: a line for each thing that is wrong with one of them."""

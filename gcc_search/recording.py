@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from gcc_search.atomic import sha256_of_file
 from gcc_search.complaints import explain_error
-from gcc_search.errors import DiskFullError, ResultsError, WeightsError
+from gcc_search.errors import DataError, DiskFullError, ResultsError, WeightsError
 from gcc_search.failures import failure_kind, told
 from gcc_search.occupancy import only_writer
 from gcc_search.patience import UNHEARD, Contact, patiently
@@ -60,6 +60,7 @@ def record_trial(
     identity: Identity,
     *,
     device: torch.device,
+    fingerprint: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_notice: Callable[[str], None] | None = None,
 ) -> Iterator[EpochRow | Ended]:
@@ -69,13 +70,15 @@ def record_trial(
     While the trial computes, trial.json's time of change moves on every few seconds; so does nobody's who hangs.
 
     Args:
+        fingerprint: of the images it must be trained with; None: whatever there is.
         on_notice: called with a line for people: a checkpoint that is torn, a disk that is full.
 
     Raises:
         DiskFullError: the disk was full for longer than `patiently` waits.
         ResultsError: the folder cannot be written to, another process writes there, or the baseline it is compared to
             is torn.
-        DataError, WeightsError: see `run_trial`.
+        DataError: other images than `fingerprint` says, or see `run_trial`.
+        WeightsError: see `run_trial`.
     """
     with only_writer(folder):
         pulse = _Pulse(folder / "trial.json", on_progress)
@@ -83,6 +86,7 @@ def record_trial(
         with _Keeper(settings, folder, identity, device, contact) as keeper:
             data = open_dataset(settings.data, settings.recipe.image_size)
             keeper.begin(data)
+            _check_images(data, fingerprint)
             surroundings = Surroundings(
                 device=device,
                 reference=_reference(folder, identity),
@@ -97,6 +101,15 @@ def record_trial(
                 else:
                     keeper.finish(event, data)
                 yield event
+
+
+def _check_images(data: DataSet, fingerprint: str | None) -> None:
+    # A machine that joined in the middle of a search was not there when the others were looked at.
+    if fingerprint not in (None, data.fingerprint):
+        raise DataError(
+            f"{socket.gethostname()}: images of {data.name} must be those the search began with, got others; "
+            "copy them there, then resume"
+        )
 
 
 class _Pulse:

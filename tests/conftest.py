@@ -82,7 +82,8 @@ def tiny_run(tiny_trial, shapes, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def one_ray():
     """The searches of a file share it: Ray's own start costs more than a tiny search."""
-    from gcc_search.search.cluster import local_ray, plan_machines
+    from gcc_search.search.cluster import local_ray
+    from gcc_search.search.machines import plan_machines
     from gcc_search.vocabulary import Resources
 
     with local_ray(plan_machines(Resources(), gpus=0)):

@@ -11,7 +11,6 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -19,67 +18,69 @@ import ray
 from ray._private import worker as ray_worker
 
 from gcc_search.errors import ResourceError
+from gcc_search.search.machines import Machines, Node, plan_machines
 from gcc_search.vocabulary import Resources
 
 # Of the scratch folders' names; the process that made one follows.
 SCRATCH = "gcc-"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Machines:
-    """What a search may use, and how many trials that lets run at once."""
-
-    num_gpus: int
-    num_cpus: float
-    slots: int
-    gpus_per_trial: float
-    cpus_per_trial: float
-
-
-def plan_machines(resources: Resources, *, gpus: int | None) -> Machines:
-    """How many trials run at once on this machine.
-
-    Args:
-        gpus: GPUs to use; None takes all there are, 0 trains on the CPU.
+def plan(resources: Resources, *, gpus: int | None) -> Machines:
+    """How many trials run at once: in the Ray that this process has joined, or else on this machine.
 
     Raises:
         ResourceError: more GPUs than there are, or a trial that fits nowhere.
     """
-    there = count_gpus()
-    if gpus is not None and gpus > there:
-        raise ResourceError(
-            f"--gpus: must be at most {there}, the GPUs on this machine, got {gpus}; --gpus 0 trains on the CPU"
+    return plan_machines(resources, gpus=gpus, nodes=joined_nodes(), may_grow=is_shared())
+
+
+def joined_nodes() -> list[Node]:
+    """The machines of the Ray that this process has joined; none where it has not."""
+    if not ray.is_initialized():
+        return []
+    return [
+        Node(
+            host=node["NodeManagerAddress"],
+            num_cpus=node["Resources"].get("CPU", 0.0),
+            num_gpus=node["Resources"].get("GPU", 0.0),
         )
-    num_gpus, num_cpus = there if gpus is None else gpus, psutil.cpu_count() or 1
-    _check_share("cpus_per_trial", resources.cpus_per_trial, num_cpus)
-    slots = int(num_cpus / resources.cpus_per_trial)
-    if num_gpus > 0:
-        _check_share("gpus_per_trial", resources.gpus_per_trial, num_gpus)
-        slots = min(slots, _gpu_slots(num_gpus, resources.gpus_per_trial))
-    return Machines(
-        num_gpus=num_gpus,
-        num_cpus=num_cpus,
-        slots=slots,
-        gpus_per_trial=resources.gpus_per_trial if num_gpus else 0.0,
-        cpus_per_trial=resources.cpus_per_trial,
-    )
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    ]
 
 
-def _check_share(name: str, asked: float, there: int) -> None:
-    if asked > there:
-        raise ResourceError(f"resources.{name}: must be at most {there}, what this machine may use, got {asked:g}")
+def is_shared() -> bool:
+    """Whether this process has joined a cluster that is not its own, which others may join as well."""
+    return bool(ray.is_initialized() and ray_worker._global_node is not None and not ray_worker._global_node.is_head())
 
 
-def count_gpus() -> int:
-    """CUDA devices that torch can use here."""
-    import torch
+@contextlib.contextmanager
+def joined_ray(address: str | None) -> Iterator[None]:
+    """Within, what runs on Ray runs in the cluster at `address`; None joins none.
 
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    Args:
+        address: `auto` (the cluster that this machine is part of) or HOST:PORT of the head.
 
-
-def _gpu_slots(num_gpus: int, share: float) -> int:
-    # Ray places a fraction on one GPU and whole numbers on several.
-    return num_gpus * int(1 / share + 1e-9) if share <= 1 else int(num_gpus / share)
+    Raises:
+        ResourceError: no cluster answers there, or not to this machine.
+    """
+    if address is None:
+        yield
+        return
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=True)
+    except Exception as error:
+        # Ray raises whatever comes up, and its reasons are paragraphs.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ResourceError(
+            f"--address: must be a Ray cluster that this machine is part of, got {address}: {reason}"
+        ) from error
+    signal.signal(signal.SIGTERM, on_sigterm)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 @contextlib.contextmanager

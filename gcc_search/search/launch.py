@@ -146,9 +146,12 @@ def _tune(
             run=str(run),
             device="cuda" if machines.num_gpus else "cpu",
             threads=max(1, int(machines.cpus_per_trial)),
+            fingerprints={size: data.fingerprint for size, data in prepared.datasets.items()},
         )
         with SearchScreen(space, queue, console, slots=machines.slots) as screen:
             queue.contact = Contact(tell=screen.tell)
+            if machines.num_missing_gpus:
+                screen.tell(f"waits for machines with {machines.num_missing_gpus} more GPUs; trials start as they join")
             # Ray logs each failure in dozens of lines; ours says it in one.
             logging.disable(logging.CRITICAL)
             try:

@@ -14,9 +14,12 @@ from gcc_search.complaints import explain_error
 from gcc_search.errors import ResultsError, SpaceError
 from gcc_search.preparation import DataSet, check_weights, prepare_images, say
 from gcc_search.results.reader import Run
-from gcc_search.search.cluster import Machines, plan_machines
+from gcc_search.search.cluster import is_shared, plan
+from gcc_search.search.inspection import Wanted, inspect_cluster
 from gcc_search.search.jobs import image_sizes
 from gcc_search.search.lock import LOCK
+from gcc_search.search.machines import Machines
+from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
 
 
@@ -27,6 +30,7 @@ class SearchOptions:
     Args:
         storage: SQLAlchemy URL of the study; None: study.db in the run.
         data_root: where the images are now; None: where they were when the search began.
+        address: of the Ray cluster that this process has joined; None: none.
     """
 
     out: Path
@@ -34,6 +38,7 @@ class SearchOptions:
     storage: str | None = None
     data_root: Path | None = None
     command: str = ""
+    address: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +57,10 @@ class Prepared:
     @property
     def resume_command(self) -> str:
         """What goes on with this search, in a shell."""
-        chosen = {"--gpus": self.options.gpus, "--storage": self.options.storage}
-        options = [word for name, value in chosen.items() if value is not None for word in (name, str(value))]
-        return shlex.join(["gcc-search", "resume", str(self.run), *options])
+        options = self.options
+        chosen = {"--gpus": options.gpus, "--storage": options.storage, "--address": options.address}
+        words = [word for name, value in chosen.items() if value is not None for word in (name, str(value))]
+        return shlex.join(["gcc-search", "resume", str(self.run), *words])
 
 
 def prepare_search(space: SearchSpace, options: SearchOptions, console: Console) -> Prepared:
@@ -111,17 +117,30 @@ def reopen_search(run: Run, options: SearchOptions, console: Console) -> Prepare
 
 
 def _look_at(space: SearchSpace, options: SearchOptions, console: Console) -> Prepared:
-    machines = plan_machines(space.resources, gpus=options.gpus)
+    machines = plan(space.resources, gpus=options.gpus)
     datasets = {size: prepare_images(space.data, size, console) for size in image_sizes(space)}
+    first_weights = {network: _first_weights(space, network) for network in space.networks}
     for data in datasets.values():
         _check_metrics(space, data)
-        for network in space.networks:
-            settings = space.settings(network, {})
-            first = space.start_weights if settings.weights == "baseline" else settings.weights
-            check_weights(settings.model_copy(update={"weights": first}), data)
+        for network, weights in first_weights.items():
+            check_weights(space.settings(network, {}).model_copy(update={"weights": weights}), data)
+    if is_shared():
+        wanted = Wanted(
+            data=space.data,
+            fingerprints={size: data.fingerprint for size, data in datasets.items()},
+            weights=tuple(Path(weights) for weights in first_weights.values() if Path(weights).is_file()),
+            place=options.out.resolve(),
+        )
+        inspect_cluster(wanted, console)
     if space.explanation.sparsity == "paper" and any(0 in values for values in _values_of(space, "p")):
         say(console, "note: p = 0 in the paper's form counts pixels and has no gradient: beta does nothing there")
     return Prepared(space=space, options=options, machines=machines, datasets=datasets)
+
+
+def _first_weights(space: SearchSpace, network: NetworkName) -> str:
+    """What the first network of a kind is made from: the start network, where trials begin from one."""
+    weights = space.settings(network, {}).weights
+    return space.start_weights if weights == "baseline" else weights
 
 
 def _with_absolute_paths(space: SearchSpace) -> SearchSpace:

@@ -15,8 +15,10 @@ from gcc_search.results.schema import EpochRow
 from gcc_search.search.jobs import Job
 
 
-def train_job(config: dict[str, Any], *, run: str, device: str, threads: int) -> None:
+def train_job(config: dict[str, Any], *, run: str, device: str, threads: int, fingerprints: dict[int, str]) -> None:
     """Trains `config`'s job in the run directory `run`. A failure is recorded in its trial.json.
+
+    `fingerprints` are those of the images, by size, that the search began with.
 
     The last epoch is reported after the test split is scored: Ray may end a trial inside a report, and nothing runs
     after that.
@@ -32,6 +34,7 @@ def train_job(config: dict[str, Any], *, run: str, device: str, threads: int) ->
         folder,
         job.identity,
         device=torch.device(device),
+        fingerprint=fingerprints[job.settings.recipe.image_size],
         on_notice=lambda line: tune.report(identity | {"epoch": 0, "note": line}),
     )
     last: EpochRow | None = None

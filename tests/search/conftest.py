@@ -6,6 +6,8 @@ import io
 from pathlib import Path
 from typing import Any
 
+import psutil
+import pytest
 from rich.console import Console
 
 from gcc_search.search.launch import SearchResult, run_search
@@ -28,6 +30,22 @@ TINY: dict[str, Any] = {
     "constraints": ["accuracy >= baseline - 60"],
     "run_cap": 3,
 }
+
+
+@pytest.fixture
+def cluster():
+    """A head that trains nothing and two machines that do, each a raylet of its own; this process joins them."""
+    # Not before gcc_search.search, which says how Ray is to be started.
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 100 << 20})
+    for _ in range(2):
+        cluster.add_node(num_cpus=psutil.cpu_count(), object_store_memory=100 << 20)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="critical")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
 
 
 def make_space(**changes: Any) -> SearchSpace:

@@ -6,26 +6,9 @@ import os
 import re
 import signal
 
-import psutil
-import pytest
-import ray
-from ray.cluster_utils import Cluster
-
 from gcc_search.results.reader import read_run
 from tests.search.conftest import make_space
 from tests.search.test_retries import ONE_TRIAL, record_of, search, wait_until, workers
-
-
-@pytest.fixture
-def cluster():
-    """A head that trains nothing and two machines that do."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 100 << 20})
-    for _ in range(2):
-        cluster.add_node(num_cpus=psutil.cpu_count(), object_store_memory=100 << 20)
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="critical")
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
 
 
 def test_a_trial_whose_machine_is_lost_goes_on_at_another_from_its_checkpoint(cluster, tmp_path):

@@ -1,0 +1,221 @@
+"""Launch checks: whether the machines of a cluster have the same package, images, weights, results place and time.
+
+Each machine looks at itself, in a task that Ray pins to it, before any trial is started.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from gcc_search.errors import ClusterError, GccSearchError
+from gcc_search.recording import package_versions
+from gcc_search.settings import DataSettings
+from gcc_search.trial import open_dataset
+
+Answer = TypeVar("Answer")
+# A machine that joins starts a Python of its own, and imports torch from what may be a slow shared disk.
+ANSWER_SECONDS = 300.0
+CLOCK_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What every machine must have as this one has it: images by size with their fingerprints, weights files."""
+
+    data: DataSettings
+    fingerprints: dict[int, str]
+    weights: tuple[Path, ...]
+    place: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """A file of a random name and content in the results place: who sees it looks at the same place."""
+
+    path: Path
+    content: str
+
+    def beside(self, node_id: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.{node_id}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What one machine saw: versions, digests of the weights (None: not there), the probe, its clock."""
+
+    versions: dict[str, str]
+    weights: dict[str, str | None]
+    sees_probe: bool
+    not_written: str | None
+    clock: float
+
+
+def inspect_cluster(wanted: Wanted, console: Console) -> None:
+    """Nothing, where every machine of the joined cluster is fit for the search.
+
+    Raises:
+        ClusterError: a line for each thing that is wrong, all at once.
+    """
+    nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+    problems = [f"{nodes[key]}: {problem}" for key, problem in _look_around(wanted, list(nodes), console)]
+    if not problems:
+        # Images are decoded where they have not been yet, which takes its time: only on machines that are fit.
+        problems = [f"{nodes[key]}: {problem}" for key, problem in _prepare_images(wanted, list(nodes), console)]
+    if problems:
+        raise ClusterError("\n".join(sorted(problems)))
+
+
+def _look_around(wanted: Wanted, nodes: Sequence[str], console: Console) -> Iterator[tuple[str, str]]:
+    probe = Probe(path=wanted.place / f".gcc-search-{uuid.uuid4().hex}.tmp", content=uuid.uuid4().hex)
+    missing = [folder for folder in (wanted.place, *wanted.place.parents) if not folder.exists()]
+    wanted.place.mkdir(parents=True, exist_ok=True)
+    probe.path.write_text(probe.content)
+    began = time.time()
+    ours = _look(wanted, probe, "here")
+    try:
+        asked = {key: (wanted, probe, key) for key in nodes}
+        for key, answer in _ask_all(_look, asked, "looking at machines", console, seconds=ANSWER_SECONDS):
+            problems = [answer] if isinstance(answer, str) else _compare(answer, ours, wanted, began)
+            yield from ((key, problem) for problem in problems)
+            if (
+                isinstance(answer, Look)
+                and answer.sees_probe
+                and not answer.not_written
+                and not probe.beside(key).exists()
+            ):
+                yield key, _not_shared(wanted.place)
+    finally:
+        for path in (probe.path, *(probe.beside(key) for key in ("here", *nodes))):
+            path.unlink(missing_ok=True)
+        for folder in missing:
+            folder.rmdir()
+
+
+def _look(wanted: Wanted, probe: Probe, key: str) -> Look:
+    not_written = None
+    try:
+        sees_probe = probe.path.read_text() == probe.content
+        if sees_probe:
+            probe.beside(key).write_text(probe.content)
+    except FileNotFoundError:
+        sees_probe = False
+    except OSError as error:
+        sees_probe, not_written = True, error.strerror or str(error)
+    return Look(
+        versions=package_versions() | {"python": ".".join(package_versions()["python"].split(".")[:2])},
+        weights={str(path): _digest(path) for path in wanted.weights},
+        sees_probe=sees_probe,
+        not_written=not_written,
+        clock=time.time(),
+    )
+
+
+def _compare(theirs: Look, ours: Look, wanted: Wanted, began: float) -> Iterator[str]:
+    for name, version in ours.versions.items():
+        if theirs.versions.get(name) != version:
+            got = theirs.versions.get(name, "none")
+            yield f"{name} must be {version}, as on {socket.gethostname()}, got {got}; install the same everywhere"
+    for path, digest in ours.weights.items():
+        if theirs.weights[path] != digest:
+            got = "no such file" if theirs.weights[path] is None else "other bytes"
+            yield f"{path}: weights must be as on {socket.gethostname()}, got {got}; copy the file there"
+    if not theirs.sees_probe:
+        yield _not_shared(wanted.place)
+    elif theirs.not_written:
+        yield f"{wanted.place}: must be writable, got: {theirs.not_written}; check its owner and the mount"
+    # It looked at its clock between our question and now.
+    late, early = began - theirs.clock, theirs.clock - time.time()
+    if max(late, early) > CLOCK_SECONDS:
+        off = f"{late:.0f} s behind" if late > early else f"{early:.0f} s ahead"
+        yield f"clock must be within {CLOCK_SECONDS:.0f} s of that of {socket.gethostname()}, got {off}; set it"
+
+
+def _not_shared(place: Path) -> str:
+    return (
+        f"{place}: must be the same folder on every machine, got one of its own there; "
+        "name a shared disk or a bucket with --out"
+    )
+
+
+def _prepare_images(wanted: Wanted, nodes: Sequence[str], console: Console) -> Iterator[tuple[str, str]]:
+    asked = dict.fromkeys(nodes, (wanted,))
+    for key, answer in _ask_all(_fingerprints, asked, f"preparing {wanted.data.name}", console, seconds=None):
+        if isinstance(answer, str):
+            yield key, answer
+        elif answer != wanted.fingerprints:
+            yield (
+                key,
+                f"images of {wanted.data.name} must be those of {socket.gethostname()}, got others; copy them there",
+            )
+
+
+def _fingerprints(wanted: Wanted) -> dict[int, str]:
+    return {size: open_dataset(wanted.data, size).fingerprint for size in wanted.fingerprints}
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _ask_all(
+    question: Callable[..., Answer],
+    asked: dict[str, tuple[Any, ...]],
+    told: str,
+    console: Console,
+    *,
+    seconds: float | None,
+) -> Iterator[tuple[str, Answer | str]]:
+    """Each machine's answer as it comes, or a line on why there is none."""
+    remote = ray.remote(num_cpus=0, max_retries=0)(_or_reason)
+    pending = {
+        remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(key, soft=False)).remote(
+            question, *given
+        ): key
+        for key, given in asked.items()
+    }
+    until = None if seconds is None else time.monotonic() + seconds
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(told, total=len(pending))
+        while pending:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            ready, _ = ray.wait(list(pending), timeout=left)
+            if not ready:
+                break
+            yield pending.pop(ready[0]), _answer(ready[0])
+            bar.advance(task)
+    for reference, key in pending.items():
+        ray.cancel(reference, force=True)
+        yield key, f"must answer within {seconds:.0f} s, got nothing; is it very busy, or its disk slow?"
+
+
+def _or_reason(question: Callable[..., Answer], *given: Any) -> Answer | str:
+    try:
+        return question(*given)
+    except GccSearchError as error:
+        return str(error)
+
+
+def _answer(reference: Any) -> Any:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayError as error:
+        # A package that is not there cannot say so: Ray says it, in its last line.
+        reason = str(error).strip().splitlines()[-1]
+        return f"must have the same gcc-search as {socket.gethostname()}, got: {reason}; install it there"
