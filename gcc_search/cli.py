@@ -136,7 +136,7 @@ def search(
     overrides["data.download"] = True if download else None
     checked = load_space(space, {key: value for key, value in overrides.items() if value is not None})
 
-    from gcc_search.search.cluster import joined_ray
+    from gcc_search.search.joining import joined_ray
     from gcc_search.search.readiness import SearchOptions, prepare_search
 
     console = Console(stderr=form == "json")
@@ -175,7 +175,7 @@ def resume(
     from rich.console import Console
 
     from gcc_search.results.reader import read_run
-    from gcc_search.search.cluster import joined_ray
+    from gcc_search.search.joining import joined_ray
     from gcc_search.search.readiness import SearchOptions, reopen_search
 
     console = Console(stderr=form == "json")

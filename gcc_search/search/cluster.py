@@ -55,35 +55,6 @@ def is_shared() -> bool:
 
 
 @contextlib.contextmanager
-def joined_ray(address: str | None) -> Iterator[None]:
-    """Within, what runs on Ray runs in the cluster at `address`; None joins none.
-
-    Args:
-        address: `auto` (the cluster that this machine is part of) or HOST:PORT of the head.
-
-    Raises:
-        ResourceError: no cluster answers there, or not to this machine.
-    """
-    if address is None:
-        yield
-        return
-    on_sigterm = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=True)
-    except Exception as error:
-        # Ray raises whatever comes up, and its reasons are paragraphs.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ResourceError(
-            f"--address: must be a Ray cluster that this machine is part of, got {address}: {reason}"
-        ) from error
-    signal.signal(signal.SIGTERM, on_sigterm)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextlib.contextmanager
 def local_ray(machines: Machines) -> Iterator[Path]:
     """Ray on this machine for the duration, saying nothing. Yields a scratch folder that is removed afterwards.
 

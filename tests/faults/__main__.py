@@ -32,7 +32,7 @@ def main() -> int:
     """0 where nothing was lost, trained twice, changed or left, and every kill hit."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--per-life", type=int, default=5, help="kills in one search's life")
+    parser.add_argument("--per-life", type=int, default=7, help="kills in one search's life")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON file of every kill; default: faults.json in a temporary folder")
     asked = parser.parse_args()

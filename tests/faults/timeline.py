@@ -13,6 +13,7 @@ from typing import Literal
 
 Victim = Literal["driver", "worker"]
 POLL_SECONDS = 0.02
+START_SHARE = 0.25
 # A search that does nothing for so long hangs.
 PATIENCE_SECONDS = 280.0
 
@@ -97,19 +98,24 @@ def observe(process: subprocess.Popen[bytes], run: Path) -> list[Event]:
 
 
 def draw_moments(events: Sequence[Event], *, count: int, victims: Sequence[Victim], rng: random.Random) -> list[Moment]:
-    """`count` moments, one in each of as many equal parts of the search's life."""
-    life = events[-1].seconds
-    moments = []
-    for part in range(count):
-        at = (part + rng.random()) / count * life
-        last = max((event for event in events if event.seconds <= at), key=lambda event: event.seconds)
-        if last.name in (BEGUN.name, RUN_WRITTEN):
-            # There is no worker yet, and a resuming process does not write run.json again.
-            moments.append(Moment(victim="driver", event=None, phase=last.phase, delay=at))
-        else:
-            delay, victim = at - last.seconds, rng.choice(victims)
-            moments.append(Moment(victim=victim, event=last.name, phase=last.phase, delay=delay))
-    return moments
+    """`count` moments: a quarter of them spread over the start-up, the others over the rest of the search's life.
+
+    Each lies in one of as many equal parts. A small search is start-up for the most part, a real one is not.
+    """
+    began = next(event.seconds for event in events if event.name not in (BEGUN.name, RUN_WRITTEN))
+    early = max(1, round(count * START_SHARE))
+    at = [(part + rng.random()) / early * began for part in range(early)]
+    late = count - early
+    at += [began + (part + rng.random()) / late * (events[-1].seconds - began) for part in range(late)]
+    return [_moment(events, seconds, rng.choice(victims)) for seconds in at]
+
+
+def _moment(events: Sequence[Event], at: float, victim: Victim) -> Moment:
+    last = max((event for event in events if event.seconds <= at), key=lambda event: event.seconds)
+    if last.name in (BEGUN.name, RUN_WRITTEN):
+        # There is no worker yet, and a resuming process does not write run.json again.
+        return Moment(victim="driver", event=None, phase=last.phase, delay=at)
+    return Moment(victim=victim, event=last.name, phase=last.phase, delay=at - last.seconds)
 
 
 def deal_out(
@@ -125,7 +131,8 @@ def deal_out(
         mine = shuffled[number::num_lives]
         life = sorted((m for m in mine if m.event), key=lambda m: (order[m.event or ""], m.delay))
         for moment in (m for m in mine if m.event is None):
-            life.insert(rng.randint(0, len(life)), moment)
+            # Not behind the others: a search that has ended has no start-up to be killed in.
+            life.insert(rng.randint(0, max(0, len(life) - 1)), moment)
         lives.append(life)
     return lives
 
