@@ -22,6 +22,8 @@ MARK = "GCC_SEARCH_FAULTS_MARK"
 # One trial at a time: what is sampled then depends on nothing but what came before.
 SPACE: dict[str, Any] = TINY | {
     "run_cap": 6,
+    # Long enough to be killed in: an epoch takes most of a second.
+    "data": {"name": "shapes", "num_images": 600},
     # More than half of the cores are one trial at a time, and as few threads as may be: those of a busy machine spin.
     "resources": {"cpus_per_trial": (psutil.cpu_count() or 1) / 2 + 0.5},
 }
