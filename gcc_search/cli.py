@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from gcc_search import __version__
+from gcc_search.cli_jobs import add_job_commands
 from gcc_search.errors import GccSearchError, SpaceError
 
 if TYPE_CHECKING:
@@ -138,7 +139,9 @@ def search(
 
     from gcc_search.search.joining import joined_ray
     from gcc_search.search.readiness import SearchOptions, prepare_search
+    from gcc_search.search.submission import check_version
 
+    check_version()
     console = Console(stderr=form == "json")
     options = SearchOptions(out=out, gpus=gpus, storage=storage, command=_command_line(), address=address)
     with joined_ray(address):
@@ -408,3 +411,6 @@ def explain(
         device=device,
     )
     explain_networks(wanted, Console())
+
+
+add_job_commands(app)

@@ -7,7 +7,8 @@ GccSearchError
 ├── ResultsError     a run directory: missing, torn, of another schema version, in the way
 │   └── DiskFullError    no room to write into it
 ├── ResourceError    more GPUs, CPUs or disk asked for than there are
-└── ClusterError     machines that are not fit for a search: a line for each thing that is wrong
+└── ClusterError     a cluster, or machines of it, not fit for a search: a line for each thing that is wrong
+    └── UnreachableError    it does not answer, for now
 
 A trial that diverges or collapses is a result (`results.schema.Status`), not an error.
 """
@@ -44,4 +45,8 @@ class ResourceError(GccSearchError):
 
 
 class ClusterError(GccSearchError):
-    """Machines of a cluster are not fit for a search: a line for each thing that is wrong with one of them."""
+    """A cluster, or machines of it, are not fit for a search: a line for each thing that is wrong."""
+
+
+class UnreachableError(ClusterError):
+    """A cluster does not answer, for now."""

@@ -94,7 +94,9 @@ ALLOWED: dict[str, set[str]] = {
         "occupancy",
     },
     "__main__": {"cli"},
+    "cli_jobs": {"search"},
     "cli": {
+        "cli_jobs",
         "search",
         "analysis",
         "results",
@@ -130,7 +132,7 @@ OWNERS: dict[str, set[str]] = {
     "torchvision": {"training"},
     "matplotlib": {"analysis"},
     "pytorch_grad_cam": {"posthoc"},
-    "typer": {"cli"},
+    "typer": {"cli", "cli_jobs"},
     "yaml": {"yaml_file"},
 }
 

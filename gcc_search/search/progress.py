@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,12 +17,15 @@ from rich.text import Text
 
 from gcc_search.objectives import METRICS
 from gcc_search.preparation import say
+from gcc_search.search.frames import FRAME_SECONDS, wants_frames, write_frame
 from gcc_search.search.frontier import find_frontier
 from gcc_search.search.job_queue import JobQueue, Outcome
 from gcc_search.search.jobs import Job
 from gcc_search.space import SearchSpace
 
 FRONTIER_ROWS = 8
+# Of a table that is drawn elsewhere, on a terminal of unknown width.
+FRAME_WIDTH = 110
 # Shorter epochs get no line of their own where there is no terminal: the trial's end says enough.
 TOLD_EPOCH_SECONDS = 20.0
 
@@ -49,6 +53,7 @@ class SearchScreen(Callback):
         self._started = time.monotonic()
         # What an earlier process had trained is told in one line when it is recalled.
         self._told = len(queue.outcomes)
+        self._frame_sent = time.monotonic() - FRAME_SECONDS
         self._live = Live(console=console, get_renderable=self.render, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> SearchScreen:
@@ -91,6 +96,16 @@ class SearchScreen(Callback):
         for outcome in self._queue.outcomes[self._told :]:
             self._say(f"{outcome.job.id}: {_told_outcome(outcome)}  [{self._counts()}]")
         self._told = len(self._queue.outcomes)
+        self._send_frame()
+
+    def _send_frame(self) -> None:
+        """The table as a line, for one who watches from elsewhere."""
+        if not wants_frames() or time.monotonic() - self._frame_sent < FRAME_SECONDS:
+            return
+        self._frame_sent = time.monotonic()
+        drawn = Console(file=io.StringIO(), force_terminal=True, width=FRAME_WIDTH)
+        drawn.print(self.render())
+        print(write_frame(drawn.file.getvalue()), flush=True)  # type: ignore[attr-defined]
 
     # What is shown.
 
