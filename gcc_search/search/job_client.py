@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
@@ -11,6 +13,7 @@ from ray.exceptions import AuthenticationError
 from gcc_search.errors import ClusterError, UnreachableError
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+START_SECONDS = 60.0
 
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
@@ -29,8 +32,15 @@ class JobClient:
         self._client: Any = self._asked(_connect, address)
 
     def submit(self, **job: Any) -> str:
-        """Its id."""
-        return str(self._asked(self._client.submit_job, **job))
+        """Its id. A cluster that has just been started is given a minute."""
+        until = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return str(self._asked(self._client.submit_job, **job))
+            except ClusterError as error:
+                if "try again later" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(1)
 
     def info(self, job: str) -> Any:
         """Ray's JobDetails.
@@ -66,6 +76,8 @@ class JobClient:
                 yield rest
         finally:
             loop.run_until_complete(chunks.aclose())
+            # A turn more, in which its sockets close.
+            loop.run_until_complete(asyncio.sleep(0))
             loop.close()
 
     def _asked(self, ask: Callable[Given, Answer], *given: Given.args, **named: Given.kwargs) -> Answer:
@@ -99,4 +111,7 @@ def _connect(address: str) -> Any:
         from ray.job_submission import JobSubmissionClient
     except ImportError:
         raise RuntimeError("ray[default] is not installed") from None
+    # They tell of each package that they upload, and of each connection that ends.
+    for name in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
+        logging.getLogger(f"ray.{name}").setLevel(logging.ERROR)
     return JobSubmissionClient(address)
