@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from gcc_search.atomic import sha256_of_file
+from gcc_search.atomic import remove_leftovers, sha256_of_file
 from gcc_search.complaints import explain_error
 from gcc_search.errors import DataError, DiskFullError, ResultsError, WeightsError
 from gcc_search.failures import failure_kind, told
@@ -81,6 +81,8 @@ def record_trial(
         WeightsError: see `run_trial`.
     """
     with only_writer(folder):
+        # Of an attempt whose process was killed while it wrote.
+        remove_leftovers(folder)
         pulse = _Pulse(folder / "trial.json", on_progress)
         contact = Contact(tell=on_notice or UNHEARD.tell, beat=pulse.beat)
         with _Keeper(settings, folder, identity, device, contact) as keeper:
