@@ -137,7 +137,12 @@ def _clear(run: Path) -> None:
 def _tune(
     prepared: Prepared, queue: JobQueue, scheduler: SuccessiveHalving | None, console: Console, job: TrainJob
 ) -> None:
-    with local_ray(prepared.machines) as scratch, heeds_signals() as reminder, warnings.catch_warnings():
+    last_words = f"go on: {prepared.resume_command}"
+    with (
+        local_ray(prepared.machines, last_words) as scratch,
+        heeds_signals() as reminder,
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         space, machines, run = prepared.space, prepared.machines, prepared.run.resolve()
         watchdog = Watchdog(run, queue.on_death, max_silent_seconds=60 * space.max_silent_minutes)
