@@ -45,7 +45,8 @@ def calls(script: str, program: str) -> list[list[str]]:
     found = []
     for command in simple_commands(script):
         for place, word in enumerate(command):
-            if word == program and (place == 0 or command[place - 1] in ("--", "exec", "srun")):
+            before = [other for other in command[:place] if not other.startswith("--") or other == "--"]
+            if word == program and (before[-1:] in ([], ["--"], ["exec"]) or before == ["srun"]):
                 found.append(command[place + 1 :])
             elif word.startswith(f"{program} "):
                 found += calls(word, program)
