@@ -5,7 +5,8 @@ GccSearchError
 ├── DataError        a data set: folder, image, label, cache
 ├── WeightsError     a weights file: missing, torn, for another network
 ├── ResultsError     a run directory: missing, torn, of another schema version, in the way
-│   └── DiskFullError    no room to write into it
+│   ├── DiskFullError    no room to write into it
+│   └── StorageError     the bucket it lies in does not answer, or refuses
 └── ResourceError    more GPUs, CPUs or disk asked for than there are
 
 A trial that diverges or collapses is a result (`results.schema.Status`), not an error.
@@ -36,6 +37,10 @@ class ResultsError(GccSearchError):
 
 class DiskFullError(ResultsError):
     """There is no room for a file of a run directory: it can be written once there is."""
+
+
+class StorageError(ResultsError):
+    """A bucket does not answer, or refuses: what was to be written there is not."""
 
 
 class ResourceError(GccSearchError):

@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "pareto": set(),
     "patience": {"errors"},
     "failures": {"errors", "results"},
+    "storage": {"atomic", "errors", "patience"},
     "complaints": {"objectives", "settings"},
     "vocabulary": {"complaints", "objectives", "settings"},
     "space": {"complaints", "errors", "objectives", "settings", "vocabulary", "yaml_file"},
