@@ -45,6 +45,7 @@ ALLOWED: dict[str, set[str]] = {
         "failures",
         "occupancy",
     },
+    "working_folder": {"recording", "results", "settings", "storage", "patience"},
     "repeating": {"recording", "results", "settings", "errors"},
     "preparation": {"training", "saliency", "settings", "errors"},
     "model_file": {"atomic", "errors"},
@@ -78,6 +79,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "single": {"trial", "recording", "repeating", "preparation", "results", "settings", "errors"},
     "search": {
+        "working_folder",
+        "storage",
         "trial",
         "recording",
         "preparation",

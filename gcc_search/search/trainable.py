@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
 
-from gcc_search.errors import DiskFullError, GccSearchError
+from gcc_search.errors import DiskFullError, GccSearchError, StorageError
 from gcc_search.recording import record_trial
 from gcc_search.results.schema import EpochRow
 from gcc_search.search.jobs import Job
+from gcc_search.working_folder import working_folder
 
 
 def train_job(config: dict[str, Any], *, run: str, device: str, threads: int) -> None:
-    """Trains `config`'s job in the run directory `run`. A failure is recorded in its trial.json.
+    """Trains `config`'s job in the run directory `run`, a folder or a bucket's URL. A failure is recorded in its trial.json.
 
     The last epoch is reported after the test split is scored: Ray may end a trial inside a report, and nothing runs
     after that.
@@ -26,14 +28,20 @@ def train_job(config: dict[str, Any], *, run: str, device: str, threads: int) ->
     """
     torch.set_num_threads(threads)
     job = Job.from_config(config)
-    folder, identity = job.folder(Path(run)), {"id": job.id, "role": job.identity.role, "network": job.settings.network}
-    events = record_trial(
-        job.settings,
-        folder,
-        job.identity,
-        device=torch.device(device),
-        on_notice=lambda line: tune.report(identity | {"epoch": 0, "note": line}),
-    )
+    identity = {"id": job.id, "role": job.identity.role, "network": job.settings.network}
+
+    def tell(line: str) -> None:
+        tune.report(identity | {"epoch": 0, "note": line})
+
+    place = job.folder(Path()).as_posix()
+    with working_folder(run, place, job.settings, job.identity, tell) as folder:
+        _train(job, folder, identity, device=torch.device(device), tell=tell)
+
+
+def _train(
+    job: Job, folder: Path, identity: dict[str, Any], *, device: torch.device, tell: Callable[[str], None]
+) -> None:
+    events = record_trial(job.settings, folder, job.identity, device=device, on_notice=tell)
     last: EpochRow | None = None
     try:
         for event in events:
@@ -47,7 +55,7 @@ def train_job(config: dict[str, Any], *, run: str, device: str, threads: int) ->
         # Ray stops a trial by raising SystemExit in `report`; closing the iterator records the early stop.
         events.close()  # type: ignore[attr-defined]
         raise
-    except DiskFullError:
+    except (DiskFullError, StorageError):
         # Its record could not say so: the search is told.
         raise
     except GccSearchError:
