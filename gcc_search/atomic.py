@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +36,12 @@ class Follower(Protocol):
 
     def lives(self, path: Path) -> None:
         """The file's time of change has moved on, as a sign of life."""
+
+    def fetch(self, paths: Sequence[Path]) -> None:
+        """These files are about to be read, those that there are."""
+
+    def place(self, path: Path) -> str:
+        """The same place elsewhere, as a user types it."""
 
 
 _followers: dict[Path, Follower] = {}
@@ -95,6 +101,25 @@ def show_life(path: Path) -> None:
     os.utime(path)
     if (follower := follower_of(path)) is not None:
         follower.lives(path)
+
+
+def fetch(paths: Sequence[Path]) -> None:
+    """Makes sure that files which are about to be read are here, those that there are."""
+    if paths and (follower := follower_of(paths[0])) is not None:
+        follower.fetch(paths)
+
+
+def place_of(path: Path) -> str:
+    """Where `path` lies, as a user types it."""
+    follower = follower_of(path)
+    return str(path) if follower is None else follower.place(path)
+
+
+def as_told(text: str) -> str:
+    """A line for people, in which places have the names that people know."""
+    for root, follower in list(_followers.items()):
+        text = text.replace(f"{root}/", f"{follower.place(root).partition('?')[0]}/")
+    return text
 
 
 def replace_file(path: Path, content: bytes) -> None:

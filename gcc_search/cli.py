@@ -91,6 +91,11 @@ def _command_line() -> str:
     return shlex.join(["gcc-search", *sys.argv[1:]])
 
 
+# Text, not Path: two slashes of a URL are two.
+Runs = Annotated[
+    list[str],
+    typer.Argument(help="Runs, as in runs/shapes or s3://bucket/runs/shapes; several are read together."),
+]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the data set; overrides data.root.")]
 Out = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")]
@@ -262,8 +267,11 @@ def _is_given(context: typer.Context, parameter: str) -> bool:
 
 @app.command()
 def analyze(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories, as in runs/shapes; several are read together.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the figures. Default: RUN/analysis.")] = None,
+    runs: Runs,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the figures. Default: RUN/analysis; ./analysis-NAME for a run in a bucket."),
+    ] = None,
     compare: Annotated[str | None, typer.Option(help="paper: its published numbers beside the run's.")] = None,
 ) -> None:
     """Draw frontier, accuracy tradeoffs and effects, and print the best feasible trials against the baseline."""
@@ -272,12 +280,14 @@ def analyze(
     from gcc_search.analysis.report import analyze as analyze_run
     from gcc_search.analysis.report import print_analysis
     from gcc_search.analysis.stages import show_stages
+    from gcc_search.fetching import READ, figures_folder, open_runs
 
     # A pipe has no width of its own, and the tables need more than the 80 that rich takes it for.
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    with show_stages(console) as tell:
-        analysis = analyze_run(runs, out, tell, compare=compare)
-    print_analysis(analysis, console)
+    with open_runs(runs, READ) as folders:
+        with show_stages(console) as tell:
+            analysis = analyze_run(folders, out or figures_folder(runs), tell, compare=compare)
+        print_analysis(analysis, console)
 
 
 @app.command()

@@ -18,7 +18,7 @@ from gcc_search.working_folder import working_folder
 
 
 def train_job(config: dict[str, Any], *, run: str, device: str, threads: int) -> None:
-    """Trains `config`'s job in the run directory `run`, a folder or a bucket's URL. A failure is recorded in its trial.json.
+    """Trains `config`'s job in the run directory `run`, a folder or a URL. A failure is recorded in its trial.json.
 
     The last epoch is reported after the test split is scored: Ray may end a trial inside a report, and nothing runs
     after that.

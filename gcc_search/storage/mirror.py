@@ -10,15 +10,15 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from gcc_search.atomic import followed, follower_of, replace_file
+from gcc_search.atomic import as_told, followed, follower_of, replace_file
 from gcc_search.errors import GccSearchError, StorageError
 from gcc_search.storage.bucket import Bucket, Entry
 from gcc_search.storage.outage import OutageError
-from gcc_search.storage.place import Place, is_url, parse_place
+from gcc_search.storage.place import is_url, parse_place
 
 # Named like Ray's scratch, with the process that made it, so that what a kill left is removed by the next search.
 SCRATCH = "gcc-"
@@ -62,13 +62,13 @@ class Mirror:
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
         self._fetch([name for name in entries if wanted(name.removeprefix(start))])
 
-    def pull_file(self, path: Path) -> None:
-        """Fetches one file, if there is one."""
-        key = self.key(path)
-        entry = self.bucket.look(key)
-        if entry is not None:
-            self._listed[key] = entry
-            self._fetch([key])
+    def fetch(self, paths: Sequence[Path]) -> None:
+        keys = [self.key(path) for path in paths]
+        with ThreadPoolExecutor(FETCHERS) as pool:
+            found = dict(zip(keys, pool.map(self.bucket.look, keys), strict=True))
+        there = {key: entry for key, entry in found.items() if entry is not None}
+        self._listed |= there
+        self._fetch(list(there))
 
     def _fetch(self, keys: list[str]) -> None:
         new = [key for key in keys if self._fetched.get(key) != self._listed[key] or not (self.root / key).exists()]
@@ -148,7 +148,7 @@ class Mirror:
         mine = (self._own_record, (self.fence / RECORD).read_bytes() if (self.fence / RECORD).exists() else None)
         if theirs is not None and theirs not in mine:
             raise StorageError(
-                f"{self.url(self.fence)}: must have one writer, got another's record there: this worker was taken for "
+                f"{self.place(self.fence)}: must have one writer, got another's record there: this worker was taken for "
                 f"lost, and stops; the later attempt goes on"
             )
 
@@ -158,11 +158,8 @@ class Mirror:
         key = path.relative_to(self.root).as_posix()
         return "" if key == "." else key
 
-    def url(self, path: Path) -> str:
-        return self.bucket.place.at(self.key(path)).url
-
-    def place(self, path: Path) -> Place:
-        return self.bucket.place.at(self.key(path))
+    def place(self, path: Path) -> str:
+        return str(self.bucket.place.at(self.key(path)))
 
 
 def _is_hidden(name: str) -> bool:
@@ -171,7 +168,7 @@ def _is_hidden(name: str) -> bool:
 
 @contextlib.contextmanager
 def local_folder(text: str | Path) -> Iterator[Path]:
-    """The folder that `text` names; for a URL one that mirrors it while the body runs, empty until something is pulled.
+    """The folder that `text` names; for a URL one that mirrors it while the body runs: nothing until it is pulled.
 
     Its parents mirror what lies above the URL, up to the bucket.
 
@@ -190,13 +187,19 @@ def local_folder(text: str | Path) -> Iterator[Path]:
         root.mkdir()
         folder.parent.mkdir(parents=True, exist_ok=True)
         mirror = Mirror(bucket, root)
-        with followed(root, mirror):
+        with followed(root, mirror), _in_known_names():
             yield folder
-    except GccSearchError as error:
-        # Who reads it knows the bucket, not the scratch.
-        raise type(error)(str(error).replace(f"{root}", f"{place.scheme}://{place.bucket}")) from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _in_known_names() -> Iterator[None]:
+    """Who reads an error knows the bucket, not the scratch."""
+    try:
+        yield
+    except GccSearchError as error:
+        raise type(error)(as_told(str(error))) from None
 
 
 def mirror_of(path: Path) -> Mirror | None:
@@ -212,22 +215,10 @@ def pull(folder: Path, *names: str) -> None:
         mirror.pull(folder, lambda path: not names or path.rpartition("/")[2] in names)
 
 
-def pull_file(path: Path) -> None:
-    """Fetches one file where it mirrors an object of a bucket."""
-    if (mirror := mirror_of(path)) is not None:
-        mirror.pull_file(path)
-
-
 def push_tree(folder: Path) -> None:
     """Sends a folder that was made by other means, where it mirrors a bucket."""
     if (mirror := mirror_of(folder)) is not None:
         mirror.push_tree(folder)
-
-
-def as_told(path: Path) -> str:
-    """The place of `path` as a user would name it: the bucket's URL where it mirrors one."""
-    mirror = mirror_of(path)
-    return str(path) if mirror is None else str(mirror.place(path))
 
 
 def _scratch_parent() -> Path:
