@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from gcc_search.storage.mirror import RECORD, local_folder, pull
+from gcc_search.results.reader import read_trial
+from gcc_search.results.schema import NETWORK_FILE, TrialRecord
+from gcc_search.storage.mirror import RECORD, Mirror, local_folder, mirror_of, pull
 from gcc_search.storage.place import is_url, parse_place
 
 RUN_RECORD = "run.json"
@@ -26,6 +28,38 @@ def open_runs(runs: Sequence[str], names: Sequence[str]) -> Iterator[list[Path]]
         for folder in folders:
             pull(folder, *names)
         yield folders
+
+
+def _nothing(record: TrialRecord) -> Sequence[str]:
+    return ()
+
+
+@contextlib.contextmanager
+def open_trials(
+    places: Sequence[str], needs: Callable[[TrialRecord], Sequence[str]] = _nothing
+) -> Iterator[list[Path]]:
+    """A path for each trial directory or exported file, with its network, and with the baselines that `needs` names.
+
+    Raises:
+        ResultsError: see `local_folder`; a trial's record that is torn.
+    """
+    with contextlib.ExitStack() as stack:
+        paths = [stack.enter_context(local_folder(place)) for place in places]
+        for path in paths:
+            if (mirror := mirror_of(path)) is not None:
+                _fetch_trial(mirror, path, needs)
+        yield paths
+
+
+def _fetch_trial(mirror: Mirror, path: Path, needs: Callable[[TrialRecord], Sequence[str]]) -> None:
+    run = path.parent.parent
+    paths = [path, path / RECORD, path / NETWORK_FILE, run / RUN_RECORD]
+    # What lies right in the bucket is in no run.
+    mirror.fetch([path for path in paths if path.is_relative_to(mirror.root)])
+    # Without a record it is an exported file, or nothing.
+    keys = needs(read_trial(path).record) if (path / RECORD).exists() else ()
+    for key in keys:
+        mirror.pull(run / "baselines" / key, lambda name: not name.startswith("checkpoint/"))
 
 
 def figures_folder(runs: Sequence[str]) -> Path | None:

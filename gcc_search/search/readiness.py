@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
+from gcc_search.atomic import fetch, place_of
 from gcc_search.complaints import explain_error
 from gcc_search.errors import ResultsError, SpaceError
 from gcc_search.preparation import DataSet, check_weights, prepare_images, say
@@ -54,7 +55,7 @@ class Prepared:
         """What goes on with this search, in a shell."""
         chosen = {"--gpus": self.options.gpus, "--storage": self.options.storage}
         options = [word for name, value in chosen.items() if value is not None for word in (name, str(value))]
-        return shlex.join(["gcc-search", "resume", str(self.run), *options])
+        return shlex.join(["gcc-search", "resume", place_of(self.run), *options])
 
 
 def prepare_search(space: SearchSpace, options: SearchOptions, console: Console) -> Prepared:
@@ -65,10 +66,11 @@ def prepare_search(space: SearchSpace, options: SearchOptions, console: Console)
     """
     space = _with_absolute_paths(space)
     run = options.out / space.name
+    fetch([run / "run.json"])
     if (run / "run.json").exists():
         raise ResultsError(
             f"{run}: must be a new name, got one that exists; choose another with --name, or go on with it: "
-            f"{shlex.join(['gcc-search', 'resume', str(run)])}"
+            f"{shlex.join(['gcc-search', 'resume', place_of(run)])}"
         )
     if run.exists() and not _has_just_begun(run):
         raise ResultsError(f"{run}: must be a new name, got a folder that exists; choose another with --name")

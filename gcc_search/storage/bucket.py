@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from pyarrow import fs
@@ -44,11 +43,8 @@ class Bucket:
     def objects(self, key: str) -> dict[str, Entry]:
         """Every object below `key`, by its key; one request for each thousand."""
         infos = self._infos(key, recursive=True)
-        return {
-            info.path.partition("/")[2]: Entry(size=info.size, changed=info.mtime_ns)
-            for info in infos
-            if info.type == fs.FileType.File
-        }
+        found = ((info.path.partition("/")[2], _entry(info)) for info in infos)
+        return {name: entry for name, entry in found if entry is not None}
 
     def folders(self, key: str) -> list[str]:
         """Names of the folders right below `key`."""
@@ -56,19 +52,15 @@ class Bucket:
 
     def look(self, key: str) -> Entry | None:
         """The object at `key`, or None."""
-        info = self.tries(lambda: self._fs.get_file_info(self._path(key)))
-        return Entry(size=info.size, changed=info.mtime_ns) if info.type == fs.FileType.File else None
+        return _entry(self.tries(lambda: self._fs.get_file_info(self._path(key))))
 
-    def look_once(self, key: str) -> Entry:
+    def look_once(self, key: str) -> Entry | None:
         """As `look`, in one try.
 
         Raises:
-            OutageError: it failed. FileNotFoundError: there is none.
+            OutageError: it failed.
         """
-        info = self.tries.once(lambda: self._fs.get_file_info(self._path(key)))
-        if info.type != fs.FileType.File:
-            raise FileNotFoundError(key)
-        return Entry(size=info.size, changed=info.mtime_ns)
+        return _entry(self.tries.once(lambda: self._fs.get_file_info(self._path(key))))
 
     def read(self, key: str) -> bytes | None:
         """The object's content, all of it; None where there is none."""
@@ -88,17 +80,17 @@ class Bucket:
         except FileNotFoundError:
             return None
 
-    def upload(self, path: Path, key: str) -> None:
-        """Replaces the object at `key` by the file at `path`. Others see the old one or the new one."""
-        self.tries(lambda: self._upload(path, key))
+    def write(self, content: bytes, key: str) -> None:
+        """Replaces the object at `key`. Others see the old one or the new one."""
+        self.tries(lambda: self._write(content, key))
 
-    def upload_once(self, path: Path, key: str) -> None:
-        """As `upload`, in one try.
+    def write_once(self, content: bytes, key: str) -> None:
+        """As `write`, in one try.
 
         Raises:
             OutageError: it failed.
         """
-        self.tries.once(lambda: self._upload(path, key))
+        self.tries.once(lambda: self._write(content, key))
 
     def remove(self, key: str) -> None:
         """Removes the object at `key`, if there is one."""
@@ -134,12 +126,15 @@ class Bucket:
             raise OutageError(f"{len(content)} of {size} bytes of {key}")
         return content
 
-    def _upload(self, path: Path, key: str) -> None:
+    def _write(self, content: bytes, key: str) -> None:
         # Not `fs.copy_files`: it closes the stream in a destructor, and a refused upload passes for a good one
         # (pyarrow 26). Whatever ends the body closes the stream, and what is closed is there: nothing may fail in it.
-        content = path.read_bytes()
         with self._fs.open_output_stream(self._path(key)) as stream:
             stream.write(content)
+
+
+def _entry(info: Any) -> Entry | None:
+    return Entry(size=info.size, changed=info.mtime_ns) if info.type == fs.FileType.File else None
 
 
 def _open(place: Place) -> Any:

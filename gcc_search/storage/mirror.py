@@ -35,12 +35,14 @@ class Mirror:
     """`root` is the bucket's own level: the object a/b is the file root/a/b.
 
     Args:
-        fence: a trial's folder of which this process is the only writer; None: no trial is written here.
+        fence: a trial's folder of which this process is the only writer; None: no trial is recorded here.
+        barred: why nothing may be written any more, as an error's line.
     """
 
     def __init__(self, bucket: Bucket, root: Path) -> None:
         self.bucket, self.root = bucket, root
         self.fence: Path | None = None
+        self.barred: str | None = None
         self._listed: dict[str, Entry] = {}
         self._fetched: dict[str, Entry] = {}
         self._own_record: bytes | None = None
@@ -93,8 +95,9 @@ class Mirror:
         """When the object was last written, by the bucket's clock; what was last known where it does not answer now."""
         looked, known = self._looked.get(path, (float("-inf"), 0))
         if time.monotonic() - looked > LOOK_SECONDS:
-            with contextlib.suppress(OutageError, FileNotFoundError):
-                known = self.bucket.look_once(self.key(path)).changed
+            with contextlib.suppress(OutageError):
+                entry = self.bucket.look_once(self.key(path))
+                known = entry.changed if entry else 0
             self._looked[path] = (time.monotonic(), known)
         return known
 
@@ -102,7 +105,7 @@ class Mirror:
 
     def wrote(self, path: Path) -> None:
         self._check_fence(path, self.bucket.read)
-        self.bucket.upload(path, self.key(path))
+        self.bucket.write(path.read_bytes(), self.key(path))
         self._note(path)
 
     def removed(self, path: Path) -> None:
@@ -119,7 +122,7 @@ class Mirror:
             return
         with contextlib.suppress(OutageError):
             self._check_fence(path, self.bucket.read_once)
-            self.bucket.upload_once(path, self.key(path))
+            self.bucket.write_once(path.read_bytes(), self.key(path))
         self._note(path)
 
     def push_tree(self, folder: Path) -> None:
@@ -142,14 +145,16 @@ class Mirror:
         older attempt lands beside it, which the newer one writes again or refuses by its digest, and the older one
         stops at its next.
         """
+        if self.barred is not None:
+            raise StorageError(self.barred)
         if self.fence is None or not path.is_relative_to(self.fence):
             return
         theirs = read(self.key(self.fence / RECORD))
         mine = (self._own_record, (self.fence / RECORD).read_bytes() if (self.fence / RECORD).exists() else None)
         if theirs is not None and theirs not in mine:
             raise StorageError(
-                f"{self.place(self.fence)}: must have one writer, got another's record there: this worker was taken for "
-                f"lost, and stops; the later attempt goes on"
+                f"{self.place(self.fence)}: must have one writer, got another's record there: this worker was taken "
+                f"for lost, and stops; the later attempt goes on"
             )
 
     # Names.
@@ -213,6 +218,16 @@ def pull(folder: Path, *names: str) -> None:
     """Fetches the files called `names`, at any depth below `folder`, where it mirrors a bucket; all without names."""
     if (mirror := mirror_of(folder)) is not None:
         mirror.pull(folder, lambda path: not names or path.rpartition("/")[2] in names)
+
+
+def last_change(path: Path) -> int:
+    """When the file was last written, by the clock of who keeps it.
+
+    Raises:
+        OSError: it is not there, or its disk does not answer.
+    """
+    mirror = mirror_of(path)
+    return path.stat().st_mtime_ns if mirror is None else mirror.last_change(path)
 
 
 def push_tree(folder: Path) -> None:

@@ -82,7 +82,7 @@ class Tries:
                     self._gave_up = True
                     raise StorageError(
                         f"{self._where}: must answer, got: {outage} (tried for {waited:.0f} s); "
-                        f"check the network and the endpoint, then go on"
+                        f"check the network and the endpoint"
                     ) from None
                 if waited >= TOLD_AFTER_SECONDS and not told:
                     self.contact.tell(f"paused, {self._where}: {outage}; tries again for {limit:.0f} s")

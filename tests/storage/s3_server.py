@@ -171,6 +171,8 @@ def _handler(server: S3Server) -> type[S3Handler]:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._send(200, headers={"ETag": '"0"'})
             elif self.command == "DELETE":
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
                 self._send(204)
             else:
                 self._send(404, include_body=False)

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gcc_search.cli import app
-from gcc_search.errors import ResultsError
+from gcc_search.errors import GccSearchError, ResultsError
 from tests.storage.s3_server import BUCKET, S3Server
 
 URL = f"s3://{BUCKET}/runs"
@@ -75,15 +75,69 @@ def test_a_torn_file_in_a_bucket_is_named_as_it_is_called_there(in_bucket, here)
     assert (here / "figures/report.html").exists()
 
 
+TRIAL = f"{URL}/tiny/trials/convnet_small-0001"
+
+
+def fetched_networks(s3: S3Server) -> list[str]:
+    """Whose networks were fetched, in order of name."""
+    names = (name.removeprefix(f"/{BUCKET}/runs/tiny/") for name in s3.fetched() if name.endswith(".safetensors"))
+    return sorted(name.split("/")[0] for name in names)
+
+
+def test_evaluate_and_explain_take_a_trial_in_a_bucket(in_bucket, tiny_search, here):
+    local = tiny_search[0].run / "trials/convnet_small-0001"
+    assert run("evaluate", TRIAL).replace(TRIAL, str(local)) == run("evaluate", local)
+    assert fetched_networks(in_bucket) == ["trials"]
+    in_bucket.requests.clear()
+    run("explain", TRIAL, "--test", "2", "--out", "bucket.png")
+    assert fetched_networks(in_bucket) == ["baselines", "trials"]
+    assert (here / "bucket.png").stat().st_size > 10_000
+
+
+def test_recommend_fetches_the_one_network_that_it_exports(in_bucket, here):
+    printed = run("recommend", f"{URL}/tiny")
+    assert printed.startswith(f"use {URL}/tiny/trials/convnet_small-")
+    assert fetched_networks(in_bucket) == []
+    run("recommend", f"{URL}/tiny", "--export", "model.safetensors")
+    assert fetched_networks(in_bucket) == ["trials"]
+    assert "test split" in run("evaluate", "model.safetensors")
+    assert "/tmp/gcc-" not in (here / "model.md").read_text()
+
+
+def test_an_exported_file_may_lie_in_a_bucket_itself(in_bucket, here):
+    run("recommend", f"{URL}/tiny", "--export", "model.safetensors")
+    shutil.copy(here / "model.safetensors", in_bucket.root / BUCKET / "model.safetensors")
+    url = f"s3://{BUCKET}/model.safetensors"
+    assert run("evaluate", url).replace(url, "model.safetensors") == run("evaluate", "model.safetensors")
+
+
+def test_train_repeats_a_trial_of_a_bucket_into_a_bucket(in_bucket, here):
+    printed = run("train", "--like", TRIAL, "--out", f"s3://{BUCKET}/again", "--name", "copy")
+    assert f"results: s3://{BUCKET}/again/copy" in printed
+    original, copy = (in_bucket.root / BUCKET / run for run in ("runs/tiny", "again/copy"))
+    assert (copy / "trials/convnet_small-0001/network.safetensors").read_bytes() == (
+        original / "trials/convnet_small-0001/network.safetensors"
+    ).read_bytes()
+    assert sorted(path.name for path in (copy / "baselines").iterdir()) == sorted(
+        path.name for path in (original / "baselines").iterdir()
+    )
+    assert list(here.iterdir()) == []
+    with pytest.raises(ResultsError, match=rf"^s3://{BUCKET}/again/copy: must be a new name, got one that exists"):
+        run("train", "--like", TRIAL, "--out", f"s3://{BUCKET}/again", "--name", "copy")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["analyze", f"{URL}/other"], f"{URL}/other: must be a run directory (with a run.json), got no folder"),
+        (["resume", f"{URL}/other"], f"{URL}/other: must be a run directory (with a run.json), got no folder"),
+        (["evaluate", f"{URL}/tiny/trials/x"], f"{URL}/tiny/trials/x: must be a trial directory or a model"),
+        (["train", "--like", f"{URL}/x"], f"{URL}/x: must be a trial directory (with a trial.json), got no folder"),
         (["analyze", "ftp://x/other"], "ftp://x/other: must be a folder, s3://bucket/prefix or gs://bucket/prefix"),
     ],
 )
 def test_mistakes_are_one_line_that_names_the_url(in_bucket, here, arguments, told):
-    with pytest.raises(ResultsError) as caught:
+    with pytest.raises(GccSearchError) as caught:
         run(*arguments)
     assert str(caught.value).startswith(told)
     assert list(here.iterdir()) == []
