@@ -87,7 +87,7 @@ def test_other_mistakes_are_one_line_too(tmp_path, arguments, message):
 def test_image_files_are_written_one_after_the_other(written):
     command = typer.main.get_command(app).commands["explain"]
     given = command.make_context("explain", ["first", "second", *written]).params
-    assert given["networks"] == [Path("first"), Path("second")]
+    assert given["networks"] == ["first", "second"]
     assert given["images"] == [Path("a.jpg"), Path("b.jpg")]
 
 
