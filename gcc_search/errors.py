@@ -36,6 +36,10 @@ class ResultsError(GccSearchError):
     """A run directory cannot be read or written."""
 
 
+class OccupiedError(ResultsError):
+    """Another process writes to a folder of a run directory, and has not ended in time."""
+
+
 class DiskFullError(ResultsError):
     """There is no room for a file of a run directory: it can be written once there is."""
 

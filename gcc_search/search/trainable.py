@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from gcc_search.errors import DiskFullError, GccSearchError
+from gcc_search.errors import DiskFullError, GccSearchError, OccupiedError
 from gcc_search.recording import record_trial
 from gcc_search.results.schema import EpochRow
 from gcc_search.search.jobs import Job
@@ -35,6 +35,7 @@ def train_job(config: dict[str, Any], *, run: str, device: str, threads: int, fi
         job.identity,
         device=torch.device(device),
         fingerprint=fingerprints[job.settings.recipe.image_size],
+        failures=job.failures,
         on_notice=lambda line: tune.report(identity | {"epoch": 0, "note": line}),
     )
     last: EpochRow | None = None
@@ -50,7 +51,7 @@ def train_job(config: dict[str, Any], *, run: str, device: str, threads: int, fi
         # Ray stops a trial by raising SystemExit in `report`; closing the iterator records the early stop.
         events.close()  # type: ignore[attr-defined]
         raise
-    except DiskFullError:
+    except (DiskFullError, OccupiedError):
         # Its record could not say so: the search is told.
         raise
     except GccSearchError:

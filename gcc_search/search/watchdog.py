@@ -89,6 +89,9 @@ def _read_death(error_file: Path) -> Death:
     full = next((line for line in words.splitlines() if "DiskFullError: " in line), None)
     if full is not None:
         return Death(kind="error", reason=full.split("DiskFullError: ")[1])
+    occupied = next((line for line in words.splitlines() if "OccupiedError: " in line), None)
+    if occupied is not None:
+        return Death(kind="crash", reason=occupied.split("OccupiedError: ")[1])
     if "node running low on memory" in words:
         return Death(kind="memory", reason="out of memory: Ray ended its worker before the machine ran out")
     if "its node has died" in words or "node was terminated" in words:
