@@ -5,6 +5,7 @@ GccSearchError
 ├── DataError        a data set: folder, image, label, cache
 ├── WeightsError     a weights file: missing, torn, for another network
 ├── ResultsError     a run directory: missing, torn, of another schema version, in the way
+│   ├── OccupiedError    another process writes there
 │   ├── DiskFullError    no room to write into it
 │   └── StorageError     the bucket it lies in does not answer, or refuses
 ├── ResourceError    more GPUs, CPUs or disk asked for than there are
@@ -35,6 +36,10 @@ class WeightsError(GccSearchError):
 
 class ResultsError(GccSearchError):
     """A run directory cannot be read or written."""
+
+
+class OccupiedError(ResultsError):
+    """Another process writes to a folder of a run directory, and has not ended in time."""
 
 
 class DiskFullError(ResultsError):

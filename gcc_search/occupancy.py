@@ -9,21 +9,26 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from gcc_search.errors import ResultsError
+from gcc_search.errors import OccupiedError, ResultsError
 
-# Ray's workers notice within seconds that their driver is gone; a machine that swaps takes longer.
-PATIENCE_SECONDS = 120.0
+# Ray's workers notice within seconds that their driver is gone; a machine that swaps takes longer. One that is cut off
+# and shares the disk all the same ends its workers after three minutes (seen).
+PATIENCE_SECONDS = 300.0
 _POLL_SECONDS = 0.05
 
 
 @contextlib.contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def only_writer(folder: Path, *, patience_seconds: float | None = None) -> Iterator[None]:
     """Holds `folder` (made where it is missing); waits for another process that does. The kernel frees it at its end.
 
     Where the file system cannot lock, as some network ones, nobody waits.
 
+    Args:
+        patience_seconds: how long it waits; None: five minutes.
+
     Raises:
-        ResultsError: the folder cannot be made, or another process still writes there after two minutes.
+        OccupiedError: another process still writes there.
+        ResultsError: the folder cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -33,21 +38,21 @@ def only_writer(folder: Path) -> Iterator[None]:
         reason = error.strerror or error
         raise ResultsError(f"{folder}: must be a folder to write to, got: {reason}; choose another place") from None
     try:
-        _lock(handle, folder)
+        _lock(handle, folder, PATIENCE_SECONDS if patience_seconds is None else patience_seconds)
         yield
     finally:
         os.close(handle)
 
 
-def _lock(handle: int, folder: Path) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
+def _lock(handle: int, folder: Path, patience_seconds: float) -> None:
+    until = time.monotonic() + patience_seconds
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             if time.monotonic() > until:
-                raise ResultsError(
+                raise OccupiedError(
                     f"{folder}: must have one writer at a time, got another process; wait for it or stop it"
                 ) from None
             time.sleep(_POLL_SECONDS)

@@ -26,8 +26,8 @@ from gcc_search.errors import DataError, DiskFullError, ResultsError, StorageErr
 from gcc_search.failures import failure_kind, told
 from gcc_search.occupancy import only_writer
 from gcc_search.patience import UNHEARD, Contact, patiently
-from gcc_search.results.reader import Trial, network_problem, read_table, read_trial
-from gcc_search.results.schema import EPOCHS, IMAGES, NETWORK_FILE, EpochRow, Role, TrialRecord
+from gcc_search.results.reader import Trial, find_damage, network_problem, read_table, read_trial
+from gcc_search.results.schema import EPOCHS, IMAGES, NETWORK_FILE, EpochRow, FailureKind, Role, TrialRecord
 from gcc_search.results.writer import write_epochs, write_heatmaps, write_images, write_trial
 from gcc_search.settings import TrialSettings
 from gcc_search.training.checkpoint import load_checkpoint
@@ -59,32 +59,39 @@ def record_trial(
     *,
     device: torch.device,
     fingerprint: str | None = None,
+    failures: Sequence[FailureKind] = (),
     on_progress: Callable[[Progress], None] | None = None,
     on_notice: Callable[[str], None] | None = None,
 ) -> Iterator[EpochRow | Ended]:
     """`run_trial`, with `folder` kept up to date. Goes on from the folder's last good checkpoint, if there is one.
+
+    Yields nothing where it has failed before, and its worker has ended it all the same: a machine that is cut off, and
+    given up, may share the disk still.
 
     Closing the iterator records the trial as stopped early. An exception is recorded (interrupted, failed) and raised.
     While the trial computes, trial.json's time of change moves on every few seconds; so does nobody's who hangs.
 
     Args:
         fingerprint: of the images it must be trained with; None: whatever there is.
+        failures: how former attempts failed, where their workers did not live to record it.
         on_notice: called with a line for people: a checkpoint that is torn, a disk that is full.
 
     Raises:
         DiskFullError: the disk was full for longer than `patiently` waits.
         StorageError: where the folder mirrors a bucket: that does not answer, or another attempt writes there now.
-        ResultsError: the folder cannot be written to, another process writes there, or the baseline it is compared to
-            is torn.
+        OccupiedError: another process writes there.
+        ResultsError: the folder cannot be written to, or the baseline it is compared to is torn.
         DataError: other images than `fingerprint` says, or see `run_trial`.
         WeightsError: see `run_trial`.
     """
     with only_writer(folder):
+        if failures and _has_ended(folder):
+            return
         # Of an attempt whose process was killed while it wrote.
         remove_leftovers(folder)
         pulse = _Pulse(folder / "trial.json", on_progress)
         contact = Contact(tell=on_notice or UNHEARD.tell, beat=pulse.beat)
-        with _Keeper(settings, folder, identity, device, contact) as keeper:
+        with _Keeper(settings, folder, identity, device, contact, failures) as keeper:
             data = open_dataset(settings.data, settings.recipe.image_size)
             keeper.begin(data)
             _check_images(data, fingerprint)
@@ -137,11 +144,18 @@ class _Keeper:
     """The state of one trial directory while its trial runs; what ends its body is recorded and goes on."""
 
     def __init__(
-        self, settings: TrialSettings, folder: Path, identity: Identity, device: torch.device, contact: Contact
+        self,
+        settings: TrialSettings,
+        folder: Path,
+        identity: Identity,
+        device: torch.device,
+        contact: Contact,
+        failures: Sequence[FailureKind],
     ) -> None:
         self._folder, self._contact = folder, contact
         self._started = time.monotonic()
         before = _previous(folder)
+        known = max(before.failures if before else [], list(failures), key=len)
         self._rows = _rows_to_keep(folder, contact)
         self._seconds_before = before.device_seconds if before else 0.0
         self._record = TrialRecord(
@@ -160,9 +174,9 @@ class _Keeper:
             device_seconds=self._seconds_before,
             epochs_done=len(self._rows),
             validation=_finite(self._rows[-1].to_dict()) if self._rows else None,
-            attempts=before.attempts + 1 if before else 1,
+            attempts=max(before.attempts if before else 0, len(failures)) + 1,
             threads=torch.get_num_threads(),
-            failures=before.failures if before else [],
+            failures=known,
             data_fingerprint="",
             versions=package_versions(),
         )
@@ -246,6 +260,17 @@ def settings_of(trial: Trial, *, data_root: Path | None = None, download: bool =
     asked = {"root": data_root, "download": download or None}
     changes = {name: value for name, value in asked.items() if value is not None}
     return settings.model_copy(update={"data": settings.data.model_copy(update=changes)})
+
+
+def _has_ended(folder: Path) -> bool:
+    """Whether there is nothing left to do. A finished one is also what others start from: whole."""
+    try:
+        trial = read_trial(folder)
+    except ResultsError:
+        return False
+    if trial.record.status == "finished":
+        return network_problem(trial) is None and not find_damage(trial)
+    return trial.record.status in ("collapsed", "diverged")
 
 
 def _previous(folder: Path) -> TrialRecord | None:

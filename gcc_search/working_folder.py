@@ -6,8 +6,10 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from gcc_search.errors import ResultsError
 from gcc_search.patience import Contact
 from gcc_search.recording import START, Identity
+from gcc_search.results.reader import read_trial
 from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.settings import TrialSettings
 from gcc_search.storage.mirror import RECORD, local_folder, mirror_of, pull
@@ -33,11 +35,20 @@ def working_folder(
         folder, mirror = here / place, mirror_of(here)
         if mirror is not None:
             mirror.fence = folder
-            # Tables and network of the test split are made anew.
             mirror.pull(folder, lambda path: path in (RECORD, EPOCHS_FILE) or path.startswith("checkpoint/"))
+            if _is_finished(folder):
+                # By a worker that was cut off and given up: what it left is looked at closely.
+                mirror.pull(folder, lambda path: True)
             if identity.baseline is not None:
                 pull(here / "baselines" / identity.baseline, RECORD, EPOCHS_FILE)
             if settings.weights.startswith(START):
                 pull(here / "baselines" / settings.weights.removeprefix(START), RECORD, NETWORK_FILE)
             mirror.bucket.tries.contact = Contact(tell=tell)
         yield folder
+
+
+def _is_finished(folder: Path) -> bool:
+    try:
+        return read_trial(folder).record.status == "finished"
+    except ResultsError:
+        return False

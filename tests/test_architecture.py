@@ -45,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
         "failures",
         "occupancy",
     },
-    "working_folder": {"recording", "results", "settings", "storage", "patience"},
+    "working_folder": {"errors", "recording", "results", "settings", "storage", "patience"},
     "fetching": {"results", "storage"},
     "repeating": {"recording", "results", "settings", "storage", "errors"},
     "preparation": {"training", "saliency", "settings", "atomic", "errors"},

@@ -15,7 +15,7 @@ from gcc_search.failures import failure_kind
 from gcc_search.recording import START, Identity, package_versions, record_trial
 from gcc_search.results.reader import read_trial
 from gcc_search.results.schema import EPOCHS, HEATMAPS, IMAGES, NETWORK_FILE, EpochRow
-from gcc_search.results.writer import write_epochs
+from gcc_search.results.writer import write_epochs, write_trial
 from gcc_search.settings import DataSettings, Explanation, TrialSettings
 from gcc_search.trial import Ended, Surroundings, run_trial
 
@@ -59,6 +59,25 @@ def test_a_finished_trial_leaves_its_record_its_tables_and_its_network(recorded)
         "network.safetensors",
         "trial.json",
     ]
+
+
+def test_what_a_worker_has_ended_though_it_was_given_up_is_not_trained_twice(recorded, tiny_trial, tmp_path):
+    folder = shutil.copytree(recorded[0], tmp_path / "t1")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    given_up = {"device": CPU, "failures": ["crash"]}
+    assert list(record_trial(tiny_trial, folder, Identity(id="t1"), **given_up)) == []
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    (folder / NETWORK_FILE).write_bytes(b"torn")
+    assert len(list(record_trial(tiny_trial, folder, Identity(id="t1"), **given_up))) == 3
+
+
+def test_failures_that_a_worker_has_written_over_are_remembered(tiny_trial, tmp_path):
+    folder = tmp_path / "t1"
+    start(tiny_trial, folder, epochs=1).close()
+    write_trial(folder, replace(read_trial(folder).record, status="running"))
+    list(record_trial(tiny_trial, folder, Identity(id="t1"), device=CPU, failures=["crash", "memory"]))
+    record = read_trial(folder).record
+    assert (record.status, record.attempts, record.failures) == ("finished", 3, ["crash", "memory"])
 
 
 def test_the_record_says_what_was_trained_where_and_how_it_ended(recorded, tiny_trial, shapes):

@@ -12,7 +12,8 @@ from typing import Any, cast
 from ray.tune.search import Searcher
 
 from gcc_search.atomic import require_room
-from gcc_search.errors import ResultsError
+from gcc_search.errors import OccupiedError, ResultsError
+from gcc_search.occupancy import only_writer
 from gcc_search.patience import Contact, patiently
 from gcc_search.recording import EARLY_STOPPING
 from gcc_search.results.reader import read_trial
@@ -27,6 +28,8 @@ from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
 from gcc_search.vocabulary import Value
 
+# How long a worker that died may take to let go of its folder. One that still holds it then lives on, cut off from us.
+LETTING_GO_SECONDS = 1.0
 # For a record and a page or two of the study; below that, nothing is asked for and nothing told.
 ROOM_BYTES = 1 << 18
 
@@ -138,7 +141,11 @@ class JobQueue(Searcher):
     def on_death(self, trial_id: str, death: Death) -> None:
         """Why the worker of a job ended; heard right after `on_trial_complete` with an error."""
         job = self._running.pop(trial_id)
-        self._settle(job, self._read(job, death))
+        try:
+            with only_writer(job.folder(self._run), patience_seconds=LETTING_GO_SECONDS):
+                self._settle(job, self._read(job, death))
+        except OccupiedError:
+            self._settle(job, self._read(job, death), is_free=False)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the trial directories are the truth."""
@@ -223,7 +230,8 @@ class JobQueue(Searcher):
             record = read_trial(job.folder(self._run)).record
         except ResultsError as error:
             reason = f"{death.reason if death else 'its worker ended'}, before its first word ({error})"
-            return replace(_never_ran(job, None, reason), attempts=1, failures=[death.kind if death else "crash"])
+            failures = [*job.failures, death.kind if death else "crash"]
+            return replace(_never_ran(job, None, reason), attempts=len(failures), failures=failures)
         if record.status not in ("running", "interrupted"):
             return record
         if death is None:
@@ -231,18 +239,26 @@ class JobQueue(Searcher):
             return replace(record, status="stopped", reason=EARLY_STOPPING)
         # `interrupted`: this attempt ended before it could say that it had begun.
         attempts = record.attempts + (record.status == "interrupted")
-        failures = [*record.failures, death.kind]
-        return replace(record, status="failed", reason=death.reason, attempts=attempts, failures=failures)
+        # A worker that lives on, cut off from us, has written what it knew over what we had.
+        failures = [*max(record.failures, list(job.failures), key=len), death.kind]
+        return replace(
+            record, status="failed", reason=death.reason, attempts=max(attempts, len(failures)), failures=failures
+        )
 
-    def _settle(self, job: Job, record: TrialRecord) -> None:
-        """The end of an attempt: the job's own end, too, unless it is tried again."""
+    def _settle(self, job: Job, record: TrialRecord, *, is_free: bool = True) -> None:
+        """The end of an attempt: the job's own end, too, unless it is tried again.
+
+        Args:
+            is_free: whether its worker is done with the folder; where not, the job alone remembers the failure.
+        """
         if goes_on(record, self._space):
             line = told(record, self._space)
-            self._write(job, replace(record, status="interrupted", reason=line))
+            if is_free:
+                self._write(job, replace(record, status="interrupted", reason=line))
             self._waiting.insert(0, again(job, record))
             self.contact.tell(f"{job.id}: {line}")
             return
-        if record.status == "failed":
+        if record.status == "failed" and is_free:
             self._write(job, record)
         self._close(job, record)
         if record.status == "failed" and self.gives_up:

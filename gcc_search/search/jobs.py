@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from gcc_search import __version__
 from gcc_search.recording import START, Identity
-from gcc_search.results.schema import Role
+from gcc_search.results.schema import FailureKind, Role
 from gcc_search.settings import Explanation, NetworkName, TrialSettings
 from gcc_search.space import SearchSpace, changes_baseline
 from gcc_search.vocabulary import Value
@@ -25,13 +25,13 @@ class Job:
 
     Args:
         needs: which others must be finished before, by folder name below baselines/.
-        failures: how often it has failed so far. alone: whether nothing may run beside it.
+        failures: how its attempts so far have failed. alone: whether nothing may run beside it.
     """
 
     identity: Identity
     settings: TrialSettings
     needs: tuple[str, ...] = ()
-    failures: int = 0
+    failures: tuple[FailureKind, ...] = ()
     alone: bool = False
 
     @property
@@ -54,7 +54,7 @@ class Job:
             "sampled": json.dumps(identity.sampled),
             "baseline": identity.baseline,
             "settings": self.settings.model_dump_json(),
-            "failures": self.failures,
+            "failures": list(self.failures),
         }
 
     @staticmethod
@@ -63,7 +63,7 @@ class Job:
             id=config["id"], role=config["role"], sampled=json.loads(config["sampled"]), baseline=config["baseline"]
         )
         settings = TrialSettings.model_validate_json(config["settings"])
-        return Job(identity=identity, settings=settings, failures=config["failures"])
+        return Job(identity=identity, settings=settings, failures=tuple(config["failures"]))
 
 
 @dataclass(frozen=True, kw_only=True)

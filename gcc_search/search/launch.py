@@ -211,9 +211,9 @@ def _close_running(run: Path, queue: JobQueue, console: Console) -> int:
     for job in queue.running:
         closed += _close_record(job.folder(run), "interrupted", "the search was stopped", console)
     for outcome in queue.outcomes:
-        if outcome.record.status == "stopped":
-            # Its worker was ended before it could say so itself.
-            _close_record(outcome.job.folder(run), "stopped", outcome.record.reason, console)
+        if outcome.record.status in ("stopped", "failed"):
+            # Its worker was ended before it could say so itself, or lived on after it was given up.
+            _close_record(outcome.job.folder(run), outcome.record.status, outcome.record.reason, console)
     return closed
 
 

@@ -69,7 +69,9 @@ class SearchScreen(Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         job = Job.from_config(trial.config)
         self._running[trial.trial_id] = RunningJob(job=job, since=time.monotonic())
-        self._say(f"{job.id}: started{_told_settings(job)}" + (f", try {job.failures + 1}" if job.failures else ""))
+        self._say(
+            f"{job.id}: started{_told_settings(job)}" + (f", try {len(job.failures) + 1}" if job.failures else "")
+        )
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -191,7 +193,7 @@ class SearchScreen(Callback):
 
 def _told_job(job: Job) -> str:
     role = "" if job.is_trial else f"{job.identity.role} "
-    return f"{role}{job.id}" + (f" (try {job.failures + 1})" if job.failures else "")
+    return f"{role}{job.id}" + (f" (try {len(job.failures) + 1})" if job.failures else "")
 
 
 def _told_settings(job: Job) -> str:

@@ -32,7 +32,7 @@ def goes_on(record: TrialRecord, space: SearchSpace) -> bool:
 
 def again(job: Job, record: TrialRecord) -> Job:
     """The same job after its failures: alone, once memory was short."""
-    return replace(job, failures=len(record.failures), alone="memory" in record.failures)
+    return replace(job, failures=tuple(record.failures), alone="memory" in record.failures)
 
 
 def told(record: TrialRecord, space: SearchSpace) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from gcc_search.errors import DiskFullError, GccSearchError, StorageError
+from gcc_search.errors import DiskFullError, GccSearchError, OccupiedError, StorageError
 from gcc_search.recording import record_trial
 from gcc_search.results.schema import EpochRow
 from gcc_search.search.jobs import Job
@@ -44,6 +44,7 @@ def train_job(config: dict[str, Any], *, run: str, device: str, threads: int, fi
             job.identity,
             device=torch.device(device),
             fingerprint=fingerprints[job.settings.recipe.image_size],
+            failures=job.failures,
             on_notice=tell,
         )
         _report(job, events, identity)
@@ -63,7 +64,7 @@ def _report(job: Job, events: Iterator[EpochRow | Ended], identity: dict[str, An
         # Ray stops a trial by raising SystemExit in `report`; closing the iterator records the early stop.
         events.close()  # type: ignore[attr-defined]
         raise
-    except (DiskFullError, StorageError):
+    except (DiskFullError, OccupiedError, StorageError):
         # Its record could not say so: the search is told.
         raise
     except GccSearchError:

@@ -90,9 +90,9 @@ def _read_death(error_file: Path) -> Death:
     full = next((line for line in words.splitlines() if "DiskFullError: " in line), None)
     if full is not None:
         return Death(kind="error", reason=full.split("DiskFullError: ")[1])
-    lost = next((line for line in words.splitlines() if "StorageError: " in line), None)
-    if lost is not None:
-        return Death(kind="crash", reason=lost.split("StorageError: ")[1])
+    for error in ("StorageError", "OccupiedError"):
+        if (line := next((line for line in words.splitlines() if f"{error}: " in line), None)) is not None:
+            return Death(kind="crash", reason=line.split(f"{error}: ")[1])
     if "node running low on memory" in words:
         return Death(kind="memory", reason="out of memory: Ray ended its worker before the machine ran out")
     if "its node has died" in words or "node was terminated" in words:

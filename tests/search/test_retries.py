@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -18,7 +19,9 @@ import pytest
 import torch
 from rich.console import Console
 
+from gcc_search.occupancy import only_writer
 from gcc_search.results.reader import read_run
+from gcc_search.results.writer import write_trial
 from gcc_search.search.jobs import JobMaker
 from gcc_search.search.launch import SearchResult, run_search
 from gcc_search.search.readiness import SearchOptions, prepare_search
@@ -171,6 +174,51 @@ def test_after_so_many_failed_trials_no_more_are_started(tmp_path):
     assert (result.gave_up, result.exit_code) == (True, 2)
 
 
+def wait_for_a_second(config, **surroundings) -> None:
+    """Not for two minutes, where another process writes to the trial's folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gcc_search.occupancy.PATIENCE_SECONDS", 1.0)
+        train_job(config, **surroundings)
+
+
+def test_a_trial_whose_folder_is_held_by_a_worker_that_was_given_up_is_tried_again_and_keeps_count(tmp_path):
+    """As one on a machine that is cut off, and shares the disk."""
+
+    def hold_until_two_have_failed(run: Path) -> None:
+        wait_until(lambda: (run / "run.json").exists())
+        with only_writer(run / "trials/convnet_small-0000"):
+            for _ in range(2):
+                wait_until(workers)
+                (worker,) = workers()
+                wait_until(lambda pid=worker.pid: not psutil.pid_exists(pid))
+
+    result, printed = search(
+        make_space(**ONE_TRIAL), tmp_path, job=wait_for_a_second, meanwhile=hold_until_two_have_failed
+    )
+    record = read_run(result.run).trials[0].record
+    assert (record.status, record.attempts, record.failures) == (status_of(result), 3, ["crash", "crash"])
+    assert record.status in ("finished", "collapsed")
+    assert "must have one writer at a time, got another process" in printed
+    assert "; tried again, failure 2 of at most 3" in printed
+
+
+def test_a_trial_that_is_given_up_and_held_to_the_end_is_not_left_running(tmp_path):
+    held = contextlib.ExitStack()
+
+    def hold(run: Path) -> None:
+        wait_until(lambda: (run / "run.json").exists())
+        folder = run / "trials/convnet_small-0000"
+        held.enter_context(only_writer(folder))
+        settings = space.settings("convnet_small", {"alpha": 1.0, "beta": 1.0}).model_dump(mode="json")
+        write_trial(folder, replace(make_record(status="running"), settings=settings))
+
+    space = make_space(**ONE_TRIAL, max_trial_failures=1)
+    with held:
+        result, _ = search(space, tmp_path, job=wait_for_a_second, meanwhile=hold)
+    assert [outcome.record.failures for outcome in result.failed] == [["crash", "crash"]]
+    assert record_of(result.run)["status"] == "failed"
+
+
 def run_short_of_memory(config, *, run, **surroundings) -> None:
     """The first attempt of trial 0000 asks for a petabyte, once the other one has begun."""
 
@@ -179,7 +227,7 @@ def run_short_of_memory(config, *, run, **surroundings) -> None:
         torch.empty(1 << 50, dtype=torch.uint8)
 
     with pytest.MonkeyPatch.context() as patch:
-        if config["id"].endswith("0000") and config["failures"] == 0:
+        if config["id"].endswith("0000") and not config["failures"]:
             patch.setattr("gcc_search.trial.train_epoch", ask_for_a_petabyte)
         train_job(config, run=run, **surroundings)
 
