@@ -87,6 +87,13 @@ def missing_files(trial: Trial) -> Iterator[str]:
             yield f"{trial.folder / name}: must exist, got nothing; {REDO}"
 
 
+def storage_error_in(error: BaseException | None) -> StorageError | None:
+    """The bucket's error that another was made of while it was handled."""
+    while error is not None and not isinstance(error, StorageError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 class StudySender(Callback):
     """Ray tells it of every step; every few minutes the study goes to the bucket."""
 

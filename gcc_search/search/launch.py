@@ -27,7 +27,7 @@ from gcc_search.recording import package_versions
 from gcc_search.results.reader import read_run, read_trial
 from gcc_search.results.schema import RunRecord, Status
 from gcc_search.results.writer import write_run, write_trial
-from gcc_search.search.bucket_run import StudySender, check_silence, fetch_record, send_study
+from gcc_search.search.bucket_run import StudySender, check_silence, fetch_record, send_study, storage_error_in
 from gcc_search.search.cluster import local_ray, remove_stale_scratch
 from gcc_search.search.frontier import find_frontier
 from gcc_search.search.job_queue import ROOM_BYTES, JobQueue, Outcome
@@ -112,9 +112,11 @@ def run_search(prepared: Prepared, console: Console, *, job: TrainJob = train_jo
             interrupted = True
         except (DiskFullError, StorageError) as error:
             raise type(error)(f"{error}, then: {prepared.resume_command}") from None
-        except (TuneError, StorageInternalError):
+        except (TuneError, StorageInternalError) as error:
             # Ray wraps what is raised below it, and SQLite has no words of its own for a disk that filled up just now.
             require_room(run, ROOM_BYTES)
+            if (lost := storage_error_in(error)) is not None:
+                raise StorageError(f"{lost}, then: {prepared.resume_command}") from None
             raise
         finally:
             num_interrupted = _close_running(run, queue, console)

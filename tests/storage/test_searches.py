@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -200,3 +202,38 @@ def test_a_driver_that_was_cut_off_loses_its_run_and_writes_nothing_more(s3, mon
                 with pytest.raises(StorageError, match=r"must have one search at a time, got another: .* on node8"):
                     write_atomically(one / "cut/run.json", b"{}")
                 write_atomically(other / "cut/run.json", b"{}")
+
+
+def test_a_search_survives_a_server_that_fails_now_and_then(local, s3, monkeypatch):
+    count = itertools.count()
+    monkeypatch.setattr(s3, "concerned", lambda line: next(count) % 5 == 0)
+    s3.num_errors = 12
+    with local_folder(f"s3://{BUCKET}/shaky") as out:
+        result, _ = run_space(make_space(**SEQUENTIAL), out)
+    assert result.exit_code == 0
+    assert s3.num_errors == 0
+    assert results_of(read_run(s3.root / BUCKET / "shaky/tiny")) == results_of(local)
+
+
+def test_a_search_whose_bucket_is_lost_ends_in_one_line_with_the_command_that_goes_on(local, s3):
+    url, folder = f"s3://{BUCKET}/lost", s3.root / BUCKET / "lost/tiny"
+
+    def lose() -> None:
+        for _ in range(2400):
+            if list(folder.glob("trials/*/trial.json")):
+                break
+            time.sleep(0.05)
+        s3.stop()
+
+    thread = threading.Thread(target=lose)
+    thread.start()
+    with pytest.raises(StorageError) as caught, local_folder(url) as out:
+        run_space(make_space(**SEQUENTIAL), out)
+    thread.join()
+    told = str(caught.value)
+    assert told.startswith(f"s3://{BUCKET}: must answer, got: ")
+    assert told.endswith(f", then: gcc-search resume {url}/tiny --gpus 0")
+    with s3.running():
+        s3.requests.clear()
+        resume(f"{url}/tiny")
+        assert results_of(read_run(folder)) == results_of(local)
