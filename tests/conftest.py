@@ -8,6 +8,8 @@ import hypothesis
 import pytest
 import torch
 
+# Says how Ray is to be started, and must be first to: tests of cluster files import Ray's own.
+import gcc_search.search  # noqa: F401
 from gcc_search.preparation import describe_images
 from gcc_search.recording import Identity, record_trial
 from gcc_search.results.schema import RunRecord

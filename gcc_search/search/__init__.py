@@ -1,6 +1,7 @@
 """The search: the only package that imports Ray or Optuna."""
 
 import os
+import sys
 
 # Read by Ray when it is imported, and by its workers; what the user has set stays.
 _QUIET_ENVIRONMENT = {
@@ -20,4 +21,6 @@ _QUIET_ENVIRONMENT = {
 }
 
 for _name, _value in _QUIET_ENVIRONMENT.items():
-    os.environ.setdefault(_name, _value)
+    # Ray reads its mode once, when it is imported: set after that, its processes would not know each other.
+    if _name != "RAY_AUTH_MODE" or "ray" not in sys.modules:
+        os.environ.setdefault(_name, _value)
