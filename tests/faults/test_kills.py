@@ -58,26 +58,29 @@ def test_the_census_would_notice(undisturbed, tmp_path):
     import sqlite3
     from dataclasses import replace
 
-    from gcc_search.results.reader import read_trial
     from gcc_search.results.writer import write_trial
     from tests.faults.census import finished_files
 
     run = shutil.copytree(undisturbed.run, tmp_path / "tiny")
     seen = finished_files(run)
     assert take_census(undisturbed.run, run, seen=seen, processes=[]).lines() == []
-    shutil.rmtree(run / "trials/convnet_small-0000")
-    for number, changes in ((1, {"attempts": 2}), (2, {"status": "running"}), (3, {"sampled": {"alpha": 9.0}})):
-        folder = run / f"trials/convnet_small-{number:04d}"
-        write_trial(folder, replace(read_trial(folder).record, **changes))
-    (run / "trials/convnet_small-0004/.trial.json.0.tmp").touch()
+    gone, twice, running, changed = [t.record for t in read_run(run).trials if t.record.status == "finished"][:4]
+    shutil.rmtree(run / "trials" / gone.id)
+    for record, changes in (
+        (twice, {"attempts": 2}),
+        (running, {"status": "running"}),
+        (changed, {"sampled": {"alpha": 9.0}}),
+    ):
+        write_trial(run / "trials" / record.id, replace(record, **changes))
+    (run / "trials" / changed.id / ".trial.json.0.tmp").touch()
     with sqlite3.connect(run / "study.db") as database:
         database.execute("UPDATE trials SET state = 'RUNNING' WHERE number = 5")
     faults = take_census(undisturbed.run, run, seen=seen, processes=["process 1"])
-    assert faults.lost == ("trials/convnet_small-0000", "trials/convnet_small-0002")
-    assert faults.twice == ("trials/convnet_small-0001", "trials/convnet_small-0003")
-    assert faults.zombies == ("convnet_small-0002 is running", "the study's trial 5 is RUNNING", "process 1")
-    assert "trials/convnet_small-0003: sampled" in faults.changed
-    assert faults.left == ("trials/convnet_small-0004/.trial.json.0.tmp",)
+    assert faults.lost == (f"trials/{gone.id}", f"trials/{running.id}")
+    assert faults.twice == (f"trials/{twice.id}", f"trials/{changed.id}")
+    assert faults.zombies == (f"{running.id} is running", "the study's trial 5 is RUNNING", "process 1")
+    assert f"trials/{changed.id}: sampled" in faults.changed
+    assert faults.left == (f"trials/{changed.id}/.trial.json.0.tmp",)
 
 
 def test_a_search_that_was_killed_before_its_first_word_starts_again_under_its_name(undisturbed, tmp_path):
