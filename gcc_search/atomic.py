@@ -1,18 +1,65 @@
-"""Files that appear whole or not at all, and digests that tell when one is not what was written."""
+"""Files that appear whole or not at all, and digests that tell when one is not what was written.
+
+Whatever of ours is written or removed in a run directory goes through here: where one lies in a bucket, a `Follower`
+does there what is done here.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import shutil
 import uuid
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from gcc_search.errors import DiskFullError, ResultsError
 
 # No room on the disk, or within the user's share of it.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Follower(Protocol):
+    """Keeps a copy of a folder elsewhere as the folder is. Each call returns when that is done, or raises."""
+
+    def wrote(self, path: Path) -> None:
+        """There is a new file at `path`, or a new content."""
+
+    def removed(self, path: Path) -> None:
+        """There is no file at `path` any more."""
+
+    def removed_tree(self, folder: Path) -> None:
+        """There is nothing at `folder`, nor below it, any more."""
+
+    def lives(self, path: Path) -> None:
+        """The file's time of change has moved on, as a sign of life."""
+
+    def fetch(self, paths: Sequence[Path]) -> None:
+        """These files are about to be read, those that there are."""
+
+    def place(self, path: Path) -> str:
+        """The same place elsewhere, as a user types it."""
+
+
+_followers: dict[Path, Follower] = {}
+
+
+@contextlib.contextmanager
+def followed(root: Path, follower: Follower) -> Iterator[None]:
+    """While the body runs, `follower` hears of what this process changes below `root`."""
+    _followers[root] = follower
+    try:
+        yield
+    finally:
+        del _followers[root]
+
+
+def follower_of(path: Path) -> Follower | None:
+    """Who follows the folder that `path` lies in; None for a folder that is the truth itself."""
+    return next((follower for root, follower in list(_followers.items()) if path.is_relative_to(root)), None)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -23,7 +70,60 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         DiskFullError: there is no room; nothing is left behind.
         ResultsError: the folder cannot be written to.
+        StorageError: it is to lie in a bucket as well, and does not.
     """
+    replace_file(path, content)
+    if (follower := follower_of(path)) is not None:
+        follower.wrote(path)
+
+
+def remove_file(path: Path) -> None:
+    """Removes a file, if there is one."""
+    path.unlink(missing_ok=True)
+    if (follower := follower_of(path)) is not None:
+        follower.removed(path)
+
+
+def remove_tree(folder: Path) -> None:
+    """Removes a folder with all that is in it, if there is one."""
+    if folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        if (follower := follower_of(folder)) is not None:
+            follower.removed_tree(folder)
+
+
+def show_life(path: Path) -> None:
+    """Moves the time of change of the file at `path` on.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    os.utime(path)
+    if (follower := follower_of(path)) is not None:
+        follower.lives(path)
+
+
+def fetch(paths: Sequence[Path]) -> None:
+    """Makes sure that files which are about to be read are here, those that there are."""
+    if paths and (follower := follower_of(paths[0])) is not None:
+        follower.fetch(paths)
+
+
+def place_of(path: Path) -> str:
+    """Where `path` lies, as a user types it."""
+    follower = follower_of(path)
+    return str(path) if follower is None else follower.place(path)
+
+
+def as_told(text: str) -> str:
+    """A line for people, in which places have the names that people know."""
+    for root, follower in list(_followers.items()):
+        text = text.replace(f"{root}/", f"{follower.place(root).partition('?')[0]}/")
+    return text
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """`write_atomically`, of which no follower hears."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

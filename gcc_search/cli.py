@@ -93,8 +93,13 @@ def _command_line() -> str:
     return shlex.join(["gcc-search", *sys.argv[1:]])
 
 
+# Text, not Path: two slashes of a URL are two.
+Runs = Annotated[
+    list[str],
+    typer.Argument(help="Runs, as in runs/shapes or s3://bucket/runs/shapes; several are read together."),
+]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the data set; overrides data.root.")]
-Out = Annotated[Path, typer.Option(help="Folder of the runs.")]
+Out = Annotated[str, typer.Option(help="Folder of the runs, or s3://bucket/prefix, gs://bucket/prefix.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")]
 Format = Annotated[
     Literal["text", "json"], typer.Option("--format", help="json: a summary on stdout, all else on stderr.")
@@ -111,7 +116,7 @@ def search(
     space: Annotated[Path, typer.Option(help="Search-space file; examples are in search_spaces/.")],
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to use; 0: train on the CPU. Default: all.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; overrides name.")] = None,
-    out: Out = Path("runs"),
+    out: Out = "runs",
     data_root: DataRoot = None,
     download: Download = False,
     weights: Annotated[str | None, typer.Option(help="none, a torchvision name or a file to start from.")] = None,
@@ -140,11 +145,12 @@ def search(
     from gcc_search.search.joining import joined_ray
     from gcc_search.search.readiness import SearchOptions, prepare_search
     from gcc_search.search.submission import check_version
+    from gcc_search.storage.mirror import local_folder
 
     check_version()
     console = Console(stderr=form == "json")
-    options = SearchOptions(out=out, gpus=gpus, storage=storage, command=_command_line(), address=address)
-    with joined_ray(address):
+    with joined_ray(address), local_folder(out) as folder:
+        options = SearchOptions(out=folder, gpus=gpus, storage=storage, command=_command_line(), address=address)
         prepared = prepare_search(checked, options, console)
         if dry_run:
             from gcc_search.search.plan import print_plan
@@ -167,7 +173,7 @@ def _run(prepared: Prepared, console: Console, form: str) -> None:
 
 @app.command()
 def resume(
-    run: Annotated[Path, typer.Argument(help="A run directory, as in runs/shapes.")],
+    run: Annotated[str, typer.Argument(help="A run, as in runs/shapes or s3://bucket/runs/shapes.")],
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to use; 0: train on the CPU. Default: all.")] = None,
     storage: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the Optuna study. Default: study.db.")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder that holds the data set now, if it moved.")] = None,
@@ -178,20 +184,23 @@ def resume(
     from rich.console import Console
 
     from gcc_search.results.reader import read_run
+    from gcc_search.search.bucket_run import fetch_run
     from gcc_search.search.joining import joined_ray
     from gcc_search.search.readiness import SearchOptions, reopen_search
+    from gcc_search.storage.mirror import local_folder
 
     console = Console(stderr=form == "json")
-    options = SearchOptions(
-        out=run.resolve().parent,
-        gpus=gpus,
-        storage=storage,
-        data_root=data_root,
-        command=_command_line(),
-        address=address,
-    )
-    with joined_ray(address):
-        _run(reopen_search(read_run(run), options, console), console, form)
+    with joined_ray(address), local_folder(run) as folder:
+        fetch_run(folder)
+        options = SearchOptions(
+            out=folder.resolve().parent,
+            gpus=gpus,
+            storage=storage,
+            data_root=data_root,
+            command=_command_line(),
+            address=address,
+        )
+        _run(reopen_search(read_run(folder), options, console), console, form)
 
 
 @app.command()
@@ -200,7 +209,7 @@ def train(
     dataset: Annotated[str | None, typer.Option(help="shapes, caltech101, cub200 or imagefolder.")] = None,
     model: Annotated[str | None, typer.Option(help="resnet18, resnet50, convnext_tiny or convnet_small.")] = None,
     like: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="A trial directory, as in runs/shapes/trials/NAME: train with its settings again."),
     ] = None,
     alpha: Annotated[float, typer.Option(help="Weight of the consistency loss.")] = 0.0,
@@ -217,7 +226,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Device = None,
     name: Annotated[str | None, typer.Option(help="Name of the run. Default: made from the settings.")] = None,
-    out: Out = Path("runs"),
+    out: Out = "runs",
     data_root: DataRoot = None,
     download: Download = False,
 ) -> None:
@@ -229,11 +238,14 @@ def train(
     """
     if like is not None:
         _check_no_settings(context)
-        from gcc_search.repeating import read_original
+        from gcc_search.fetching import open_trials
+        from gcc_search.repeating import needs_of, read_original
         from gcc_search.single import train_one
+        from gcc_search.storage.mirror import local_folder
 
-        original = read_original(like, data_root=data_root, download=download)
-        train_one(original.settings, out=out, name=name, device=device, command=_command_line(), like=original)
+        with open_trials([like], needs_of) as (folder,), local_folder(out) as runs:
+            original = read_original(folder, data_root=data_root, download=download)
+            train_one(original.settings, out=runs, name=name, device=device, command=_command_line(), like=original)
         return
     if dataset is None or model is None:
         missing = "--dataset" if dataset is None else "--model"
@@ -241,6 +253,7 @@ def train(
 
     from gcc_search.single import train_one
     from gcc_search.space import check_settings
+    from gcc_search.storage.mirror import local_folder
 
     settings = check_settings(
         {
@@ -258,7 +271,8 @@ def train(
             "seed": seed,
         }
     )
-    train_one(settings, out=out, name=name, device=device, command=_command_line())
+    with local_folder(out) as runs:
+        train_one(settings, out=runs, name=name, device=device, command=_command_line())
 
 
 _BESIDE_LIKE = ("like", "device", "name", "out", "data_root", "download")
@@ -281,8 +295,11 @@ def _is_given(context: typer.Context, parameter: str) -> bool:
 
 @app.command()
 def analyze(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories, as in runs/shapes; several are read together.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the figures. Default: RUN/analysis.")] = None,
+    runs: Runs,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the figures. Default: RUN/analysis; ./analysis-NAME for a run in a bucket."),
+    ] = None,
     compare: Annotated[str | None, typer.Option(help="paper: its published numbers beside the run's.")] = None,
 ) -> None:
     """Draw frontier, accuracy tradeoffs and effects, and print the best feasible trials against the baseline."""
@@ -291,17 +308,19 @@ def analyze(
     from gcc_search.analysis.report import analyze as analyze_run
     from gcc_search.analysis.report import print_analysis
     from gcc_search.analysis.stages import show_stages
+    from gcc_search.fetching import READ, figures_folder, open_runs
 
     # A pipe has no width of its own, and the tables need more than the 80 that rich takes it for.
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    with show_stages(console) as tell:
-        analysis = analyze_run(runs, out, tell, compare=compare)
-    print_analysis(analysis, console)
+    with open_runs(runs, READ) as folders:
+        with show_stages(console) as tell:
+            analysis = analyze_run(folders, out or figures_folder(runs), tell, compare=compare)
+        print_analysis(analysis, console)
 
 
 @app.command()
 def recommend(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories, as in runs/shapes; several are read together.")],
+    runs: Runs,
     max_accuracy_drop: Annotated[
         float | None, typer.Option(min=0, help="Points of validation accuracy that may be lost. Default: no limit.")
     ] = None,
@@ -322,24 +341,26 @@ def recommend(
     from gcc_search.analysis.recommendation import recommend as recommend_trial
     from gcc_search.analysis.recommendation_text import print_recommendation
     from gcc_search.analysis.several import read_runs
+    from gcc_search.fetching import READ, open_runs
 
     if export is not None:
         from gcc_search.exporting import check_target
 
         check_target(export, force=force)
     wish = Wish(max_accuracy_drop=max_accuracy_drop, network=network)
-    found = recommend_trial(read_runs(runs), wish)
-    print_recommendation(found, wish, Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
-    if export is not None:
-        from gcc_search.exporting import export_recommended
+    with open_runs(runs, READ) as folders:
+        found = recommend_trial(read_runs(folders), wish)
+        print_recommendation(found, wish, Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
+        if export is not None:
+            from gcc_search.exporting import export_recommended
 
-        model, card = export_recommended(found, wish, export)
-        print(f"\nwrote {model} and {card}")
+            model, card = export_recommended(found, wish, export)
+            print(f"\nwrote {model} and {card}")
 
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A trial directory, or a file that recommend --export wrote.")],
+    model: Annotated[str, typer.Argument(help="A trial, or a file that recommend --export wrote.")],
     data_root: DataRoot = None,
     dataset: Annotated[str | None, typer.Option(help="Other images: shapes, caltech101, cub200, imagefolder.")] = None,
     classes: Annotated[str | None, typer.Option(help="Only these classes, separated by commas.")] = None,
@@ -357,6 +378,7 @@ def evaluate(
     """
     from rich.console import Console
 
+    from gcc_search.fetching import open_trials
     from gcc_search.scoring import Asked
     from gcc_search.scoring import evaluate as evaluate_network
 
@@ -369,13 +391,14 @@ def evaluate(
         device=device,
         out=out,
     )
-    evaluate_network(model, asked, Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
+    with open_trials([model]) as (place,):
+        evaluate_network(place, asked, Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
 
 
 @app.command(cls=_ImagesInARow)
 def explain(
     networks: Annotated[
-        list[Path], typer.Argument(help="Trial directories, or files that recommend --export wrote; before --images.")
+        list[str], typer.Argument(help="Trials, or files that recommend --export wrote; before --images.")
     ],
     images: Annotated[
         list[Path] | None, typer.Option(help="Image files, one or more after the other: --images a.jpg b.jpg.")
@@ -400,17 +423,19 @@ def explain(
     from rich.console import Console
 
     from gcc_search.explaining import Wanted, explain_networks
+    from gcc_search.fetching import open_trials
 
-    wanted = Wanted(
-        places=tuple(networks),
-        files=tuple(images or ()),
-        test=test,
-        methods=methods,
-        out=out,
-        data_root=data_root,
-        device=device,
-    )
-    explain_networks(wanted, Console())
+    with open_trials(networks, lambda record: [record.baseline] if record.baseline else []) as places:
+        wanted = Wanted(
+            places=tuple(places),
+            files=tuple(images or ()),
+            test=test,
+            methods=methods,
+            out=out,
+            data_root=data_root,
+            device=device,
+        )
+        explain_networks(wanted, Console())
 
 
 add_job_commands(app)

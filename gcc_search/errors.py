@@ -5,7 +5,9 @@ GccSearchError
 ├── DataError        a data set: folder, image, label, cache
 ├── WeightsError     a weights file: missing, torn, for another network
 ├── ResultsError     a run directory: missing, torn, of another schema version, in the way
-│   └── DiskFullError    no room to write into it
+│   ├── DiskFullError    no room to write into it
+│   ├── OccupiedError    another process writes to it
+│   └── StorageError     the bucket it lies in does not answer, or refuses
 ├── ResourceError    more GPUs, CPUs or disk asked for than there are
 └── ClusterError     a cluster, or machines of it, not fit for a search: a line for each thing that is wrong
     └── UnreachableError    it does not answer, for now
@@ -42,6 +44,10 @@ class OccupiedError(ResultsError):
 
 class DiskFullError(ResultsError):
     """There is no room for a file of a run directory: it can be written once there is."""
+
+
+class StorageError(ResultsError):
+    """A bucket does not answer, or refuses: what was to be written there is not."""
 
 
 class ResourceError(GccSearchError):

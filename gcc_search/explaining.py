@@ -16,7 +16,7 @@ from gcc_search.analysis.bootstrap import Floats
 from gcc_search.analysis.explanations import Block, Explanations, View, num_shown
 from gcc_search.analysis.explanations_figure import draw_explanations
 from gcc_search.analysis.figures import render_as
-from gcc_search.atomic import write_atomically
+from gcc_search.atomic import place_of, write_atomically
 from gcc_search.errors import DataError, ResultsError, SpaceError
 from gcc_search.posthoc import parse_methods, posthoc_heatmap
 from gcc_search.preparation import choose_device, prepare_images, say
@@ -72,7 +72,7 @@ def explain_networks(wanted: Wanted, console: Console) -> Explanations:
     explanations = make_explanations(networks, shown, methods, console)
     kinds = sorted({network.settings.network for network in networks})
     title = f"{networks[-1].settings.data.name}: heatmaps of {', '.join(kinds)}, a row for each network"
-    told = f"gcc-search explain {' '.join(str(network.place) for network in networks)}"
+    told = f"gcc-search explain {' '.join(place_of(network.place) for network in networks)}"
     content = render_as(
         lambda: draw_explanations(explanations, title=title), wanted.out.suffix[1:], title=title, description=told
     )

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from gcc_search.analysis.recommendation import Recommendation, Wish
-from gcc_search.atomic import write_atomically
+from gcc_search.atomic import fetch, write_atomically
 from gcc_search.errors import ResultsError
 from gcc_search.model_card import model_card
 from gcc_search.model_file import SUFFIX, ModelFacts, write_model
 from gcc_search.results.reader import read_run_record
+from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.trained import Trained, open_trained
 from gcc_search.training.datasets import eval_crop_of
 from gcc_search.training.loop import CHANNEL_MEAN, CHANNEL_STD
@@ -40,6 +41,7 @@ def export_recommended(found: Recommendation, wish: Wish, path: Path) -> tuple[P
     Raises:
         ResultsError, WeightsError: the trial has no network, it is torn, or the folder cannot be written to.
     """
+    fetch([found.trial.folder / NETWORK_FILE])
     trained, images = open_trained(found.trial.folder), _images_of(found)
     facts = _facts(trained, tuple(images["classes"]))
     card = model_card(found, wish, facts, images, file=path.name)

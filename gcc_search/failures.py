@@ -6,7 +6,8 @@ import errno
 
 import torch
 
-from gcc_search.errors import GccSearchError
+from gcc_search.atomic import as_told
+from gcc_search.errors import GccSearchError, StorageError
 from gcc_search.results.schema import FailureKind
 
 # RuntimeErrors of torch that are no torch.OutOfMemoryError: of the CPU's allocator, of cuBLAS and of cuDNN.
@@ -17,6 +18,8 @@ _DEVICE_FAULTS = ("CUDA error", "CUDA driver error", "cuDNN error", "CUBLAS_STAT
 
 def failure_kind(error: Exception) -> FailureKind:
     """`memory`: there was too little; `crash`: of the machine, another attempt may do better; `error`: none would."""
+    if isinstance(error, StorageError):
+        return "crash"
     if isinstance(error, GccSearchError):
         return "error"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or _says(error, _OUT_OF_MEMORY):
@@ -28,7 +31,7 @@ def failure_kind(error: Exception) -> FailureKind:
 
 def told(error: Exception) -> str:
     """One line: what kind of error it was, and its first words."""
-    words = str(error).splitlines() or [""]
+    words = as_told(str(error)).splitlines() or [""]
     named = f"{type(error).__name__}: {words[0]}".removesuffix(": ")
     return f"out of memory ({named})" if failure_kind(error) == "memory" else named
 

@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gcc_search.atomic import as_told
 from gcc_search.errors import ResourceError
 from gcc_search.saliency.geometry import Transforms
 from gcc_search.settings import DataSettings, Explanation, TrialSettings
@@ -63,7 +64,7 @@ def prepare_images(settings: DataSettings, image_size: int, console: Console) ->
 
 def say(console: Console, line: str) -> None:
     """A plain line: names and paths hold brackets, and are copied better unwrapped."""
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(as_told(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def describe_images(image_size: int, data: DataSet) -> dict[str, Any]:

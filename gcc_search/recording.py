@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import platform
-import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +20,9 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from gcc_search.atomic import sha256_of_file
+from gcc_search.atomic import remove_leftovers, remove_tree, sha256_of_file, show_life
 from gcc_search.complaints import explain_error
-from gcc_search.errors import DataError, DiskFullError, ResultsError, WeightsError
+from gcc_search.errors import DataError, DiskFullError, ResultsError, StorageError, WeightsError
 from gcc_search.failures import failure_kind, told
 from gcc_search.occupancy import only_writer
 from gcc_search.patience import UNHEARD, Contact, patiently
@@ -81,6 +79,7 @@ def record_trial(
     Raises:
         DiskFullError: the disk was full for longer than `patiently` waits.
         OccupiedError: another process writes there.
+        StorageError: where the folder mirrors a bucket: that does not answer, or another attempt writes there now.
         ResultsError: the folder cannot be written to, or the baseline it is compared to is torn.
         DataError: other images than `fingerprint` says, or see `run_trial`.
         WeightsError: see `run_trial`.
@@ -88,6 +87,8 @@ def record_trial(
     with only_writer(folder):
         if failures and _has_ended(folder):
             return
+        # Of an attempt whose process was killed while it wrote.
+        remove_leftovers(folder)
         pulse = _Pulse(folder / "trial.json", on_progress)
         contact = Contact(tell=on_notice or UNHEARD.tell, beat=pulse.beat)
         with _Keeper(settings, folder, identity, device, contact, failures) as keeper:
@@ -131,7 +132,7 @@ class _Pulse:
             self._last = time.monotonic()
             # Not written yet, where the disk has been full from the beginning.
             with contextlib.suppress(FileNotFoundError):
-                os.utime(self._path)
+                show_life(self._path)
 
     def on_progress(self, state: Progress) -> None:
         self.beat()
@@ -197,7 +198,7 @@ class _Keeper:
         network = self._folder / NETWORK_FILE
         digest = sha256_of_file(network) if network.exists() else None
         self._update(status=ended.status, reason=ended.reason, test=ended.summary, network_sha256=digest)
-        shutil.rmtree(self._folder / "checkpoint", ignore_errors=True)
+        remove_tree(self._folder / "checkpoint")
 
     def __enter__(self) -> _Keeper:
         return self
@@ -206,7 +207,7 @@ class _Keeper:
         if isinstance(error, GeneratorExit):
             self._close("stopped", EARLY_STOPPING)
             # Stopped for good: nothing will go on from its state.
-            shutil.rmtree(self._folder / "checkpoint", ignore_errors=True)
+            remove_tree(self._folder / "checkpoint")
         elif isinstance(error, KeyboardInterrupt):
             self._close("interrupted", "stopped by the user")
         elif isinstance(error, Exception):
@@ -220,9 +221,9 @@ class _Keeper:
         if self._record.status != "running":
             return
         failures = [*self._record.failures, failure_kind(error)]
-        if isinstance(error, DiskFullError):
+        if isinstance(error, (DiskFullError, StorageError)):
             # It has waited long enough: what cannot be recorded is told by the error itself.
-            with contextlib.suppress(DiskFullError):
+            with contextlib.suppress(DiskFullError, StorageError):
                 write_trial(self._folder, self._changed(status="failed", reason=told(error), failures=failures))
         else:
             self._update(status="failed", reason=told(error), failures=failures)
@@ -292,7 +293,7 @@ def _rows_to_keep(folder: Path, contact: Contact) -> list[EpochRow]:
     rows = [row for row in _read_rows(folder) if row.epoch <= checkpoint.epoch]
     if len(rows) < checkpoint.epoch:
         contact.tell(f"begins anew: {folder}/epochs.parquet is missing or torn")
-        shutil.rmtree(folder / "checkpoint")
+        remove_tree(folder / "checkpoint")
         return []
     return rows
 

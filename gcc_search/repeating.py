@@ -9,7 +9,9 @@ from pathlib import Path
 from gcc_search.errors import DataError, ResultsError
 from gcc_search.recording import START, Identity, settings_of
 from gcc_search.results.reader import network_problem, read_trial
+from gcc_search.results.schema import TrialRecord
 from gcc_search.settings import TrialSettings
+from gcc_search.storage.mirror import push_tree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +47,21 @@ class Original:
         """
         try:
             for folder in self.needs:
-                shutil.copytree(folder, run / "baselines" / folder.name)
+                copy = run / "baselines" / folder.name
+                shutil.copytree(folder, copy)
+                push_tree(copy)
         except OSError as error:
             # copytree gathers what went wrong with each file.
             first = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
             shutil.rmtree(run, ignore_errors=True)
             raise ResultsError(f"{run}: must be writable, got: {first}; free space or choose another place") from None
+
+
+def needs_of(record: TrialRecord) -> list[str]:
+    """Names below baselines/ of what a trial was compared to and started from."""
+    weights = str(record.settings.get("weights", ""))
+    start = [weights.removeprefix(START)] if weights.startswith(START) else []
+    return start + ([record.baseline] if record.baseline else [])
 
 
 def read_original(folder: Path, *, data_root: Path | None = None, download: bool = False) -> Original:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from gcc_search import trial
+from gcc_search.atomic import fetch
 from gcc_search.errors import ResultsError, WeightsError
 from gcc_search.preparation import DataSet, check_weights, choose_device, describe_images, prepare_images, say
 from gcc_search.recording import START, Identity, package_versions, record_trial
@@ -45,6 +46,7 @@ def train_one(
         rule = "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first"
         raise ResultsError(f"--name: {rule}, got {name!r}; the folder around it is --out")
     run = out / (name or _name_of(settings))
+    fetch([run / "run.json"])
     if run.exists():
         raise ResultsError(f"{run}: must be a new name, got one that exists; choose another with --name, or remove it")
     chosen = choose_device(device)

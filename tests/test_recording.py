@@ -314,3 +314,17 @@ def test_a_tensor_that_no_memory_holds_is_a_failure_of_memory():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(10**15)
     assert failure_kind(caught.value) == "memory"
+
+
+def test_what_a_killed_attempt_left_half_written_goes_when_the_next_one_begins(tiny_trial, tmp_path):
+    half = tmp_path / "t" / ".images.parquet.0.tmp"
+    half.parent.mkdir()
+    half.write_bytes(b"PAR1")
+    next(record_trial(tiny_trial, half.parent, Identity(id="t"), device=CPU))
+    assert not half.exists()
+
+
+def test_images_that_are_others_than_the_search_began_with_are_refused(tiny_trial, tmp_path):
+    with pytest.raises(DataError, match="images of shapes must be those the search began with, got others"):
+        next(record_trial(tiny_trial, tmp_path / "t", Identity(id="t"), device=CPU, fingerprint="others"))
+    assert read_trial(tmp_path / "t").record.status == "failed"

@@ -26,6 +26,7 @@ from gcc_search.analysis.paired_images import PairedImages, read_paired
 from gcc_search.analysis.pairing import Pair, pair_with_baselines, waiting_trials
 from gcc_search.analysis.stages import Tell, untold
 from gcc_search.analysis.tradeoff import NetworkTradeoff, accuracy_tradeoffs, count_statuses
+from gcc_search.atomic import as_told
 from gcc_search.errors import ResultsError
 from gcc_search.results.reader import READERS, Run, Trial
 from gcc_search.results.schema import RunRecord, TrialRecord
@@ -88,7 +89,7 @@ def find(run: Run, tell: Tell = untold, *, with_paper: bool = False) -> Findings
     return Findings(
         run=run.record,
         counts=count_statuses(records),
-        problems=tuple(dict.fromkeys((*run.problems, *torn, *gallery.refused))),
+        problems=tuple(dict.fromkeys(map(as_told, (*run.problems, *torn, *gallery.refused)))),
         waiting=waiting_trials(run),
         records=records,
         pairs=pairs,

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gcc_search.atomic import fetch
 from gcc_search.errors import ResultsError
-from gcc_search.results.reader import Run, Trial
+from gcc_search.results.reader import HEATMAPS_FILE, Run, Trial
 from gcc_search.results.schema import TrialRecord
 
 # Pages and figures stay a few megabytes in size whatever a run's; those left out are told.
@@ -79,6 +80,7 @@ def read_gallery(run: Run, wanted: Iterable[str], *, most: int = MOST_TRIALS) ->
     albums: dict[tuple[object, ...], Album] = {}
     album_of: dict[str, tuple[object, ...]] = {}
     refused: list[str] = []
+    fetch([trial.folder / HEATMAPS_FILE for trial in ordered[:most]])
     for trial in ordered[:most]:
         try:
             found = _read(trial, _class_names(run, trial.record))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gcc_search.atomic import place_of
 from gcc_search.results.reader import Run, Trial
 
 
@@ -44,5 +45,5 @@ def _origin(name: str, trial: Trial) -> Origin:
     run, slash, _ = name.rpartition("/")
     return Origin(
         directory=f"{run}{slash}{trial.folder.parent.name}/{trial.folder.name}",
-        command=shlex.join(["gcc-search", "train", "--like", str(trial.folder)]),
+        command=shlex.join(["gcc-search", "train", "--like", place_of(trial.folder)]),
     )

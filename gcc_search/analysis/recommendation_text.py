@@ -9,6 +9,7 @@ from gcc_search.analysis.printing import say
 from gcc_search.analysis.recommendation import Recommendation, Wish, say_excluded
 from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.table import short_scientific
+from gcc_search.atomic import place_of
 
 # The last parts of sampled names that stand in the line of settings whether sampled or not.
 _NAMED = ("alpha", "beta", "p", "distance", "network")
@@ -16,9 +17,9 @@ _NAMED = ("alpha", "beta", "p", "distance", "network")
 
 def print_recommendation(found: Recommendation, wish: Wish, console: Console) -> None:
     """The trial, its settings, why it is that one, and its lines of Table 1."""
-    say(console, f"use {found.trial.folder}\n    {say_settings(found)}")
+    say(console, f"use {place_of(found.trial.folder)}\n    {say_settings(found)}")
     say(console, "why " + "\n    ".join(say_why(found, wish)))
-    say(console, f"\ntest split: baseline {found.baseline.folder} against ours\n{KEY}\n")
+    say(console, f"\ntest split: baseline {place_of(found.baseline.folder)} against ours\n{KEY}\n")
     console.print(comparison_table(found.comparison))
     say(console, say_disagreement(found.comparison.disagreement))
     for spread in found.comparison.seeds:

@@ -27,6 +27,7 @@ NOT_WRITTEN = "the trial has not written it"
 _VERSION_KEY = b"gcc_search.schema_version"
 # While one waits for the disk, others parse.
 READERS = 4
+HEATMAPS_FILE = "heatmaps.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +56,12 @@ class Trial:
         Raises:
             ResultsError: the file is torn.
         """
-        path = self.folder / "heatmaps.parquet"
+        path = self.folder / HEATMAPS_FILE
         return read_table(path, HEATMAPS) if path.exists() else HEATMAPS.empty_table()
 
     def torn_tables(self) -> list[str]:
         """A line for each table that should be there and is not, or does not look whole: see `check_table`."""
-        optional = (self.folder / name for name in ("epochs.parquet", "heatmaps.parquet"))
+        optional = (self.folder / name for name in ("epochs.parquet", HEATMAPS_FILE))
         paths = [path for path in optional if path.exists()]
         if self.record.status == "finished" or self.record.test is not None:
             paths.append(self.folder / "images.parquet")

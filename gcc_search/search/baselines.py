@@ -6,9 +6,12 @@ import shutil
 import uuid
 from pathlib import Path
 
-from gcc_search.errors import ResultsError
+from gcc_search.atomic import remove_tree
+from gcc_search.errors import ResultsError, StorageError
 from gcc_search.results.reader import Trial, find_damage, network_problem, read_trial
 from gcc_search.results.schema import TrialRecord
+from gcc_search.search.bucket_run import baseline_folders, fetch_trial
+from gcc_search.storage.mirror import push_tree
 
 
 def find_baseline(run: Path, key: str) -> TrialRecord | None:
@@ -17,7 +20,7 @@ def find_baseline(run: Path, key: str) -> TrialRecord | None:
     Equal keys mean equal network, weights, images, recipe, evaluation and seed, so an equal result.
     """
     own = run / "baselines" / key
-    for folder in (own, *sorted(run.parent.glob(f"*/baselines/{key}"))):
+    for folder in baseline_folders(run, key):
         record = _read_finished(folder)
         if record is not None:
             if folder != own:
@@ -28,7 +31,12 @@ def find_baseline(run: Path, key: str) -> TrialRecord | None:
 
 def _read_finished(folder: Path) -> TrialRecord | None:
     try:
+        if read_trial(folder).record.status != "finished":
+            return None
+        fetch_trial(folder)
         trial = read_trial(folder)
+    except StorageError:
+        raise
     except ResultsError:
         # A torn one is no baseline: it is trained again in its own run.
         return None
@@ -43,6 +51,7 @@ def is_whole(trial: Trial) -> bool:
 def _copy(source: Path, target: Path) -> None:
     """All of it or nothing: copied under a temporary name, then renamed."""
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    shutil.rmtree(target, ignore_errors=True)
+    remove_tree(target)
     shutil.copytree(source, temporary)
     temporary.rename(target)
+    push_tree(target)

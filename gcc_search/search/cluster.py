@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import ray
@@ -19,6 +20,7 @@ from ray._private import worker as ray_worker
 
 from gcc_search.errors import ResourceError
 from gcc_search.search.machines import Machines, Node, plan_machines
+from gcc_search.search.stopping import ends_when_lost
 from gcc_search.vocabulary import Resources
 
 # Of the scratch folders' names; the process that made one follows.
@@ -55,10 +57,11 @@ def is_shared() -> bool:
 
 
 @contextlib.contextmanager
-def local_ray(machines: Machines) -> Iterator[Path]:
+def local_ray(machines: Machines, last_words: str = "start again") -> Iterator[Path]:
     """Ray on this machine for the duration, saying nothing. Yields a scratch folder that is removed afterwards.
 
     Where this process has joined a Ray already, the search runs in that one and leaves it as it is.
+    Where a part of it is killed, which no search survives, the process ends with a line that ends with `last_words`.
 
     Raises:
         ResourceError: Ray did not start, as on a machine that is far too busy.
@@ -69,14 +72,14 @@ def local_ray(machines: Machines) -> Iterator[Path]:
     # Of each worker that dies Ray prints a paragraph on stdout, whatever `log_to_driver` says; ours is a line.
     ray_worker._worker_logs_enabled = False
     try:
-        with contextlib.nullcontext() if ray.is_initialized() else _own_ray(machines, scratch):
+        with contextlib.nullcontext() if ray.is_initialized() else _own_ray(machines, scratch, last_words):
             yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _own_ray(machines: Machines, scratch: Path) -> Iterator[None]:
+def _own_ray(machines: Machines, scratch: Path, last_words: str) -> Iterator[None]:
     on_sigterm = signal.getsignal(signal.SIGTERM) if threading.current_thread() is threading.main_thread() else None
     before = set(psutil.Process().children())
     try:
@@ -86,10 +89,20 @@ def _own_ray(machines: Machines, scratch: Path) -> Iterator[None]:
         if on_sigterm is not None:
             # Ray's own handler aborts with a stack trace.
             signal.signal(signal.SIGTERM, on_sigterm)
-        yield
+        told = "gcc-search: Ray: must stay up during a search, got its {} killed; " + last_words
+        with ends_when_lost(_find_lost, told):
+            yield
     finally:
         ray.shutdown()
         _end_leftovers(before)
+
+
+def _find_lost() -> str | None:
+    """The part of our own Ray that has died; None while all is well."""
+    node: Any = ray_worker._global_node
+    parts = node.all_processes
+    found = ((name, part.process) for name in ("raylet", "gcs_server") for part in parts.get(name, ()))
+    return next((name for name, process in found if process.poll() is not None), None)
 
 
 def _start_ray(machines: Machines, scratch: Path) -> None:

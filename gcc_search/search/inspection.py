@@ -19,9 +19,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from gcc_search.errors import ClusterError, GccSearchError
+from gcc_search.atomic import fetch, remove_file, write_atomically
+from gcc_search.errors import ClusterError, GccSearchError, ResultsError
 from gcc_search.recording import package_versions
 from gcc_search.settings import DataSettings
+from gcc_search.storage.mirror import local_folder
 from gcc_search.trial import open_dataset
 
 Answer = TypeVar("Answer")
@@ -32,23 +34,27 @@ CLOCK_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What every machine must have as this one has it: images by size with their fingerprints, weights files."""
+    """What every machine must have as this one has it: images by size with their fingerprints, weights files.
+
+    Args:
+        place: where results go, a folder or a bucket's URL.
+    """
 
     data: DataSettings
     fingerprints: dict[int, str]
     weights: tuple[Path, ...]
-    place: Path
+    place: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
     """A file of a random name and content in the results place: who sees it looks at the same place."""
 
-    path: Path
-    content: str
+    name: str
+    content: bytes
 
-    def beside(self, node_id: str) -> Path:
-        return self.path.with_name(f"{self.path.name}.{node_id}")
+    def of(self, node_id: str) -> str:
+        return f"{self.name}.{node_id}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,41 +84,36 @@ def inspect_cluster(wanted: Wanted, console: Console) -> None:
 
 
 def _look_around(wanted: Wanted, nodes: Sequence[str], console: Console) -> Iterator[tuple[str, str]]:
-    probe = Probe(path=wanted.place / f".gcc-search-{uuid.uuid4().hex}.tmp", content=uuid.uuid4().hex)
-    missing = [folder for folder in (wanted.place, *wanted.place.parents) if not folder.exists()]
-    wanted.place.mkdir(parents=True, exist_ok=True)
-    probe.path.write_text(probe.content)
-    began = time.time()
-    ours = _look(wanted, probe, "here")
-    try:
-        asked = {key: (wanted, probe, key) for key in nodes}
-        for key, answer in _ask_all(_look, asked, "looking at machines", console, seconds=ANSWER_SECONDS):
-            problems = [answer] if isinstance(answer, str) else _compare(answer, ours, wanted, began)
-            yield from ((key, problem) for problem in problems)
-            if (
-                isinstance(answer, Look)
-                and answer.sees_probe
-                and not answer.not_written
-                and not probe.beside(key).exists()
-            ):
-                yield key, _not_shared(wanted.place)
-    finally:
-        for path in (probe.path, *(probe.beside(key) for key in ("here", *nodes))):
-            path.unlink(missing_ok=True)
-        for folder in missing:
-            folder.rmdir()
+    probe = Probe(name=f".gcc-search-{uuid.uuid4().hex}.tmp", content=uuid.uuid4().hex.encode())
+    with local_folder(wanted.place) as folder:
+        missing = [place for place in (folder, *folder.parents) if not place.exists()]
+        write_atomically(folder / probe.name, probe.content)
+        began = time.time()
+        ours = _look(wanted, probe, "here")
+        try:
+            asked = {key: (wanted, probe, key) for key in nodes}
+            for key, answer in _ask_all(_look, asked, "looking at machines", console, seconds=ANSWER_SECONDS):
+                problems = [answer] if isinstance(answer, str) else _compare(answer, ours, wanted, began)
+                yield from ((key, problem) for problem in problems)
+                wrote = isinstance(answer, Look) and answer.sees_probe and answer.not_written is None
+                if wrote and not _is_there(folder / probe.of(key), probe):
+                    yield key, _not_shared(wanted.place)
+        finally:
+            for name in (probe.name, *(probe.of(key) for key in ("here", *nodes))):
+                remove_file(folder / name)
+            for place in missing:
+                place.rmdir()
 
 
 def _look(wanted: Wanted, probe: Probe, key: str) -> Look:
     not_written = None
-    try:
-        sees_probe = probe.path.read_text() == probe.content
-        if sees_probe:
-            probe.beside(key).write_text(probe.content)
-    except FileNotFoundError:
-        sees_probe = False
-    except OSError as error:
-        sees_probe, not_written = True, error.strerror or str(error)
+    with local_folder(wanted.place) as folder:
+        sees_probe = _is_there(folder / probe.name, probe)
+        try:
+            if sees_probe:
+                write_atomically(folder / probe.of(key), probe.content)
+        except ResultsError as error:
+            not_written = str(error)
     return Look(
         versions=package_versions() | {"python": ".".join(package_versions()["python"].split(".")[:2])},
         weights={str(path): _digest(path) for path in wanted.weights},
@@ -120,6 +121,14 @@ def _look(wanted: Wanted, probe: Probe, key: str) -> Look:
         not_written=not_written,
         clock=time.time(),
     )
+
+
+def _is_there(path: Path, probe: Probe) -> bool:
+    fetch([path])
+    try:
+        return path.read_bytes() == probe.content
+    except OSError:
+        return False
 
 
 def _compare(theirs: Look, ours: Look, wanted: Wanted, began: float) -> Iterator[str]:
@@ -134,7 +143,7 @@ def _compare(theirs: Look, ours: Look, wanted: Wanted, began: float) -> Iterator
     if not theirs.sees_probe:
         yield _not_shared(wanted.place)
     elif theirs.not_written:
-        yield f"{wanted.place}: must be writable, got: {theirs.not_written}; check its owner and the mount"
+        yield theirs.not_written
     # It looked at its clock between our question and now.
     late, early = began - theirs.clock, theirs.clock - time.time()
     if max(late, early) > CLOCK_SECONDS:
@@ -142,7 +151,7 @@ def _compare(theirs: Look, ours: Look, wanted: Wanted, began: float) -> Iterator
         yield f"clock must be within {CLOCK_SECONDS:.0f} s of that of {socket.gethostname()}, got {off}; set it"
 
 
-def _not_shared(place: Path) -> str:
+def _not_shared(place: str) -> str:
     return (
         f"{place}: must be the same folder on every machine, got one of its own there; "
         "name a shared disk or a bucket with --out"

@@ -20,6 +20,7 @@ from gcc_search.results.reader import read_trial
 from gcc_search.results.schema import TrialRecord
 from gcc_search.results.writer import write_trial
 from gcc_search.search.baselines import find_baseline
+from gcc_search.search.bucket_run import fetch_record
 from gcc_search.search.jobs import Job, JobMaker
 from gcc_search.search.retries import Death, again, goes_on, told
 from gcc_search.search.study import NetworkStudy, trial_name, violations
@@ -187,6 +188,7 @@ class JobQueue(Searcher):
         self._waiting += [self._as_left(job) for job in jobs if not self._is_known(job)]
 
     def _as_left(self, job: Job) -> Job:
+        fetch_record(job.folder(self._run))
         try:
             return again(job, read_trial(job.folder(self._run)).record)
         except ResultsError:
@@ -223,6 +225,7 @@ class JobQueue(Searcher):
 
     def _read(self, job: Job, death: Death | None) -> TrialRecord:
         """The job's record; one that does not say how it ended was stopped early, or its worker died without a word."""
+        fetch_record(job.folder(self._run))
         try:
             record = read_trial(job.folder(self._run)).record
         except ResultsError as error:

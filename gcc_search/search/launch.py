@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import socket
 import warnings
@@ -17,8 +18,8 @@ from ray import tune
 from ray.tune import TuneError
 from rich.console import Console
 
-from gcc_search.atomic import remove_leftovers, require_room
-from gcc_search.errors import DiskFullError, ResultsError
+from gcc_search.atomic import place_of, remove_leftovers, require_room
+from gcc_search.errors import DiskFullError, ResultsError, StorageError
 from gcc_search.occupancy import only_writer
 from gcc_search.patience import Contact
 from gcc_search.preparation import describe_images, say
@@ -26,6 +27,7 @@ from gcc_search.recording import package_versions
 from gcc_search.results.reader import read_run, read_trial
 from gcc_search.results.schema import RunRecord, Status
 from gcc_search.results.writer import write_run, write_trial
+from gcc_search.search.bucket_run import StudySender, check_silence, fetch_record, send_study
 from gcc_search.search.cluster import local_ray, remove_stale_scratch
 from gcc_search.search.frontier import find_frontier
 from gcc_search.search.job_queue import ROOM_BYTES, JobQueue, Outcome
@@ -84,10 +86,12 @@ def run_search(prepared: Prepared, console: Console, *, job: TrainJob = train_jo
 
     Raises:
         DiskFullError: the disk is full at the start, or for longer than `patiently` waits.
+        StorageError: the bucket it goes to refuses, or does not answer for too long.
         ResourceError: Ray did not start.
         ResultsError: another process runs this search.
     """
     run = prepared.run
+    check_silence(run, prepared.space)
     run.mkdir(parents=True, exist_ok=True)
     last_words = f"gcc-search: stopped by force; go on: {prepared.resume_command}"
     with only_driver(run), ends_when_asked(last_words):
@@ -106,14 +110,15 @@ def run_search(prepared: Prepared, console: Console, *, job: TrainJob = train_jo
                 _tune(prepared, queue, scheduler, console, job)
         except KeyboardInterrupt:
             interrupted = True
-        except DiskFullError as error:
-            raise DiskFullError(f"{error}, then: {prepared.resume_command}") from None
+        except (DiskFullError, StorageError) as error:
+            raise type(error)(f"{error}, then: {prepared.resume_command}") from None
         except (TuneError, StorageInternalError):
             # Ray wraps what is raised below it, and SQLite has no words of its own for a disk that filled up just now.
             require_room(run, ROOM_BYTES)
             raise
         finally:
             num_interrupted = _close_running(run, queue, console)
+            send_study(run, functools.partial(say, console))
     return SearchResult(
         run=run,
         outcomes=tuple(queue.outcomes),
@@ -137,13 +142,18 @@ def _clear(run: Path) -> None:
 def _tune(
     prepared: Prepared, queue: JobQueue, scheduler: SuccessiveHalving | None, console: Console, job: TrainJob
 ) -> None:
-    with local_ray(prepared.machines) as scratch, heeds_signals() as reminder, warnings.catch_warnings():
+    last_words = f"go on: {prepared.resume_command}"
+    with (
+        local_ray(prepared.machines, last_words) as scratch,
+        heeds_signals() as reminder,
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         space, machines, run = prepared.space, prepared.machines, prepared.run.resolve()
         watchdog = Watchdog(run, queue.on_death, max_silent_seconds=60 * space.max_silent_minutes)
         trainable = tune.with_parameters(
             job,
-            run=str(run),
+            run=place_of(run),
             device="cuda" if machines.num_gpus else "cpu",
             threads=max(1, int(machines.cpus_per_trial)),
             fingerprints={size: data.fingerprint for size, data in prepared.datasets.items()},
@@ -164,7 +174,7 @@ def _tune(
                     search_alg=queue,
                     scheduler=scheduler,
                     max_concurrent_trials=machines.slots,
-                    callbacks=[reminder, watchdog, screen],
+                    callbacks=[reminder, watchdog, screen, StudySender(run)],
                     verbose=0,
                     reuse_actors=True,
                     raise_on_failed_trial=False,
@@ -210,7 +220,11 @@ def _close_running(run: Path, queue: JobQueue, console: Console) -> int:
 def _close_record(folder: Path, status: Status, reason: str | None, console: Console) -> bool:
     """Whether the trial's record said `running` until now."""
     try:
+        fetch_record(folder)
         record = read_trial(folder).record
+    except StorageError as error:
+        say(console, f"{folder.name}: not recorded as {status}: {error}")
+        return True
     except ResultsError:
         # Killed before its first word: there is nothing to close.
         return False
@@ -218,7 +232,7 @@ def _close_record(folder: Path, status: Status, reason: str | None, console: Con
         return False
     try:
         write_trial(folder, replace(record, status=status, reason=reason))
-    except DiskFullError as error:
+    except (DiskFullError, StorageError) as error:
         # It says `running`, and `resume` goes on with it all the same.
         say(console, f"{record.id}: not recorded as {status}: {error}")
     return True

@@ -12,17 +12,27 @@ from io import FileIO
 from pathlib import Path
 
 from gcc_search.errors import ResultsError
+from gcc_search.search.bucket_lock import only_driver_of_bucket
+from gcc_search.storage.mirror import mirror_of
 
 LOCK = "driver.lock"
 
 
 @contextlib.contextmanager
 def only_driver(run: Path) -> Iterator[None]:
-    """Holds the run's lock. The kernel lets go of it when the process ends, however it ends.
+    """Holds the run's lock. The kernel lets go of it when the process ends, however it ends; of a bucket's, its age.
 
     Raises:
         ResultsError: another process holds it; says which. Or the lock's file cannot be written.
     """
+    mirror = mirror_of(run)
+    with only_driver_of_folder(run) if mirror is None else only_driver_of_bucket(mirror, run / LOCK):
+        yield
+
+
+@contextlib.contextmanager
+def only_driver_of_folder(run: Path) -> Iterator[None]:
+    """`only_driver`, on a disk."""
     with _open(run / LOCK) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from rich.console import Console
 
+from gcc_search.atomic import place_of
 from gcc_search.preparation import estimate_cost, say
 from gcc_search.search.jobs import baseline_combinations
 from gcc_search.search.readiness import Prepared
@@ -25,7 +26,7 @@ def _asked(prepared: Prepared) -> list[str]:
         for size, data in prepared.datasets.items()
     ]
     return [
-        f"results   {prepared.run}",
+        f"results   {place_of(prepared.run)}",
         *images,
         f"devices   {machines.num_gpus} GPUs, {machines.num_cpus:g} CPUs: {machines.slots} trials at a time",
         f"search    {space.method} over {', '.join(space.parameters)}",

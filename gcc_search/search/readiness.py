@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
+from gcc_search.atomic import fetch, place_of
 from gcc_search.complaints import explain_error
 from gcc_search.errors import ResultsError, SpaceError
 from gcc_search.preparation import DataSet, check_weights, prepare_images, say
@@ -60,7 +61,7 @@ class Prepared:
         options = self.options
         chosen = {"--gpus": options.gpus, "--storage": options.storage, "--address": options.address}
         words = [word for name, value in chosen.items() if value is not None for word in (name, str(value))]
-        return shlex.join(["gcc-search", "resume", str(self.run), *words])
+        return shlex.join(["gcc-search", "resume", place_of(self.run), *words])
 
 
 def prepare_search(space: SearchSpace, options: SearchOptions, console: Console) -> Prepared:
@@ -71,10 +72,11 @@ def prepare_search(space: SearchSpace, options: SearchOptions, console: Console)
     """
     space = _with_absolute_paths(space)
     run = options.out / space.name
+    fetch([run / "run.json"])
     if (run / "run.json").exists():
         raise ResultsError(
             f"{run}: must be a new name, got one that exists; choose another with --name, or go on with it: "
-            f"{shlex.join(['gcc-search', 'resume', str(run)])}"
+            f"{shlex.join(['gcc-search', 'resume', place_of(run)])}"
         )
     if run.exists() and not _has_just_begun(run):
         raise ResultsError(f"{run}: must be a new name, got a folder that exists; choose another with --name")
@@ -129,7 +131,7 @@ def _look_at(space: SearchSpace, options: SearchOptions, console: Console) -> Pr
             data=space.data,
             fingerprints={size: data.fingerprint for size, data in datasets.items()},
             weights=tuple(Path(weights) for weights in first_weights.values() if Path(weights).is_file()),
-            place=options.out.resolve(),
+            place=place_of(options.out.resolve()),
         )
         inspect_cluster(wanted, console)
     if space.explanation.sparsity == "paper" and any(0 in values for values in _values_of(space, "p")):

@@ -7,7 +7,6 @@ rungs of early stopping are filled from the trials' rows. Ray's own snapshot is 
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +14,14 @@ import optuna
 from rich.console import Console
 from rich.progress import track
 
+from gcc_search.atomic import remove_tree
 from gcc_search.errors import ResultsError
 from gcc_search.patience import Contact
 from gcc_search.preparation import say
 from gcc_search.results.reader import Run, Trial, find_damage, network_problem
 from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.search.baselines import is_whole
+from gcc_search.search.bucket_run import missing_files
 from gcc_search.search.job_queue import JobQueue
 from gcc_search.search.jobs import JobMaker
 from gcc_search.search.readiness import Prepared
@@ -29,6 +30,7 @@ from gcc_search.search.scheduler import SuccessiveHalving
 from gcc_search.search.study import NetworkStudy, open_storage, study_name, trial_name, trials_per_network
 from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
+from gcc_search.storage.mirror import mirror_of
 
 # How a trial ends for good; anything else goes on.
 ENDED = ("finished", "stopped", "diverged", "collapsed", "failed")
@@ -116,6 +118,9 @@ def _damage(run: Run, console: Console) -> list[str]:
 
 
 def _damage_of(trial: Trial) -> Iterator[str]:
+    if mirror_of(trial.folder) is not None and trial.record.role == "trial":
+        yield from missing_files(trial)
+        return
     yield from find_damage(trial)
     if not (trial.folder / NETWORK_FILE).exists() and (missing := network_problem(trial)):
         yield missing
@@ -129,7 +134,7 @@ def _remove_states(run: Run, space: SearchSpace) -> None:
     """Checkpoints of what ended: a kill can come between a record's last word and their removal."""
     for trial in (*run.baselines.values(), *run.trials):
         if _has_ended(trial, space):
-            shutil.rmtree(trial.folder / "checkpoint", ignore_errors=True)
+            remove_tree(trial.folder / "checkpoint")
 
 
 def _fill_rungs(scheduler: SuccessiveHalving, trial: Trial) -> None:

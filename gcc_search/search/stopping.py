@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -22,6 +22,9 @@ from ray.tune import Callback
 ASKS = (signal.SIGINT, signal.SIGTERM)
 # An orderly end takes a few seconds; after this, none is coming.
 GRACE_SECONDS = 12.0
+# Ray ends its driver, without a word of use, 14 seconds after its raylet died and 60 after its gcs_server did.
+LOST_SECONDS = 4.0
+LOOK_SECONDS = 1.0
 
 
 class StopReminder(Callback):
@@ -76,6 +79,31 @@ def ends_when_asked(last_words: str, *, grace_seconds: float = GRACE_SECONDS) ->
         os.close(writer)
 
 
+@contextlib.contextmanager
+def ends_when_lost(
+    find_lost: Callable[[], str | None], last_words: str, *, grace_seconds: float = LOST_SECONDS
+) -> Iterator[None]:
+    """Where something is lost that the body cannot do without, and it still goes on `grace_seconds` later: ends it.
+
+    It waits in C then, for what will not come back. `last_words` has a {} for the name of what is lost.
+    """
+    over = threading.Event()
+    watch = threading.Thread(target=_watch_lost, args=(find_lost, over, last_words, grace_seconds), daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _watch_lost(
+    find_lost: Callable[[], str | None], over: threading.Event, last_words: str, grace_seconds: float
+) -> None:
+    while not over.wait(LOOK_SECONDS):
+        if (lost := find_lost()) and not over.wait(grace_seconds):
+            _end(last_words.replace("{}", lost, 1), code=1)
+
+
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
@@ -84,12 +112,12 @@ def _watch(reader: int, over: threading.Event, last_words: str, grace_seconds: f
     with os.fdopen(reader, "rb", buffering=0) as signals:
         while number := signals.read(1):
             if number[0] in ASKS and not over.wait(grace_seconds):
-                _end(last_words)
+                _end(last_words, code=130)
 
 
-def _end(last_words: str) -> None:
+def _end(last_words: str, *, code: int) -> None:
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
     print(last_words, file=sys.stderr, flush=True)
-    os._exit(130)
+    os._exit(code)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gcc_search.atomic import place_of
 from gcc_search.preparation import say
 from gcc_search.results.schema import TrialRecord
 from gcc_search.search.job_queue import Outcome
@@ -30,18 +31,18 @@ def print_summary(result: SearchResult, console: Console) -> None:
     say(console, f"{how}: trials {ended}; {feasible} feasible")
     if result.failed:
         _print_failures([outcome.record for outcome in result.failed], console)
-    say(console, f"results: {result.run}")
+    say(console, f"results: {place_of(result.run)}")
     if result.interrupted or result.gave_up:
         say(console, f"go on:   {result.resume_command}")
     if statuses["finished"]:
-        say(console, f"next:    gcc-search analyze {result.run}")
+        say(console, f"next:    gcc-search analyze {place_of(result.run)}")
 
 
 def to_json(result: SearchResult) -> str:
     """One JSON object: the run directory, counts by status, what failed and why, the frontier's trials, what to do."""
     return json.dumps(
         {
-            "run": str(result.run.resolve()),
+            "run": place_of(result.run.resolve()),
             "exit_code": result.exit_code,
             "trials": dict(sorted(result.statuses().items())) | {"interrupted": result.num_interrupted},
             "feasible": sum(outcome.feasible for outcome in result.outcomes),

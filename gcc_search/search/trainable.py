@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
 
-from gcc_search.errors import DiskFullError, GccSearchError, OccupiedError
+from gcc_search.errors import DiskFullError, GccSearchError, OccupiedError, StorageError
 from gcc_search.recording import record_trial
 from gcc_search.results.schema import EpochRow
 from gcc_search.search.jobs import Job
+from gcc_search.trial import Ended
+from gcc_search.working_folder import working_folder
 
 
 def train_job(config: dict[str, Any], *, run: str, device: str, threads: int, fingerprints: dict[int, str]) -> None:
-    """Trains `config`'s job in the run directory `run`. A failure is recorded in its trial.json.
+    """Trains `config`'s job in the run directory `run`, a folder or a URL. A failure is recorded in its trial.json.
 
     `fingerprints` are those of the images, by size, that the search began with.
 
@@ -28,16 +31,26 @@ def train_job(config: dict[str, Any], *, run: str, device: str, threads: int, fi
     """
     torch.set_num_threads(threads)
     job = Job.from_config(config)
-    folder, identity = job.folder(Path(run)), {"id": job.id, "role": job.identity.role, "network": job.settings.network}
-    events = record_trial(
-        job.settings,
-        folder,
-        job.identity,
-        device=torch.device(device),
-        fingerprint=fingerprints[job.settings.recipe.image_size],
-        failures=job.failures,
-        on_notice=lambda line: tune.report(identity | {"epoch": 0, "note": line}),
-    )
+    identity = {"id": job.id, "role": job.identity.role, "network": job.settings.network}
+
+    def tell(line: str) -> None:
+        tune.report(identity | {"epoch": 0, "note": line})
+
+    place = job.folder(Path()).as_posix()
+    with working_folder(run, place, job.settings, job.identity, tell) as folder:
+        events = record_trial(
+            job.settings,
+            folder,
+            job.identity,
+            device=torch.device(device),
+            fingerprint=fingerprints[job.settings.recipe.image_size],
+            failures=job.failures,
+            on_notice=tell,
+        )
+        _report(job, events, identity)
+
+
+def _report(job: Job, events: Iterator[EpochRow | Ended], identity: dict[str, Any]) -> None:
     last: EpochRow | None = None
     try:
         for event in events:
@@ -51,7 +64,7 @@ def train_job(config: dict[str, Any], *, run: str, device: str, threads: int, fi
         # Ray stops a trial by raising SystemExit in `report`; closing the iterator records the early stop.
         events.close()  # type: ignore[attr-defined]
         raise
-    except (DiskFullError, OccupiedError):
+    except (DiskFullError, OccupiedError, StorageError):
         # Its record could not say so: the search is told.
         raise
     except GccSearchError:

@@ -13,6 +13,7 @@ from ray.tune import Callback
 
 from gcc_search.search.jobs import Job
 from gcc_search.search.retries import Death
+from gcc_search.storage.mirror import last_change
 
 CHECK_SECONDS = 2.0
 
@@ -62,7 +63,7 @@ class Watchdog(Callback):
     def _look_at(self, trial: Any) -> _Sign:
         known = self._signs.get(trial.trial_id)
         try:
-            changed = (Job.from_config(trial.config).folder(self._run) / "trial.json").stat().st_mtime_ns
+            changed = last_change(Job.from_config(trial.config).folder(self._run) / "trial.json")
         except OSError:
             # Not written yet, or its disk does not answer: no sign of life.
             changed = 0
@@ -89,9 +90,10 @@ def _read_death(error_file: Path) -> Death:
     full = next((line for line in words.splitlines() if "DiskFullError: " in line), None)
     if full is not None:
         return Death(kind="error", reason=full.split("DiskFullError: ")[1])
-    occupied = next((line for line in words.splitlines() if "OccupiedError: " in line), None)
-    if occupied is not None:
-        return Death(kind="crash", reason=occupied.split("OccupiedError: ")[1])
+    for name in ("OccupiedError: ", "StorageError: "):
+        lost = next((line for line in words.splitlines() if name in line), None)
+        if lost is not None:
+            return Death(kind="crash", reason=lost.split(name)[1])
     if "node running low on memory" in words:
         return Death(kind="memory", reason="out of memory: Ray ended its worker before the machine ran out")
     if "its node has died" in words or "node was terminated" in words:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from gcc_search.atomic import sha256, write_atomically
+from gcc_search.atomic import remove_file, sha256, write_atomically
 from gcc_search.training.networks import Network
 
 KEPT = 2
@@ -55,7 +55,7 @@ def save_checkpoint(folder: Path, network: Network, optimizer: torch.optim.Optim
     write_atomically(written, content)
     earlier = [path for path in _files(folder) if path.name < f"epoch-{epoch:06d}"]
     for path in set(_files(folder)) - {written, *earlier[: KEPT - 1]}:
-        path.unlink(missing_ok=True)
+        remove_file(path)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:

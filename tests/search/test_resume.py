@@ -92,6 +92,25 @@ def test_a_killed_search_goes_on_and_ends_as_the_undisturbed_one(undisturbed, tm
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 6
 
 
+def test_a_search_whose_ray_is_killed_says_so_and_is_resumed(tmp_path):
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(SEQUENTIAL | {"run_cap": 40}))
+    command = [sys.executable, "-m", "gcc_search", "--space", "space.yaml", "--gpus", "0", "--out", "."]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, **pipes) as process:
+        while not (tmp_path / "tiny/trials/convnet_small-0000/trial.json").exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        (server,) = (child for child in psutil.Process(process.pid).children() if "gcs_server" in child.name())
+        server.kill()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err == (
+        "gcc-search: Ray: must stay up during a search, got its gcs_server killed; "
+        "go on: gcc-search resume tiny --gpus 0\n"
+    )
+    reopen_search(read_run(tmp_path / "tiny"), SearchOptions(out=tmp_path, gpus=0), Console(file=io.StringIO()))
+
+
 def test_a_finished_search_resumes_to_itself(undisturbed, tmp_path):
     folder = tmp_path / "tiny"
     shutil.copytree(undisturbed.folder, folder)

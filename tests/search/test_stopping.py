@@ -13,7 +13,7 @@ import time
 import psutil
 import pytest
 
-from gcc_search.search.stopping import heeds_signals
+from gcc_search.search.stopping import ends_when_lost, heeds_signals
 
 # A mutex of the C library that is locked twice: no signal wakes who waits for it.
 BLOCKED = """
@@ -100,3 +100,25 @@ def test_what_ends_in_time_ends_as_it_would_have():
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "in order\n", "")
+
+
+def test_a_process_that_has_lost_what_it_needs_ends_with_its_children_and_its_last_words():
+    code = """
+        import subprocess, threading
+        from gcc_search.search.stopping import ends_when_lost
+        child = subprocess.Popen(["sleep", "600"])
+        print(child.pid, flush=True)
+        with ends_when_lost(lambda: "raylet", "got its {} killed; go on: {}", grace_seconds=0.1):
+            threading.Event().wait()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, "got its raylet killed; go on: {}\n")
+    wait_for_end_of(int(done.stdout))
+
+
+def test_what_ends_before_it_is_missed_ends_as_it_would_have():
+    lost = []
+    with ends_when_lost(lambda: "raylet" if lost else None, "never", grace_seconds=60):
+        lost.append(True)
+        time.sleep(1.5)

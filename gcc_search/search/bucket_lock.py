@@ -1,0 +1,122 @@
+"""One driver for one run in a bucket, where nothing can be locked: a claim that is renewed while its holder lives.
+
+What remains: two drivers that claim at one moment both look who is there after `SETTLE_SECONDS`, and the one whose
+claim was written last goes on. Where the other's claim takes longer than that to arrive, both go on until the next
+renewal: then the earlier one finds that its claim is gone, and writes nothing more. What two drivers write meanwhile
+are records of trials, which their workers' fences keep apart (see `Mirror`). pyarrow has no conditional writes, with
+which S3 could rule this out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from gcc_search.errors import ResultsError, StorageError
+from gcc_search.storage.mirror import Mirror
+from gcc_search.storage.outage import OutageError
+
+RENEW_SECONDS = 30.0
+# A holder that has missed so many renewals is gone, or cut off from the bucket for longer than trials wait.
+STALE_SECONDS = 6 * RENEW_SECONDS
+SETTLE_SECONDS = 1.0
+
+
+@contextlib.contextmanager
+def only_driver_of_bucket(mirror: Mirror, lock: Path) -> Iterator[None]:
+    """Holds the claim `lock` while the body runs; a claim of a dead holder is taken over.
+
+    Where it is lost all the same, whatever the body writes from then on raises StorageError.
+
+    Raises:
+        ResultsError: another driver holds it, and lives.
+    """
+    claim = _Claim(mirror, lock)
+    claim.take()
+    ended = threading.Event()
+    keeper = threading.Thread(target=claim.keep, args=(ended,), daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        keeper.join()
+        claim.give_back()
+
+
+class _Claim:
+    def __init__(self, mirror: Mirror, lock: Path) -> None:
+        self._mirror, self._bucket, self._key = mirror, mirror.bucket, mirror.key(lock)
+        self._run = mirror.place(lock.parent)
+        self._id = uuid.uuid4().hex
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        self._holder = {"id": self._id, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
+
+    def take(self) -> None:
+        there = self._bucket.read(self._key)
+        if there is not None and self._lives(there):
+            raise ResultsError(self._told(there))
+        self._bucket.write(self._content(), self._key)
+        time.sleep(SETTLE_SECONDS)
+        there = self._bucket.read(self._key)
+        if there is None or not self._is_ours(there):
+            raise ResultsError(self._told(there or b""))
+
+    def keep(self, ended: threading.Event) -> None:
+        """Renews the claim until it ends, or is another's."""
+        while not ended.wait(RENEW_SECONDS):
+            # What does not answer is asked again at the next renewal.
+            with contextlib.suppress(OutageError):
+                there = self._bucket.read_once(self._key)
+                if there is not None and not self._is_ours(there):
+                    self._mirror.barred = self._told(there)
+                    return
+                self._bucket.write_once(self._content(), self._key)
+
+    def give_back(self) -> None:
+        # Where the bucket does not answer, the claim grows stale by itself.
+        with contextlib.suppress(OutageError, StorageError):
+            there = self._bucket.read_once(self._key)
+            if there is not None and self._is_ours(there):
+                self._bucket.remove(self._key)
+
+    def _lives(self, there: bytes) -> bool:
+        holder = _parsed(there)
+        if holder.get("host") == socket.gethostname() and isinstance(holder.get("pid"), int):
+            return psutil.pid_exists(holder["pid"]) and holder["pid"] != os.getpid()
+        # Clocks of machines differ: what is written now says what time it is there.
+        probe = f"{self._key}.{self._id}"
+        self._bucket.write(b"", probe)
+        now, then = self._bucket.look(probe), self._bucket.look(self._key)
+        self._bucket.remove(probe)
+        return now is not None and then is not None and now.changed - then.changed < STALE_SECONDS * 1e9
+
+    def _is_ours(self, there: bytes) -> bool:
+        return _parsed(there).get("id") == self._id
+
+    def _content(self) -> bytes:
+        return json.dumps(self._holder).encode()
+
+    def _told(self, there: bytes) -> str:
+        holder = _parsed(there)
+        named = f"pid {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('since', '?')}"
+        return f"{self._run}: must have one search at a time, got another: {named}; wait for it or stop it"
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,149 @@
+"""A bucket that does not answer is asked again; one that refuses is not.
+
+Two bounds hold together. One request fails after `CONNECT_SECONDS` without a connection, or `SILENT_SECONDS` without a
+byte; the SDK itself tries once only, so that the waits are ours. And whatever failed is tried again, with waits that
+double, for $GCC_SEARCH_STORAGE_SECONDS: an operation ends at most one try after that.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from gcc_search.errors import ResourceError, StorageError
+from gcc_search.patience import Contact
+
+Result = TypeVar("Result")
+
+LIMIT_VARIABLE = "GCC_SEARCH_STORAGE_SECONDS"
+LIMIT_SECONDS = 600.0
+# A command that cannot even begin says so sooner.
+OPENING_SECONDS = 20.0
+CONNECT_SECONDS, SILENT_SECONDS = 10.0, 30.0
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
+# Below this, nobody needs to hear of it.
+TOLD_AFTER_SECONDS = 2.0
+
+_AWS = re.compile(r"AWS Error (?P<code>[A-Z_]+)(?: \(HTTP status (?P<status>\d+)\))? during (?P<operation>\w+)")
+_GOOGLE = re.compile(r"google::cloud::Status\((?P<code>[A-Z_]+)")
+_CREDENTIALS = {
+    "ACCESS_DENIED",
+    "EXPIRED_TOKEN",
+    "INCOMPLETE_SIGNATURE",
+    "INVALID_ACCESS_KEY_ID",
+    "INVALID_CLIENT_TOKEN_ID",
+    "INVALID_SIGNATURE",
+    "MISSING_AUTHENTICATION_TOKEN",
+    "OPT_IN_REQUIRED",
+    "PERMISSION_DENIED",
+    "REQUEST_EXPIRED",
+    "REQUEST_TIME_TOO_SKEWED",
+    "SIGNATURE_DOES_NOT_MATCH",
+    "UNAUTHENTICATED",
+    "UNRECOGNIZED_CLIENT",
+}
+_MISSING = {"NO_SUCH_BUCKET", "NOT_FOUND"}
+_VARIABLES = {"s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", "gs": "GOOGLE_APPLICATION_CREDENTIALS"}
+
+
+class OutageError(Exception):
+    """One try failed in a way that may pass."""
+
+
+class Tries:
+    """Tries what may fail, for one bucket; `where` is its URL, for messages."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self.contact = Contact()
+        self._gave_up = False
+
+    def __call__(self, action: Callable[[], Result], *, limit: float | None = None) -> Result:
+        """What `action` returns, in the end.
+
+        Raises:
+            StorageError: it was refused, or has failed for `limit` seconds ($GCC_SEARCH_STORAGE_SECONDS where None).
+            FileNotFoundError: there is no such object.
+        """
+        # Who has waited that long once must not wait again to say so.
+        allowed = limit_seconds() if limit is None else min(limit, limit_seconds())
+        limit = 0.0 if self._gave_up else allowed
+        began, wait, told = time.monotonic(), FIRST_WAIT_SECONDS, False
+        while True:
+            try:
+                found = self.once(action)
+            except OutageError as outage:
+                waited = time.monotonic() - began
+                if waited >= limit:
+                    self._gave_up = True
+                    raise StorageError(
+                        f"{self._where}: must answer, got: {outage} (tried for {waited:.0f} s); "
+                        f"check the network and the endpoint"
+                    ) from None
+                if waited >= TOLD_AFTER_SECONDS and not told:
+                    self.contact.tell(f"paused, {self._where}: {outage}; tries again for {limit:.0f} s")
+                    told = True
+                # Many workers lose a bucket at one moment, and are not to come back at one moment.
+                time.sleep(min(wait * random.SystemRandom().uniform(0.5, 1.0), max(limit - waited, 0.0)))
+                wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+            else:
+                self._gave_up = False
+                if told:
+                    self.contact.tell(f"goes on: {self._where} answers again")
+                return found
+
+    def once(self, action: Callable[[], Result]) -> Result:
+        """What `action` returns.
+
+        Raises:
+            OutageError: it failed, and may not fail again. StorageError, FileNotFoundError: as above.
+        """
+        try:
+            return action()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            # Of pyarrow's errors only the text tells them apart.
+            text = str(error)
+            if (refusal := self._refusal(text)) is not None:
+                raise StorageError(refusal) from None
+            raise OutageError(_shortly(text)) from None
+
+    def _refusal(self, text: str) -> str | None:
+        match = _AWS.search(text) or _GOOGLE.search(text)
+        if match is None:
+            return None
+        code = match["code"]
+        status = int(match.groupdict().get("status") or 0)
+        if code in _CREDENTIALS or status in (401, 403):
+            what = f"{code} in {match['operation']}" if "operation" in match.groupdict() else code
+            variables = _VARIABLES[self._where.partition(":")[0]]
+            return f"{self._where}: credentials must allow to list, read and write, got {what}; check {variables}"
+        if code in _MISSING:
+            return f"{self._where}: bucket must exist, got {code}; create it or correct its name"
+        if 300 <= status < 500 and status not in (408, 429):
+            return f"{self._where}: must take the request, got: {_shortly(text)}; check region and endpoint"
+        return None
+
+
+def _shortly(text: str) -> str:
+    """What a person wants to know of a line of pyarrow's."""
+    match = _AWS.search(text)
+    if match is None:
+        return " ".join(text.split())[:200]
+    details = text[match.end() :].removeprefix(" operation: ").rpartition("Details: ")[2]
+    status = f" {match['status']}" if match["status"] else ""
+    return f"{match['code']}{status} in {match['operation']} ({' '.join(details.split())[:200].rstrip('.')})"
+
+
+def limit_seconds() -> float:
+    """For how long what fails is tried again."""
+    text = os.environ.get(LIMIT_VARIABLE, str(LIMIT_SECONDS))
+    try:
+        return float(text)
+    except ValueError:
+        raise ResourceError(f"{LIMIT_VARIABLE}: must be a number of seconds, got {text}; correct it") from None

@@ -1,0 +1,43 @@
+"""The folder in which a trial is recorded: its own, or scratch that mirrors it where the run lies in a bucket."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from gcc_search.patience import Contact
+from gcc_search.recording import START, Identity
+from gcc_search.results.schema import NETWORK_FILE
+from gcc_search.settings import TrialSettings
+from gcc_search.storage.mirror import RECORD, local_folder, mirror_of, pull
+
+EPOCHS_FILE = "epochs.parquet"
+
+
+@contextlib.contextmanager
+def working_folder(
+    run: str, place: str, settings: TrialSettings, identity: Identity, tell: Callable[[str], None]
+) -> Iterator[Path]:
+    """`place` in `run`, a folder or a URL; of a bucket, with what the trial goes on from and is compared to.
+
+    Whoever records there is its only writer, and ends with a StorageError where another takes its place.
+
+    Args:
+        place: as in trials/NAME. tell: hears of a bucket that does not answer, while the trial runs.
+
+    Raises:
+        ResultsError: see `local_folder`.
+    """
+    with local_folder(run) as here:
+        folder, mirror = here / place, mirror_of(here)
+        if mirror is not None:
+            mirror.fence = folder
+            # Tables and network of the test split are made anew.
+            mirror.pull(folder, lambda path: path in (RECORD, EPOCHS_FILE) or path.startswith("checkpoint/"))
+            if identity.baseline is not None:
+                pull(here / "baselines" / identity.baseline, RECORD, EPOCHS_FILE)
+            if settings.weights.startswith(START):
+                pull(here / "baselines" / settings.weights.removeprefix(START), RECORD, NETWORK_FILE)
+            mirror.bucket.tries.contact = Contact(tell=tell)
+        yield folder

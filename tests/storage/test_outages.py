@@ -1,0 +1,221 @@
+"""A bucket that fails: what passes is waited for, what does not is one line, and no half of a file is ever taken."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from gcc_search.atomic import write_atomically
+from gcc_search.errors import ResourceError, ResultsError, StorageError
+from gcc_search.patience import Contact
+from gcc_search.storage import outage
+from gcc_search.storage.bucket import Bucket
+from gcc_search.storage.mirror import local_folder, pull
+from gcc_search.storage.place import parse_place
+from tests.storage.s3_server import BUCKET, S3Server
+
+URL = f"s3://{BUCKET}/runs"
+CONTENT = bytes(range(256)) * 100
+
+
+def refusal(text: str) -> str:
+    """The one line that opening `text` ends in."""
+    with pytest.raises(ResultsError) as caught, local_folder(text):
+        pass
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def kept(server: S3Server) -> list[str]:
+    return sorted(path.relative_to(server.root / BUCKET).as_posix() for path in server.root.glob(f"{BUCKET}/**/*.*"))
+
+
+def test_what_is_written_here_lies_there_and_is_found_from_elsewhere(s3):
+    with local_folder(URL) as folder:
+        write_atomically(folder / "one" / "run.json", CONTENT)
+        here = folder
+    assert not here.exists()
+    assert (s3.root / BUCKET / "runs/one/run.json").read_bytes() == CONTENT
+    with local_folder(URL) as folder:
+        assert not folder.exists()
+        pull(folder)
+        assert (folder / "one" / "run.json").read_bytes() == CONTENT
+
+
+def test_only_what_is_wanted_is_fetched_and_what_is_here_is_not_fetched_again(s3):
+    with local_folder(URL) as folder:
+        for name in ("one/run.json", "one/network.safetensors", "two/run.json"):
+            write_atomically(folder / name, CONTENT)
+    s3.requests.clear()
+    with local_folder(f"{URL}/one") as folder:
+        pull(folder, "run.json")
+        pull(folder, "run.json")
+        assert [path.name for path in folder.iterdir()] == ["run.json"]
+    assert s3.fetched() == [f"/{BUCKET}/runs/one/run.json"]
+
+
+def test_a_file_of_many_parts_arrives_whole(s3):
+    content = CONTENT * 600
+    with local_folder(URL) as folder:
+        write_atomically(folder / "big.bin", content)
+    assert sum("partNumber" in line for line in s3.requests) > 1
+    assert (s3.root / BUCKET / "runs/big.bin").read_bytes() == content
+
+
+def test_a_few_errors_of_the_server_are_waited_for(s3):
+    with local_folder(URL) as folder:
+        s3.num_errors = 3
+        write_atomically(folder / "run.json", CONTENT)
+        s3.num_errors = 2
+        pull(folder)
+    assert s3.num_errors == 0
+    assert kept(s3) == ["runs/run.json"]
+
+
+def test_a_server_that_never_recovers_is_one_line_after_the_limit(s3, monkeypatch):
+    monkeypatch.setenv("GCC_SEARCH_STORAGE_SECONDS", "1.5")
+    with local_folder(URL) as folder:
+        s3.num_errors = 1000
+        began = time.monotonic()
+        with pytest.raises(StorageError) as caught:
+            write_atomically(folder / "run.json", CONTENT)
+    assert 1.5 <= time.monotonic() - began < 5
+    told = str(caught.value)
+    assert told.startswith(f"s3://{BUCKET}: must answer, got: INTERNAL_FAILURE in PutObject (as the test asks) (tried")
+    assert told.endswith("check the network and the endpoint")
+    assert kept(s3) == []
+
+
+def test_a_refused_connection_is_one_line_and_the_second_comes_at_once(s3, monkeypatch):
+    monkeypatch.setenv("GCC_SEARCH_STORAGE_SECONDS", "1")
+    bucket = Bucket(parse_place(URL))
+    s3.stop()
+    with pytest.raises(StorageError, match=r"must answer, got: NETWORK_CONNECTION in HeadObject \(Failed to connect"):
+        bucket.look("x")
+    began = time.monotonic()
+    with pytest.raises(StorageError):
+        bucket.look("x")
+    assert time.monotonic() - began < 0.5
+    with s3.running():
+        assert bucket.look("x") is None
+
+
+def test_a_part_that_fails_leaves_no_object_behind(s3, monkeypatch):
+    monkeypatch.setenv("GCC_SEARCH_STORAGE_SECONDS", "0.1")
+    with local_folder(URL) as folder:
+        s3.concerned = lambda line: "partNumber=2" in line
+        s3.num_errors = 1000
+        with pytest.raises(StorageError):
+            write_atomically(folder / "big.bin", CONTENT * 600)
+    assert kept(s3) == []
+    assert s3.num_errors < 1000
+
+
+def test_a_bucket_that_comes_back_is_told_of_and_goes_on(s3, monkeypatch):
+    monkeypatch.setattr(outage, "TOLD_AFTER_SECONDS", 0.0)
+    told: list[str] = []
+    bucket = Bucket(parse_place(URL))
+    bucket.tries.contact = Contact(tell=told.append)
+    s3.num_errors = 2
+    assert bucket.look("x") is None
+    assert [line.split(",")[0].split(":")[0] for line in told] == ["paused", "goes on"]
+
+
+def test_half_an_object_is_never_taken_for_one(s3):
+    with local_folder(URL) as folder:
+        write_atomically(folder / "run.json", CONTENT)
+    s3.requests.clear()
+    s3.num_halves = 2
+    with local_folder(URL) as folder:
+        pull(folder)
+        assert (folder / "run.json").read_bytes() == CONTENT
+    assert s3.num_halves == 0
+    assert len(s3.fetched()) == 3
+
+
+def test_a_slow_server_is_waited_for(s3):
+    s3.delay_seconds = 0.3
+    with local_folder(URL) as folder:
+        write_atomically(folder / "run.json", CONTENT)
+    assert kept(s3) == ["runs/run.json"]
+
+
+def test_a_silent_server_is_given_up_and_asked_again(s3, monkeypatch):
+    monkeypatch.setattr("gcc_search.storage.bucket.SILENT_SECONDS", 1.0)
+    monkeypatch.setenv("GCC_SEARCH_STORAGE_SECONDS", "0.1")
+    bucket = Bucket(parse_place(URL))
+    s3.delay_seconds = 4.0
+    began = time.monotonic()
+    with pytest.raises(StorageError, match=r"Less than 1 bytes/sec"):
+        bucket.look("x")
+    assert time.monotonic() - began < 4
+    s3.delay_seconds = 0.0
+
+
+@pytest.mark.parametrize(
+    ("variable", "code"),
+    [("AWS_ACCESS_KEY_ID", "INVALID_ACCESS_KEY_ID"), ("AWS_SECRET_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH")],
+)
+def test_wrong_credentials_are_one_line_at_once(s3, monkeypatch, variable, code):
+    monkeypatch.setenv(variable, "wrong")
+    began = time.monotonic()
+    assert refusal(URL) == (
+        f"s3://{BUCKET}: credentials must allow to list, read and write, got {code} in ListObjectsV2; "
+        "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    )
+    assert time.monotonic() - began < 2
+    assert len(s3.requests) == 1
+
+
+def test_a_bucket_that_does_not_exist_is_one_line_at_once(s3):
+    assert refusal("s3://other/runs") == (
+        "s3://other: bucket must exist, got NO_SUCH_BUCKET; create it or correct its name"
+    )
+    assert len(s3.requests) == 1
+
+
+def test_the_address_may_stand_in_the_url(s3, monkeypatch):
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    with local_folder(f"{URL}?endpoint_override={s3.endpoint}") as folder:
+        write_atomically(folder / "run.json", CONTENT)
+    assert kept(s3) == ["runs/run.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("ftp://bucket/runs", "must be a folder, s3://bucket/prefix or gs://bucket/prefix, got ftp://; correct it"),
+        ("s3:/bucket/runs", "must be a folder, s3://bucket/prefix or gs://bucket/prefix, got s3:/; correct it"),
+        ("s3://", "must name a bucket, got none; as in s3://bucket/prefix"),
+        ("s3://bucket/a//b", "must be a plain path in its bucket, got empty parts or dots; correct it"),
+        ("s3://bucket/../b", "must be a plain path in its bucket, got empty parts or dots; correct it"),
+        ("s3://bucket/a?key=1", "options must be of endpoint_override, region, scheme, got key; correct it"),
+    ],
+)
+def test_a_url_of_another_form_is_one_line(text, told):
+    assert refusal(text) == f"{text}: {told}"
+
+
+def test_google_has_the_same_words(monkeypatch):
+    monkeypatch.setenv("GCC_SEARCH_STORAGE_SECONDS", "0.1")
+    monkeypatch.setattr("gcc_search.storage.bucket.SILENT_SECONDS", 1.0)
+    told = refusal("gs://bucket/runs?endpoint_override=127.0.0.1:9&scheme=http&anonymous=true")
+    assert told.startswith("gs://bucket: must answer, got: ")
+
+
+def test_a_limit_that_is_no_number_is_one_line(s3, monkeypatch):
+    monkeypatch.setenv("GCC_SEARCH_STORAGE_SECONDS", "long")
+    with pytest.raises(ResourceError, match="GCC_SEARCH_STORAGE_SECONDS: must be a number of seconds, got long"):
+        Bucket(parse_place(URL))
+
+
+def test_an_error_names_the_bucket_and_not_the_scratch(s3):
+    with pytest.raises(ResultsError) as caught, local_folder(URL) as folder:
+        raise ResultsError(f"{folder}/one: must be a run directory")
+    assert str(caught.value) == f"{URL}/one: must be a run directory"
+
+
+def test_a_folder_is_itself(tmp_path):
+    with local_folder(str(tmp_path)) as folder:
+        assert folder == tmp_path

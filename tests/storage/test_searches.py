@@ -1,0 +1,202 @@
+"""A search whose results go to a bucket: real Ray, a real S3 server, and a driver that may die anywhere."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from rich.console import Console
+
+from gcc_search.atomic import write_atomically
+from gcc_search.errors import ResultsError, SpaceError, StorageError
+from gcc_search.results.reader import Run, read_run
+from gcc_search.search import bucket_lock
+from gcc_search.search.bucket_run import fetch_run
+from gcc_search.search.launch import run_search
+from gcc_search.search.lock import only_driver
+from gcc_search.search.readiness import SearchOptions, reopen_search
+from gcc_search.storage.mirror import local_folder, mirror_of
+from tests.search.conftest import TINY, make_space, run_space
+from tests.storage.conftest import serve
+from tests.storage.s3_server import BUCKET, S3Server
+
+URL = f"s3://{BUCKET}/runs"
+# One trial at a time: what is sampled then depends on nothing but what came before.
+SEQUENTIAL = TINY | {"resources": {"cpus_per_trial": psutil.cpu_count()}, "run_cap": 2}
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    """One for the file, there before Ray is: Ray's workers have the environment that it began with."""
+    with serve(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def ray_that_knows_s3(s3, one_ray):
+    """In this order."""
+
+
+@pytest.fixture(scope="module")
+def local(ray_that_knows_s3, tmp_path_factory) -> Run:
+    """The search with its results on a disk."""
+    result, _ = run_space(make_space(**SEQUENTIAL), tmp_path_factory.mktemp("local"))
+    return read_run(result.run)
+
+
+@pytest.fixture(scope="module")
+def searched(ray_that_knows_s3, s3) -> tuple[Run, str]:
+    """The same search with its results in the bucket: the run as it lies there, and what was printed."""
+    with local_folder(URL) as out:
+        result, printed = run_space(make_space(**SEQUENTIAL), out)
+        assert result.exit_code == 0
+    return stored(s3), printed
+
+
+def stored(s3: S3Server, name: str = "tiny") -> Run:
+    return read_run(s3.root / BUCKET / "runs" / name)
+
+
+def results_of(run: Run) -> list[tuple[object, ...]]:
+    """What must not depend on where results go, nor on interruptions."""
+    timing = ("train_seconds", "evaluation_seconds", "peak_memory_bytes")
+    return [
+        (
+            trial.record.id,
+            trial.record.status,
+            trial.record.sampled,
+            trial.epochs().drop_columns(timing).to_pylist(),
+            trial.images().to_pylist(),
+            (trial.folder / "network.safetensors").read_bytes(),
+        )
+        for trial in run.trials
+    ]
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def resume(url: str) -> str:
+    """What is printed while the run is gone on with, in a new folder that mirrors it."""
+    console = Console(file=io.StringIO(), width=120)
+    with local_folder(url) as folder:
+        fetch_run(folder)
+        run_search(reopen_search(read_run(folder), SearchOptions(out=folder.parent, gpus=0), console), console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_search_in_a_bucket_is_the_search_on_a_disk(searched, local):
+    run, _ = searched
+    assert results_of(run) == results_of(local)
+    assert sorted(run.baselines) == sorted(local.baselines)
+    lock = ["driver.lock"]
+    assert names_in(run.folder) == [name for name in names_in(local.folder) if name not in lock]
+
+
+def test_its_study_can_be_opened(searched):
+    with sqlite3.connect(searched[0].folder / "study.db") as study:
+        assert study.execute("SELECT COUNT(*) FROM trials WHERE state = 'COMPLETE'").fetchone() == (2,)
+
+
+def test_a_finished_search_resumes_to_itself_and_fetches_no_network_of_a_trial(searched, s3):
+    run, _ = searched
+    before = {path: path.read_bytes() for path in run.folder.glob("*/*/*")}
+    s3.requests.clear()
+    printed = resume(f"{URL}/tiny")
+    assert "resumed: 2 of 2 trials have ended, 0 go on" in printed
+    assert "damaged" not in printed
+    assert {path: path.read_bytes() for path in run.folder.glob("*/*/*")} == before
+    assert not any("/trials/" in name and name.endswith(".safetensors") for name in s3.fetched())
+
+
+def test_a_baseline_of_a_run_beside_it_is_not_trained_again(searched, s3):
+    with local_folder(URL) as out:
+        result, _ = run_space(make_space(**(SEQUENTIAL | {"name": "beside", "run_cap": 1})), out)
+        assert [outcome.job.is_trial for outcome in result.outcomes] == [True]
+    beside = stored(s3, "beside")
+    assert {key: found.record for key, found in beside.baselines.items()} == {
+        key: found.record for key, found in searched[0].baselines.items()
+    }
+    assert names_in(beside.folder / "baselines") == names_in(searched[0].folder / "baselines")
+
+
+def test_a_name_that_is_taken_is_refused_with_the_command_that_goes_on(searched):
+    with pytest.raises(ResultsError) as caught, local_folder(URL) as out:
+        run_space(make_space(**SEQUENTIAL), out)
+    assert str(caught.value) == (
+        f"{URL}/tiny: must be a new name, got one that exists; choose another with --name, or go on with it: "
+        f"gcc-search resume {URL}/tiny"
+    )
+
+
+def test_a_killed_search_goes_on_from_the_bucket_alone(local, s3, tmp_path):
+    space, folder = tmp_path / "space.yaml", s3.root / BUCKET / "killed/tiny"
+    space.write_text(yaml.safe_dump(SEQUENTIAL))
+    url = f"s3://{BUCKET}/killed"
+    command = [sys.executable, "-m", "gcc_search", "--space", str(space), "--gpus", "0", "--out", url]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    for _ in range(2400):
+        if list(folder.glob("trials/*/checkpoint/epoch-000001-*")):
+            break
+        assert process.poll() is None, "the search ended by itself"
+        time.sleep(0.05)
+    workers = [child for child in psutil.Process(process.pid).children(recursive=True) if "ray::" in child.name()]
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    _, alive = psutil.wait_procs([child for child in workers if "Implicit" in child.name()], timeout=60)
+    assert alive == []
+    assert json.loads((folder / "driver.lock").read_text())["pid"] == process.pid
+    printed = resume(f"{url}/tiny")
+    assert "resumed: " in printed
+    assert results_of(read_run(folder)) == results_of(local)
+    assert not (folder / "driver.lock").exists()
+
+
+def test_silence_that_no_sign_of_life_could_break_is_refused(s3):
+    with local_folder(f"s3://{BUCKET}/silent") as out, pytest.raises(SpaceError) as caught:
+        run_space(make_space(max_silent_minutes=1), out)
+    assert str(caught.value).startswith("max_silent_minutes: must be at least 2 where results go to a bucket, got 1;")
+    assert not (s3.root / BUCKET / "silent").exists()
+
+
+def test_a_second_driver_is_refused_and_told_of_the_first(s3, monkeypatch):
+    with local_folder(URL) as one, local_folder(URL) as other:
+        monkeypatch.setattr(bucket_lock.socket, "gethostname", lambda: "node7")
+        with only_driver(one / "locked"):
+            monkeypatch.undo()
+            told = rf"locked: must have one search at a time, got another: pid {os.getpid()} on node7 since 20"
+            with pytest.raises(ResultsError, match=told), only_driver(other / "locked"):
+                pass
+        with only_driver(other / "locked"):
+            assert (s3.root / BUCKET / "runs/locked/driver.lock").exists()
+    assert not (s3.root / BUCKET / "runs/locked/driver.lock").exists()
+
+
+def test_a_driver_that_was_cut_off_loses_its_run_and_writes_nothing_more(s3, monkeypatch):
+    monkeypatch.setattr(bucket_lock, "STALE_SECONDS", 0.5)
+    monkeypatch.setattr(bucket_lock, "RENEW_SECONDS", 3.0)
+    with local_folder(URL) as one, local_folder(URL) as other:
+        monkeypatch.setattr(bucket_lock.socket, "gethostname", lambda: "node7")
+        with only_driver(one / "cut"):
+            time.sleep(1.1)
+            monkeypatch.setattr(bucket_lock.socket, "gethostname", lambda: "node8")
+            with only_driver(other / "cut"):
+                mirror = mirror_of(one)
+                for _ in range(100):
+                    if mirror.barred is not None:
+                        break
+                    time.sleep(0.1)
+                with pytest.raises(StorageError, match=r"must have one search at a time, got another: .* on node8"):
+                    write_atomically(one / "cut/run.json", b"{}")
+                write_atomically(other / "cut/run.json", b"{}")
