@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN := shapes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: search test check bench faults fuzz install clean
+.PHONY: search test check bench faults fuzz cluster-test install clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 12), "Python 3.11 or 3.12 is needed; name it: make PYTHON=python3.11"'
@@ -39,6 +39,10 @@ faults: install
 # A hundred thousand files from elsewhere: nothing but our own errors may come out.
 fuzz: install
 	$(BIN)/python -m tests.fuzz --inputs 100000 --seed 0
+
+# Several hosts on one machine, as root: network namespaces, sshd and Ray in each; links cut, hosts killed, strangers.
+cluster-test: install
+	$(BIN)/python -m tests.hosts
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -78,8 +78,8 @@ def record_trial(
 
     Raises:
         DiskFullError: the disk was full for longer than `patiently` waits.
-        StorageError: where the folder mirrors a bucket: that does not answer, or another attempt writes there now.
         OccupiedError: another process writes there.
+        StorageError: where the folder mirrors a bucket: that does not answer, or another attempt writes there now.
         ResultsError: the folder cannot be written to, or the baseline it is compared to is torn.
         DataError: other images than `fingerprint` says, or see `run_trial`.
         WeightsError: see `run_trial`.
