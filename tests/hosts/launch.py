@@ -51,17 +51,8 @@ def launch(laptop: Host, base: Path) -> str:
     """What the laptop printed until the head was up; the workers follow."""
     run(laptop, "install", "-Dm600", str(base / "key"), str(Path.home() / ".ssh" / "id_ed25519"))
     run(laptop, "ray", "get-auth-token", "--generate")
-    return run(
-        laptop,
-        "env",
-        "RAY_UP_enable_autoscaler_v2=0",
-        "ray",
-        "up",
-        "--yes",
-        "--no-config-cache",
-        str(write_cluster_file(base)),
-        seconds=300,
-    )
+    words = ("ray", "up", "--yes", "--no-config-cache", str(write_cluster_file(base)))
+    return run(laptop, "env", *exported(), *words, seconds=300)
 
 
 def run(host: Host, *words: str, seconds: float = 120) -> str:
