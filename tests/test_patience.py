@@ -155,10 +155,11 @@ def test_a_search_on_a_full_disk_says_so_stops_when_asked_and_is_resumed(small_d
         seconds = time.monotonic() - asked
     assert (process.returncode, errors) == (130, "")
     assert seconds < 15
-    assert "not recorded as interrupted" in printed
     assert f"go on:   gcc-search resume {small_disk}/runs/tiny --gpus 0" in printed
     ballast.unlink()
     run = read_run(small_disk / "runs" / "tiny")
     assert run.problems == ()
-    assert [trial.record.status for trial in run.baselines.values()] == ["running"]
+    # What the worker had half-written goes with it, which may leave room for a record.
+    (status,) = (trial.record.status for trial in run.baselines.values())
+    assert status == ("running" if "not recorded as interrupted" in printed else "interrupted")
     assert run.baselines[next(iter(run.baselines))].record.epochs_done > 0
