@@ -45,7 +45,7 @@ def patiently(write: Callable[[], object], contact: Contact) -> None:
         try:
             write()
         except DiskFullError as error:
-            limit, waited = _limit_seconds(), time.monotonic() - began
+            limit, waited = seconds_from(LIMIT_VARIABLE, LIMIT_SECONDS), time.monotonic() - began
             if waited >= limit:
                 raise DiskFullError(f"{error} (waited {waited / 60:.0f} minutes)") from None
             if wait == FIRST_WAIT_SECONDS:
@@ -59,9 +59,14 @@ def patiently(write: Callable[[], object], contact: Contact) -> None:
         contact.tell("goes on: there is room on the disk again")
 
 
-def _limit_seconds() -> float:
-    text = os.environ.get(LIMIT_VARIABLE, str(LIMIT_SECONDS))
+def seconds_from(variable: str, default: float) -> float:
+    """What the environment's `variable` says, or `default`.
+
+    Raises:
+        ResourceError: it says no number.
+    """
+    text = os.environ.get(variable, str(default))
     try:
         return float(text)
     except ValueError:
-        raise ResourceError(f"{LIMIT_VARIABLE}: must be a number of seconds, got {text}; correct it") from None
+        raise ResourceError(f"{variable}: must be a number of seconds, got {text}; correct it") from None

@@ -7,15 +7,14 @@ double, for $GCC_SEARCH_STORAGE_SECONDS: an operation ends at most one try after
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from gcc_search.errors import ResourceError, StorageError
-from gcc_search.patience import Contact
+from gcc_search.errors import StorageError
+from gcc_search.patience import Contact, seconds_from
 
 Result = TypeVar("Result")
 
@@ -70,7 +69,8 @@ class Tries:
             FileNotFoundError: there is no such object.
         """
         # Who has waited that long once must not wait again to say so.
-        allowed = limit_seconds() if limit is None else min(limit, limit_seconds())
+        most = seconds_from(LIMIT_VARIABLE, LIMIT_SECONDS)
+        allowed = most if limit is None else min(limit, most)
         limit = 0.0 if self._gave_up else allowed
         began, wait, told = time.monotonic(), FIRST_WAIT_SECONDS, False
         while True:
@@ -138,12 +138,3 @@ def _shortly(text: str) -> str:
     details = text[match.end() :].removeprefix(" operation: ").rpartition("Details: ")[2]
     status = f" {match['status']}" if match["status"] else ""
     return f"{match['code']}{status} in {match['operation']} ({' '.join(details.split())[:200].rstrip('.')})"
-
-
-def limit_seconds() -> float:
-    """For how long what fails is tried again."""
-    text = os.environ.get(LIMIT_VARIABLE, str(LIMIT_SECONDS))
-    try:
-        return float(text)
-    except ValueError:
-        raise ResourceError(f"{LIMIT_VARIABLE}: must be a number of seconds, got {text}; correct it") from None

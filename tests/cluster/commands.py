@@ -16,10 +16,6 @@ from gcc_search.cli import app
 
 ROOT = Path(__file__).parents[2]
 
-# Commands and options of gcc-search that files may name before they exist. One that exists is parsed like the others.
-PENDING_COMMANDS = {"submit", "logs", "status", "stop", "list"}
-PENDING_OPTIONS = {("search", "--address"), ("resume", "--address")}
-
 
 def header_commands(text: str) -> list[str]:
     """The lines of the leading comment that are to be typed: those indented by three spaces."""
@@ -76,29 +72,14 @@ def gcc_search_complaints(script: str) -> list[str]:
             name, rest = "search", [name, *rest]
         command = commands_of_gcc_search().get(name)
         if command is None:
-            said += [] if name in PENDING_COMMANDS else [f"gcc-search: no command {name}"]
+            said.append(f"gcc-search: no command {name}")
             continue
-        said += [f"gcc-search {name}: {line}" for line in parse(command, name, without_pending(command, name, rest))]
+        said += [f"gcc-search {name}: {line}" for line in parse(command, name, rest)]
     return said
 
 
 def commands_of_gcc_search() -> dict[str, click.Command]:
     return typer.main.get_command(app).commands
-
-
-def without_pending(command: click.Command, name: str, arguments: list[str]) -> list[str]:
-    """Without the options, and their values, that the command does not have yet."""
-    there = options_of(command)
-    kept = list(arguments)
-    for pending_name, option in PENDING_OPTIONS:
-        if pending_name == name and option not in there and option in kept:
-            place = kept.index(option)
-            del kept[place : place + 2]
-    return kept
-
-
-def options_of(command: click.Command) -> set[str]:
-    return {option for parameter in command.params for option in parameter.opts}
 
 
 def parse(command: click.Command, name: str, arguments: list[str]) -> list[str]:

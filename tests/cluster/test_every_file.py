@@ -8,15 +8,11 @@ import pytest
 import yaml
 
 from tests.cluster.commands import (
-    PENDING_COMMANDS,
-    PENDING_OPTIONS,
     ROOT,
     bash_complaints,
     calls,
-    commands_of_gcc_search,
     gcc_search_complaints,
     header_commands,
-    options_of,
     ray_complaints,
 )
 from tests.cluster.validators import FOLDER, VALIDATORS, read
@@ -121,20 +117,6 @@ def body(name: str) -> str:
         return "\n".join(line for line in read(name).splitlines() if not line.startswith("#"))
     first, _ = yaml.safe_load_all(read(name))
     return first["data"]["run.sh"]
-
-
-@pytest.mark.parametrize("command", sorted(PENDING_COMMANDS))
-def test_a_pending_command_exists(command):
-    if command not in commands_of_gcc_search():
-        pytest.skip(f"cluster files name gcc-search {command}, which does not exist yet: its lines are not parsed")
-    assert commands_of_gcc_search()[command].params != []
-
-
-@pytest.mark.parametrize(("command", "option"), sorted(PENDING_OPTIONS))
-def test_a_pending_option_exists(command, option):
-    if option not in options_of(commands_of_gcc_search()[command]):
-        pytest.skip(f"cluster files give gcc-search {command} {option}, which does not exist yet: it is not parsed")
-    assert options_of(commands_of_gcc_search()[command]) >= {option}
 
 
 @pytest.mark.parametrize(

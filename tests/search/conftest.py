@@ -10,6 +10,7 @@ import psutil
 import pytest
 from rich.console import Console
 
+from gcc_search.results.reader import Run
 from gcc_search.search.launch import SearchResult, run_search
 from gcc_search.search.readiness import SearchOptions, prepare_search
 from gcc_search.space import SearchSpace
@@ -58,3 +59,19 @@ def run_space(space: SearchSpace, out: Path) -> tuple[SearchResult, str]:
     prepared = prepare_search(space, SearchOptions(out=out, gpus=0, command="gcc-search --space tiny.yaml"), console)
     result = run_search(prepared, console)
     return result, console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def results_of(run: Run) -> list[tuple[object, ...]]:
+    """What must depend neither on interruptions nor on where results go: settings, rows, networks."""
+    timing = ("train_seconds", "evaluation_seconds", "peak_memory_bytes")
+    return [
+        (
+            trial.record.id,
+            trial.record.status,
+            trial.record.sampled,
+            trial.epochs().drop_columns(timing).to_pylist(),
+            trial.images().to_pylist(),
+            (trial.folder / "network.safetensors").read_bytes(),
+        )
+        for trial in run.trials
+    ]

@@ -25,7 +25,7 @@ from gcc_search.results.writer import write_trial
 from gcc_search.search.launch import run_search
 from gcc_search.search.lock import only_driver
 from gcc_search.search.readiness import SearchOptions, reopen_search
-from tests.search.conftest import TINY, make_space, run_space
+from tests.search.conftest import TINY, make_space, results_of, run_space
 
 pytestmark = pytest.mark.usefixtures("one_ray")
 
@@ -39,22 +39,6 @@ def resume(folder: Path) -> tuple[Run, str]:
     options = SearchOptions(out=folder.parent, gpus=0)
     run_search(reopen_search(read_run(folder), options, console), console)
     return read_run(folder), console.file.getvalue()  # type: ignore[attr-defined]
-
-
-def results_of(run: Run) -> list[tuple[object, ...]]:
-    """What must not depend on interruptions: settings, rows, networks."""
-    timing = ("train_seconds", "evaluation_seconds", "peak_memory_bytes")
-    return [
-        (
-            trial.record.id,
-            trial.record.status,
-            trial.record.sampled,
-            trial.epochs().drop_columns(timing).to_pylist(),
-            trial.images().to_pylist(),
-            (trial.folder / "network.safetensors").read_bytes(),
-        )
-        for trial in run.trials
-    ]
 
 
 @pytest.fixture(scope="module")

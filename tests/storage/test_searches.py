@@ -28,7 +28,7 @@ from gcc_search.search.launch import run_search
 from gcc_search.search.lock import only_driver
 from gcc_search.search.readiness import SearchOptions, reopen_search
 from gcc_search.storage.mirror import local_folder, mirror_of
-from tests.search.conftest import TINY, make_space, run_space
+from tests.search.conftest import TINY, make_space, results_of, run_space
 from tests.storage.conftest import serve
 from tests.storage.s3_server import BUCKET, S3Server
 
@@ -67,22 +67,6 @@ def searched(ray_that_knows_s3, s3) -> tuple[Run, str]:
 
 def stored(s3: S3Server, name: str = "tiny") -> Run:
     return read_run(s3.root / BUCKET / "runs" / name)
-
-
-def results_of(run: Run) -> list[tuple[object, ...]]:
-    """What must not depend on where results go, nor on interruptions."""
-    timing = ("train_seconds", "evaluation_seconds", "peak_memory_bytes")
-    return [
-        (
-            trial.record.id,
-            trial.record.status,
-            trial.record.sampled,
-            trial.epochs().drop_columns(timing).to_pylist(),
-            trial.images().to_pylist(),
-            (trial.folder / "network.safetensors").read_bytes(),
-        )
-        for trial in run.trials
-    ]
 
 
 def names_in(folder: Path) -> list[str]:
