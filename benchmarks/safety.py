@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from gcc_search import recording
-from gcc_search.recording import Identity, record_trial
+from gcc_search import keeper
+from gcc_search.identity import Identity
+from gcc_search.recording import record_trial
 from gcc_search.results import seal, writer
 from gcc_search.settings import DataSettings, EvaluationSettings, Explanation, Recipe, TrialSettings
 from gcc_search.training import checkpoint
@@ -30,7 +31,7 @@ ROUNDS = 5
 SAFETY: tuple[tuple[Any, str, object], ...] = (
     (os, "fsync", None),
     (checkpoint, "sha256", "0" * 64),
-    (recording, "sha256_of_file", "0" * 64),
+    (keeper, "sha256_of_file", "0" * 64),
     (writer, "checksum", "0" * 64),
     (seal, "_digest", b"0" * 64),
 )

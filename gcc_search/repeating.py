@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gcc_search.errors import DataError, ResultsError
-from gcc_search.recording import START, Identity, settings_of
+from gcc_search.identity import START, Identity, settings_of
 from gcc_search.results.reader import network_problem, read_trial
 from gcc_search.results.schema import TrialRecord
 from gcc_search.settings import TrialSettings

@@ -1,6 +1,6 @@
 """The settings of one trial, as people write them: checked once, here, and frozen from then on.
 
-Shared by the space file (`space.py`), the command line (`cli.py`) and the trial (`trial.py`). Imports neither torch nor
+Shared by the space file (`space.py`), the command line (`cli/`) and the trial (`trial.py`). Imports neither torch nor
 Ray, so that a space file is checked in milliseconds.
 """
 

@@ -15,8 +15,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from gcc_search import trial
 from gcc_search.atomic import fetch
 from gcc_search.errors import ResultsError, WeightsError
+from gcc_search.identity import START, Identity, package_versions
 from gcc_search.preparation import DataSet, check_weights, choose_device, describe_images, prepare_images, say
-from gcc_search.recording import START, Identity, package_versions, record_trial
+from gcc_search.recording import record_trial
 from gcc_search.repeating import Original
 from gcc_search.results.schema import EpochRow, RunRecord
 from gcc_search.results.writer import write_run

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from gcc_search.complaints import explain_error
 from gcc_search.errors import ResultsError, WeightsError
+from gcc_search.identity import settings_of
 from gcc_search.model_file import read_model
-from gcc_search.recording import settings_of
 from gcc_search.results.reader import Trial, network_problem, read_run_record, read_trial
 from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.settings import TrialSettings

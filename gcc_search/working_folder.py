@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gcc_search.errors import ResultsError
+from gcc_search.identity import START, Identity
 from gcc_search.patience import Contact
-from gcc_search.recording import START, Identity
 from gcc_search.results.reader import read_trial
 from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.settings import TrialSettings

@@ -10,8 +10,9 @@ import torch
 
 # Says how Ray is to be started, and must be first to: tests of cluster files import Ray's own.
 import gcc_search.search  # noqa: F401
+from gcc_search.identity import Identity
 from gcc_search.preparation import describe_images
-from gcc_search.recording import Identity, record_trial
+from gcc_search.recording import record_trial
 from gcc_search.results.schema import RunRecord
 from gcc_search.results.writer import write_run
 from gcc_search.settings import DataSettings, EvaluationSettings, Explanation, Recipe, TrialSettings

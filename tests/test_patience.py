@@ -16,8 +16,9 @@ import yaml
 
 from gcc_search.atomic import write_atomically
 from gcc_search.errors import DiskFullError, ResourceError
+from gcc_search.identity import Identity
 from gcc_search.patience import LIMIT_VARIABLE, UNHEARD, Contact, patiently
-from gcc_search.recording import Identity, record_trial
+from gcc_search.recording import record_trial
 from gcc_search.results.reader import read_run, read_trial
 from tests.search.conftest import TINY
 

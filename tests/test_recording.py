@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from gcc_search.errors import DataError, ResultsError
 from gcc_search.failures import failure_kind
-from gcc_search.recording import START, Identity, package_versions, record_trial
+from gcc_search.identity import START, Identity, package_versions
+from gcc_search.recording import record_trial
 from gcc_search.results.reader import read_trial
 from gcc_search.results.schema import EPOCHS, HEATMAPS, IMAGES, NETWORK_FILE, EpochRow
 from gcc_search.results.writer import write_epochs, write_trial
@@ -284,7 +285,7 @@ def test_checkpoints_that_are_torn_are_told_by_name(tiny_trial, tmp_path):
 
 def test_a_trial_that_computes_shows_that_it_is_alive(tiny_trial, tmp_path, monkeypatch):
     changed = []
-    monkeypatch.setattr("gcc_search.recording.BEAT_SECONDS", 0.0)
+    monkeypatch.setattr("gcc_search.keeper.BEAT_SECONDS", 0.0)
 
     def on_progress(state):
         if (state.phase, state.epoch) == ("train", 1):

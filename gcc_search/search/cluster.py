@@ -60,8 +60,10 @@ def is_shared() -> bool:
 def local_ray(machines: Machines, last_words: str = "start again") -> Iterator[Path]:
     """Ray on this machine for the duration, saying nothing. Yields a scratch folder that is removed afterwards.
 
-    Where this process has joined a Ray already, the search runs in that one and leaves it as it is.
-    Where a part of it is killed, which no search survives, the process ends with a line that ends with `last_words`.
+    Where this process has joined a Ray already, the search runs in that one and leaves it as it is. What leaves the
+    body early leaves a cluster of others as well: only that ends our workers there.
+    Where a part of our own is killed, which no search survives, the process ends with a line that ends with
+    `last_words`.
 
     Raises:
         ResourceError: Ray did not start, as on a machine that is far too busy.
@@ -74,6 +76,10 @@ def local_ray(machines: Machines, last_words: str = "start again") -> Iterator[P
     try:
         with contextlib.nullcontext() if ray.is_initialized() else _own_ray(machines, scratch, last_words):
             yield scratch
+    except BaseException:
+        if is_shared():
+            ray.shutdown()
+        raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

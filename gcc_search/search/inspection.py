@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gcc_search.atomic import fetch, remove_file, write_atomically
 from gcc_search.errors import ClusterError, GccSearchError, ResultsError
-from gcc_search.recording import package_versions
+from gcc_search.identity import package_versions
 from gcc_search.settings import DataSettings
 from gcc_search.storage.mirror import local_folder
 from gcc_search.trial import open_dataset

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,12 +14,12 @@ from gcc_search.atomic import require_room
 from gcc_search.errors import OccupiedError, ResultsError
 from gcc_search.occupancy import only_writer
 from gcc_search.patience import Contact, patiently
-from gcc_search.recording import EARLY_STOPPING
 from gcc_search.results.reader import read_trial
 from gcc_search.results.schema import TrialRecord
 from gcc_search.results.writer import write_trial
 from gcc_search.search.baselines import find_baseline
 from gcc_search.search.bucket_run import fetch_record
+from gcc_search.search.ends import never_ran, read_end
 from gcc_search.search.jobs import Job, JobMaker
 from gcc_search.search.retries import Death, again, goes_on, told
 from gcc_search.search.study import NetworkStudy, trial_name, violations
@@ -136,16 +135,16 @@ class JobQueue(Searcher):
         # After an error Ray tells the watchdog next, who calls `on_death`.
         if not error:
             job = self._running.pop(trial_id)
-            self._settle(job, self._read(job, None))
+            self._settle(job, read_end(job, self._run, None))
 
     def on_death(self, trial_id: str, death: Death) -> None:
         """Why the worker of a job ended; heard right after `on_trial_complete` with an error."""
         job = self._running.pop(trial_id)
         try:
             with only_writer(job.folder(self._run), patience_seconds=LETTING_GO_SECONDS):
-                self._settle(job, self._read(job, death))
+                self._settle(job, read_end(job, self._run, death))
         except OccupiedError:
-            self._settle(job, self._read(job, death), is_free=False)
+            self._settle(job, read_end(job, self._run, death), is_free=False)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the trial directories are the truth."""
@@ -218,32 +217,10 @@ class JobQueue(Searcher):
             if failed is not None:
                 self._waiting.remove(job)
                 reason = f"the {failed.role} {failed.id} it needs {failed.status}: {failed.reason}"
-                self._settle(job, _never_ran(job, failed, reason))
+                self._settle(job, never_ran(job, failed, reason))
 
     def _has_failed(self, key: str) -> bool:
         return key in self._settled and self._settled[key].status != "finished"
-
-    def _read(self, job: Job, death: Death | None) -> TrialRecord:
-        """The job's record; one that does not say how it ended was stopped early, or its worker died without a word."""
-        fetch_record(job.folder(self._run))
-        try:
-            record = read_trial(job.folder(self._run)).record
-        except ResultsError as error:
-            reason = f"{death.reason if death else 'its worker ended'}, before its first word ({error})"
-            failures = [*job.failures, death.kind if death else "crash"]
-            return replace(_never_ran(job, None, reason), attempts=len(failures), failures=failures)
-        if record.status not in ("running", "interrupted"):
-            return record
-        if death is None:
-            # The scheduler's stop reaches us before the worker has unwound; the worker will write the same.
-            return replace(record, status="stopped", reason=EARLY_STOPPING)
-        # `interrupted`: this attempt ended before it could say that it had begun.
-        attempts = record.attempts + (record.status == "interrupted")
-        # A worker that lives on, cut off from us, has written what it knew over what we had.
-        failures = [*max(record.failures, list(job.failures), key=len), death.kind]
-        return replace(
-            record, status="failed", reason=death.reason, attempts=max(attempts, len(failures)), failures=failures
-        )
 
     def _settle(self, job: Job, record: TrialRecord, *, is_free: bool = True) -> None:
         """The end of an attempt: the job's own end, too, unless it is tried again.
@@ -284,26 +261,3 @@ class JobQueue(Searcher):
         holds = all(value <= 0 for value in violations(self._space, record, baseline).values())
         feasible = record.status == "finished" and holds
         self.outcomes.append(Outcome(job=job, record=record, baseline=baseline, feasible=feasible))
-
-
-def _never_ran(job: Job, like: TrialRecord | None, reason: str) -> TrialRecord:
-    now = like.updated if like else datetime.now(UTC).isoformat(timespec="seconds")
-    return TrialRecord(
-        id=job.id,
-        role=job.identity.role,
-        status="failed",
-        reason=reason,
-        network=job.settings.network,
-        settings=job.settings.model_dump(mode="json"),
-        sampled=job.identity.sampled,
-        baseline=job.identity.baseline,
-        node="",
-        device="",
-        started=now,
-        updated=now,
-        device_seconds=0.0,
-        epochs_done=0,
-        attempts=0,
-        data_fingerprint=like.data_fingerprint if like else "",
-        versions=like.versions if like else {},
-    )

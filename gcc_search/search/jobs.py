@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gcc_search import __version__
-from gcc_search.recording import START, Identity
+from gcc_search.identity import START, Identity
 from gcc_search.results.schema import FailureKind, Role
 from gcc_search.settings import Explanation, NetworkName, TrialSettings
 from gcc_search.space import SearchSpace, changes_baseline

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import socket
+import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,11 +21,11 @@ from ray.tune import TuneError
 from rich.console import Console
 
 from gcc_search.atomic import place_of, remove_leftovers, require_room
-from gcc_search.errors import DiskFullError, ResultsError, StorageError
+from gcc_search.errors import DiskFullError, OccupiedError, ResultsError, StorageError
+from gcc_search.identity import package_versions
 from gcc_search.occupancy import only_writer
 from gcc_search.patience import Contact
 from gcc_search.preparation import describe_images, say
-from gcc_search.recording import package_versions
 from gcc_search.results.reader import read_run, read_trial
 from gcc_search.results.schema import RunRecord, Status
 from gcc_search.results.writer import write_run, write_trial
@@ -40,6 +42,8 @@ from gcc_search.search.stopping import ends_when_asked, heeds_signals
 from gcc_search.search.trainable import train_job
 from gcc_search.search.watchdog import Watchdog
 
+# Of the 15 seconds in which a search ends that is asked to: what Ray and the sending of the study leave.
+LETTING_GO_SECONDS = 5.0
 # What Ray calls in a worker, as `trainable.train_job` has it.
 TrainJob = Callable[..., None]
 
@@ -208,8 +212,9 @@ def _follow_data(prepared: Prepared) -> None:
 
 
 def _close_running(run: Path, queue: JobQueue, console: Console) -> int:
-    """Records what was running as interrupted, and counts it. Ray is down: nobody else writes these records now."""
+    """Records what was running as interrupted, and counts it."""
     closed = 0
+    _await_workers([job.folder(run) for job in queue.running])
     for job in queue.running:
         closed += _close_record(job.folder(run), "interrupted", "the search was stopped", console)
     for outcome in queue.outcomes:
@@ -217,6 +222,14 @@ def _close_running(run: Path, queue: JobQueue, console: Console) -> int:
             # Its worker was ended before it could say so itself, or lived on after it was given up.
             _close_record(outcome.job.folder(run), outcome.record.status, outcome.record.reason, console)
     return closed
+
+
+def _await_workers(folders: Sequence[Path]) -> None:
+    """Until nobody writes there, or for so long: workers of a cluster hear later than we that the search is over."""
+    until = time.monotonic() + LETTING_GO_SECONDS
+    for folder in folders:
+        with contextlib.suppress(OccupiedError), only_writer(folder, patience_seconds=until - time.monotonic()):
+            pass
 
 
 def _close_record(folder: Path, status: Status, reason: str | None, console: Console) -> bool:

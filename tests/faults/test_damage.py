@@ -111,7 +111,8 @@ def interrupted(undisturbed: Undisturbed, tmp_path_factory: pytest.TempPathFacto
 
     import torch
 
-    from gcc_search.recording import Identity, record_trial
+    from gcc_search.identity import Identity
+    from gcc_search.recording import record_trial
     from gcc_search.settings import TrialSettings
 
     run = tmp_path_factory.mktemp("interrupted") / "tiny"
@@ -248,7 +249,8 @@ def test_a_run_damaged_in_many_places_is_mended_by_one_resume(undisturbed, inter
 
 def test_a_changed_start_network_is_refused_by_name(undisturbed, copy):
     from gcc_search.errors import WeightsError
-    from gcc_search.recording import START, _resolve_weights
+    from gcc_search.identity import START
+    from gcc_search.recording import _resolve_weights
 
     run = copy(undisturbed.run)
     start = next(t for t in read_run(run).baselines.values() if t.record.role == "start")

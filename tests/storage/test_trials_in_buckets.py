@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from gcc_search.errors import StorageError
-from gcc_search.recording import START, Identity, record_trial
+from gcc_search.identity import START, Identity
+from gcc_search.recording import record_trial
 from gcc_search.results.reader import read_trial
 from gcc_search.storage import mirror as mirrors
 from gcc_search.storage.mirror import local_folder, mirror_of, pull
@@ -148,7 +149,7 @@ def test_a_trial_fetches_of_its_baseline_what_it_needs(s3, tiny_trial):
 
 
 def test_signs_of_life_reach_the_bucket_and_not_too_often(s3, tiny_trial, monkeypatch):
-    monkeypatch.setattr("gcc_search.recording.BEAT_SECONDS", 0.0)
+    monkeypatch.setattr("gcc_search.keeper.BEAT_SECONDS", 0.0)
     puts = f"PUT /{BUCKET}/runs/tiny/trials/t1/trial.json"
     monkeypatch.setattr(mirrors, "LIFE_SECONDS", 0.0)
     with begun(tiny_trial, epochs=1) as (_, events):
@@ -161,7 +162,7 @@ def test_signs_of_life_reach_the_bucket_and_not_too_often(s3, tiny_trial, monkey
 
 
 def test_a_sign_of_life_that_does_not_arrive_does_not_stop_training(s3, tiny_trial, monkeypatch):
-    monkeypatch.setattr("gcc_search.recording.BEAT_SECONDS", 0.0)
+    monkeypatch.setattr("gcc_search.keeper.BEAT_SECONDS", 0.0)
     monkeypatch.setattr(mirrors, "LIFE_SECONDS", 0.0)
     with begun(tiny_trial, epochs=1) as (folder, events):
         s3.num_errors = 1

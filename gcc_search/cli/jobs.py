@@ -1,4 +1,4 @@
-"""Commands that talk to a cluster from elsewhere: submit, logs, status, stop, list. As in cli.py: one call each."""
+"""Commands that talk to a cluster from elsewhere: submit, logs, status, stop, list. One call each."""
 
 from __future__ import annotations
 

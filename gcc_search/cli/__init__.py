@@ -1,0 +1,75 @@
+"""The command line: arguments -> one call -> exit code. Heavy imports stand inside the commands."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from gcc_search import __version__
+from gcc_search.cli.jobs import add_job_commands
+from gcc_search.cli.networks import add_network_commands
+from gcc_search.cli.results import add_result_commands
+from gcc_search.cli.search import add_search_commands
+from gcc_search.cli.train import add_train_command
+from gcc_search.errors import GccSearchError
+
+
+class _SearchByDefault(TyperGroup):
+    """`gcc-search --space FILE` is `gcc-search search --space FILE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0].startswith("-") and args[0] not in ("--help", "-h", "--version"):
+            args = ["search", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_SearchByDefault,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Search alpha, beta and p for image classifiers whose Grad-CAM explanations are consistent and sparse.\n\n"
+    "gcc-search --space FILE --gpus N is short for gcc-search search --space FILE --gpus N.",
+)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line on stderr and exit code 1."""
+    # A cluster's scheduler asks with SIGTERM what a person asks with Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app()
+    except GccSearchError as error:
+        for line in str(error).splitlines():
+            print(f"gcc-search: {line}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("gcc-search: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"gcc-search {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Options before a command."""
+
+
+add_search_commands(app)
+add_train_command(app)
+add_result_commands(app)
+add_network_commands(app)
+add_job_commands(app)

@@ -1,0 +1,39 @@
+"""Options that several commands share, and what was typed."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+PIPE_WIDTH = 110
+
+# Text, not Path: two slashes of a URL are two.
+Runs = Annotated[
+    list[str],
+    typer.Argument(help="Runs, as in runs/shapes or s3://bucket/runs/shapes; several are read together."),
+]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the data set; overrides data.root.")]
+Out = Annotated[str, typer.Option(help="Folder of the runs, or s3://bucket/prefix, gs://bucket/prefix.")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")]
+Format = Annotated[
+    Literal["text", "json"], typer.Option("--format", help="json: a summary on stdout, all else on stderr.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster to join: auto (the one this machine is part of) or HOST:PORT. Default: none."),
+]
+Download = Annotated[bool, typer.Option("--download", help="Fetch a missing data set, where there is internet.")]
+
+
+def command_line() -> str:
+    """What the user typed, to be shown and recorded."""
+    return shlex.join(["gcc-search", *sys.argv[1:]])
+
+
+def table_width() -> int | None:
+    """A pipe has no width of its own, and the tables need more than the 80 that rich takes it for."""
+    return None if sys.stdout.isatty() else PIPE_WIDTH

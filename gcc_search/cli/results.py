@@ -1,0 +1,77 @@
+"""Commands that read runs: analyze, recommend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gcc_search.cli.options import Runs, table_width
+
+
+def add_result_commands(app: typer.Typer) -> None:
+    for command in (analyze, recommend):
+        app.command()(command)
+
+
+def analyze(
+    runs: Runs,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the figures. Default: RUN/analysis; ./analysis-NAME for a run in a bucket."),
+    ] = None,
+    compare: Annotated[str | None, typer.Option(help="paper: its published numbers beside the run's.")] = None,
+) -> None:
+    """Draw frontier, accuracy tradeoffs and effects, and print the best feasible trials against the baseline."""
+    from rich.console import Console
+
+    from gcc_search.analysis.report import analyze as analyze_run
+    from gcc_search.analysis.report import print_analysis
+    from gcc_search.analysis.stages import show_stages
+    from gcc_search.fetching import READ, figures_folder, open_runs
+
+    console = Console(width=table_width())
+    with open_runs(runs, READ) as folders:
+        with show_stages(console) as tell:
+            analysis = analyze_run(folders, out or figures_folder(runs), tell, compare=compare)
+        print_analysis(analysis, console)
+
+
+def recommend(
+    runs: Runs,
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option(min=0, help="Points of validation accuracy that may be lost. Default: no limit.")
+    ] = None,
+    network: Annotated[str | None, typer.Option(help="Only trials of this network.")] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Write its network to this .safetensors file, for evaluate and explain; a card lies beside."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that --export finds in its way.")] = False,
+) -> None:
+    """Name the trial to use, and say why: the highest C* among those that keep the constraints and the accuracy.
+
+    The validation split decides, the test split is reported. Exit code 1 where no trial qualifies.
+    """
+    from rich.console import Console
+
+    from gcc_search.analysis.recommendation import Wish
+    from gcc_search.analysis.recommendation import recommend as recommend_trial
+    from gcc_search.analysis.recommendation_text import print_recommendation
+    from gcc_search.analysis.several import read_runs
+    from gcc_search.fetching import READ, open_runs
+
+    if export is not None:
+        from gcc_search.exporting import check_target
+
+        check_target(export, force=force)
+    wish = Wish(max_accuracy_drop=max_accuracy_drop, network=network)
+    with open_runs(runs, READ) as folders:
+        found = recommend_trial(read_runs(folders), wish)
+        print_recommendation(found, wish, Console(width=table_width()))
+        if export is not None:
+            from gcc_search.exporting import export_recommended
+
+            model, card = export_recommended(found, wish, export)
+            print(f"\nwrote {model} and {card}")

@@ -1,0 +1,103 @@
+"""One network without a search: train."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gcc_search.cli.options import DataRoot, Device, Download, Out, command_line
+from gcc_search.errors import SpaceError
+
+
+def add_train_command(app: typer.Typer) -> None:
+    app.command()(train)
+
+
+def train(
+    context: typer.Context,
+    dataset: Annotated[str | None, typer.Option(help="shapes, caltech101, cub200 or imagefolder.")] = None,
+    model: Annotated[str | None, typer.Option(help="resnet18, resnet50, convnext_tiny or convnet_small.")] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(help="A trial directory, as in runs/shapes/trials/NAME: train with its settings again."),
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="Weight of the consistency loss.")] = 0.0,
+    beta: Annotated[float, typer.Option(help="Weight of the sparsity loss.")] = 0.0,
+    p: Annotated[float, typer.Option(help="Order of the sparsity norm.")] = 1.0,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 20,
+    distance: Annotated[str, typer.Option(help="ssim or correlation.")] = "ssim",
+    weights: Annotated[str, typer.Option(help="IMAGENET1K_V1, DEFAULT, none or a file.")] = "IMAGENET1K_V1",
+    classes: Annotated[str | None, typer.Option(help="Only these classes, separated by commas.")] = None,
+    lr: Annotated[float, typer.Option(help="Learning rate of SGD.")] = 1e-3,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 32,
+    image_size: Annotated[int, typer.Option(help="Side of the images as the network sees them, pixels.")] = 224,
+    insertion_images: Annotated[int, typer.Option(help="Test images for insertion and deletion AUC.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    device: Device = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run. Default: made from the settings.")] = None,
+    out: Out = "runs",
+    data_root: DataRoot = None,
+    download: Download = False,
+) -> None:
+    """Train one network with L = L_CE + alpha L_C + beta L_S, with a progress bar. Needs no Ray.
+
+    --like TRIAL repeats a trial of a search, to its end, beside copies of its baseline and of the network that it
+    started from, with as many threads; equal rows on an equal machine. It goes with --device, --name, --out,
+    --data-root and --download only.
+    """
+    if like is not None:
+        _check_no_settings(context)
+        from gcc_search.fetching import open_trials
+        from gcc_search.repeating import needs_of, read_original
+        from gcc_search.single import train_one
+        from gcc_search.storage.mirror import local_folder
+
+        with open_trials([like], needs_of) as (folder,), local_folder(out) as runs:
+            original = read_original(folder, data_root=data_root, download=download)
+            train_one(original.settings, out=runs, name=name, device=device, command=command_line(), like=original)
+        return
+    if dataset is None or model is None:
+        missing = "--dataset" if dataset is None else "--model"
+        raise SpaceError(f"{missing}: must be given, or --like with a trial to repeat; see gcc-search train --help")
+
+    from gcc_search.single import train_one
+    from gcc_search.space import check_settings
+    from gcc_search.storage.mirror import local_folder
+
+    settings = check_settings(
+        {
+            "network": model,
+            "weights": weights,
+            "data": {
+                "name": dataset,
+                "root": data_root,
+                "classes": classes.split(",") if classes else None,
+                "download": download,
+            },
+            "recipe": {"epochs": epochs, "lr": lr, "batch_size": batch_size, "image_size": image_size},
+            "explanation": {"alpha": alpha, "beta": beta, "p": p, "distance": distance},
+            "evaluation": {"insertion_images": insertion_images},
+            "seed": seed,
+        }
+    )
+    with local_folder(out) as runs:
+        train_one(settings, out=runs, name=name, device=device, command=command_line())
+
+
+_BESIDE_LIKE = ("like", "device", "name", "out", "data_root", "download")
+
+
+def _check_no_settings(context: typer.Context) -> None:
+    given = [
+        f"--{parameter.replace('_', '-')}"
+        for parameter in context.params
+        if parameter not in _BESIDE_LIKE and _is_given(context, parameter)
+    ]
+    if given:
+        raise SpaceError(f"--like: must stand without {', '.join(given)}; the trial's own settings are used")
+
+
+def _is_given(context: typer.Context, parameter: str) -> bool:
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
