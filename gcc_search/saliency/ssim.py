@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from gcc_search.saliency.shapes import Heatmaps, PerImage
 
@@ -14,6 +17,16 @@ WINDOW_SIZE = 11
 _SIGMA = 1.5
 _C1 = 0.01**2
 _C2 = 0.03**2
+
+
+def gaussian_window(size: int, sigma: float) -> list[float]:
+    """Samples of a Gaussian around the middle of `size` taps; they sum to 1."""
+    offsets = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    return [float(weight) for weight in weights / weights.sum()]
+
+
+_WINDOW = gaussian_window(WINDOW_SIZE, _SIGMA)
 
 
 def structural_similarity(a: Heatmaps, b: Heatmaps) -> PerImage:
@@ -31,25 +44,53 @@ def structural_similarity(a: Heatmaps, b: Heatmaps) -> PerImage:
             f"got {a.shape[1]} x {a.shape[2]}; upsample them first"
         )
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
-    a, b = a.to(dtype), b.to(dtype)
-    moments = filter_separably(torch.stack([a, b, a * a, b * b, a * b], 1), gaussian_window(WINDOW_SIZE, _SIGMA))
-    mean_a, mean_b, square_a, square_b, product = moments.unbind(1)
-    covariance = product - mean_a * mean_b
-    variances = square_a - mean_a * mean_a + square_b - mean_b * mean_b
-    luminance = (2 * mean_a * mean_b + _C1) / (mean_a * mean_a + mean_b * mean_b + _C1)
-    return (luminance * (2 * covariance + _C2) / (variances + _C2)).mean((1, 2))
+    similarity: PerImage = _MeanSimilarity.apply(a.to(dtype), b.to(dtype))
+    return similarity
+
+
+class _MeanSimilarity(torch.autograd.Function):
+    """Its gradient in closed form: autograd would keep a tensor for each of two dozen operations, 5 MB an image.
+
+    With the window's means A = w*a, B = w*b, E = w*(aa + bb) and R = w*(ab), the similarity is N1 N2 / (D1 D2):
+    N1 = 2AB + C1, D1 = A^2 + B^2 + C1, N2 = 2(R - AB) + C2, D2 = E - A^2 - B^2 + C2. Variances enter as their sum only.
+    """
+
+    @staticmethod
+    def forward(context: Any, a: Tensor, b: Tensor) -> Tensor:
+        moments = filter_separably(torch.stack([a, b, a * a + b * b, a * b], 1), _WINDOW)
+        context.save_for_backward(a, b, moments)
+        n1, d1, n2, d2 = _fractions(moments)
+        return (n1 / d1 * (n2 / d2)).mean((1, 2))
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        a, b, moments = context.saved_tensors
+        mean_a, mean_b = moments[:, 0], moments[:, 1]
+        n1, d1, n2, d2 = _fractions(moments)
+        scale = gradient[:, None, None] / n1[0].numel()
+        by_product = scale * 2 * n1 / (d1 * d2)
+        similarity = scale * (n1 * n2) / (d1 * d2)
+        by_squares = -similarity / d2
+        crossed = scale * 2 * (n2 - n1) / (d1 * d2)
+        own = 2 * similarity * (1 / d2 - 1 / d1)
+        by_means = (crossed * mean_b + own * mean_a, crossed * mean_a + own * mean_b)
+        # The window is symmetric: its adjoint is itself, over a border of zeros.
+        spread = functional.pad(torch.stack([*by_means, by_squares, by_product], 1), [WINDOW_SIZE - 1] * 4)
+        of_a, of_b, of_squares, of_product = filter_separably(spread, _WINDOW).unbind(1)
+        return of_a + 2 * a * of_squares + b * of_product, of_b + 2 * b * of_squares + a * of_product
+
+
+def _fractions(moments: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Numerators and denominators of luminance and of contrast-structure: n1, d1, n2, d2."""
+    mean_a, mean_b, squares, product = moments.unbind(1)
+    both, crossed = mean_a * mean_a + mean_b * mean_b, mean_a * mean_b
+    return 2 * crossed + _C1, both + _C1, 2 * (product - crossed) + _C2, squares - both + _C2
 
 
 def pearson_correlation(a: Heatmaps, b: Heatmaps) -> PerImage:
     """Pearson's correlation over the pixels, in [-1, 1]; 0, without gradient, where either heatmap is constant."""
     return (_zero_mean_unit_norm(a) * _zero_mean_unit_norm(b)).sum((1, 2))
-
-
-def gaussian_window(size: int, sigma: float) -> list[float]:
-    """Samples of a Gaussian around the middle of `size` taps; they sum to 1."""
-    offsets = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
-    weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    return [float(weight) for weight in weights / weights.sum()]
 
 
 def filter_separably(images: Tensor, window: Sequence[float]) -> Tensor:
@@ -62,7 +103,7 @@ def filter_separably(images: Tensor, window: Sequence[float]) -> Tensor:
         length = images.shape[dim] - len(window) + 1
         filtered = window[0] * images.narrow(dim, 0, length)
         for start, weight in enumerate(window[1:], 1):
-            filtered = torch.add(filtered, images.narrow(dim, start, length), alpha=weight)
+            filtered.add_(images.narrow(dim, start, length), alpha=weight)
         images = filtered
     return images
 
