@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from rich.text import Text
 
 from gcc_search.objectives import METRICS
 from gcc_search.preparation import say
-from gcc_search.search.frames import FRAME_SECONDS, wants_frames, write_frame
+from gcc_search.search.frames import frame_seconds, write_frame
 from gcc_search.search.frontier import find_frontier
 from gcc_search.search.job_queue import JobQueue, Outcome
 from gcc_search.search.jobs import Job
@@ -53,7 +54,7 @@ class SearchScreen(Callback):
         self._started = time.monotonic()
         # What an earlier process had trained is told in one line when it is recalled.
         self._told = len(queue.outcomes)
-        self._frame_sent = time.monotonic() - FRAME_SECONDS
+        self._frame_seconds, self._frame_sent = frame_seconds(), -math.inf
         self._live = Live(console=console, get_renderable=self.render, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> SearchScreen:
@@ -102,9 +103,10 @@ class SearchScreen(Callback):
 
     def _send_frame(self) -> None:
         """The table as a line, for one who watches from elsewhere."""
-        if not wants_frames() or time.monotonic() - self._frame_sent < FRAME_SECONDS:
+        now = time.monotonic()
+        if self._frame_seconds is None or now - self._frame_sent < self._frame_seconds:
             return
-        self._frame_sent = time.monotonic()
+        self._frame_sent = now
         drawn = Console(file=io.StringIO(), force_terminal=True, width=FRAME_WIDTH)
         drawn.print(self.render())
         print(write_frame(drawn.file.getvalue()), flush=True)  # type: ignore[attr-defined]
