@@ -43,8 +43,8 @@ def read_question(record: RunRecord) -> Question:
         constraints = tuple(parse_constraint(text) for text in record.space["constraints"])
     except (KeyError, TypeError) as error:
         raise ResultsError(
-            f"{record.name}: run.json's space must have known metrics and constraints, got: {str(error)[:LONGEST_QUOTE]}; "
-            "read it with the gcc-search that wrote it"
+            f"{record.name}: run.json's space must have known metrics and constraints, "
+            f"got: {str(error)[:LONGEST_QUOTE]}; read it with the gcc-search that wrote it"
         ) from None
     except SpaceError as error:
         raise ResultsError(f"{record.name}: run.json: constraints: {error}") from None
