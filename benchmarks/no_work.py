@@ -1,0 +1,94 @@
+"""Trials that train nothing: what is left is what it costs to hand them out. Runs in Ray's workers; needs no torch."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from gcc_search.occupancy import only_writer
+from gcc_search.results.schema import TrialRecord
+from gcc_search.results.writer import write_trial
+from gcc_search.search.jobs import Job
+
+# Early stopping compares trials after the first epoch, so that there must be a second one.
+EPOCHS = 2
+METRICS = ("corrected_consistency", "gini", "accuracy_points")
+
+
+def report_only(config: dict[str, Any], *, seconds: float = 0.0) -> None:
+    """For Ray Tune alone: as many reports with the same values, and no file."""
+    values = _measured(config, random.Random(repr(config)))
+    for epoch in range(1, EPOCHS + 1):
+        time.sleep(seconds / EPOCHS)
+        tune.report({"epoch": epoch} | values)
+
+
+def record_only(
+    config: dict[str, Any],
+    *,
+    run: str,
+    device: str,
+    threads: int,
+    fingerprints: dict[int, str],
+    seconds: float = 0.0,
+) -> None:
+    """For gcc-search: reports as `train_job` does, and leaves the record of a trial that finished.
+
+    `write_seconds` of the last report is what the record took, fsync included.
+    """
+    job = Job.from_config(config)
+    identity = {"id": job.id, "role": job.identity.role, "network": job.settings.network}
+    values = _measured(job.identity.sampled, random.Random(job.id))
+    written = 0.0
+    for epoch in range(1, EPOCHS + 1):
+        time.sleep(seconds / EPOCHS)
+        if epoch == EPOCHS:
+            began = time.perf_counter()
+            _write(job, Path(run), values, next(iter(fingerprints.values())))
+            written = time.perf_counter() - began
+        # All alike after the first epoch: early stopping compares them all, and stops none.
+        told = values if epoch == EPOCHS else values | {"corrected_consistency": 0.0}
+        tune.report(identity | {"epoch": epoch, "train_seconds": 0.0, "write_seconds": written} | told)
+
+
+def _write(job: Job, run: Path, values: dict[str, float], fingerprint: str) -> None:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    record = TrialRecord(
+        id=job.id,
+        role=job.identity.role,
+        status="finished",
+        reason=None,
+        network=job.settings.network,
+        settings=job.settings.model_dump(mode="json"),
+        sampled=job.identity.sampled,
+        baseline=job.identity.baseline,
+        node="benchmark",
+        device="cpu",
+        started=now,
+        updated=now,
+        device_seconds=0.0,
+        epochs_done=EPOCHS,
+        validation=values,
+        test=values | {"iauc": 0.8, "dauc": 0.2},
+        data_fingerprint=fingerprint,
+        versions={"gcc_search": "benchmark"},
+    )
+    folder = job.folder(run)
+    with only_writer(folder):
+        write_trial(folder, record)
+
+
+def _measured(sampled: dict[str, Any], noise: random.Random) -> dict[str, float]:
+    """Means of a split: more alpha, more consistent; more beta, sparser; both cost accuracy."""
+    alpha, beta = float(sampled.get("alpha", 0.0)), float(sampled.get("beta", 0.0))
+    return {
+        "corrected_consistency": 0.35 + 0.05 * math.log1p(10 * alpha) + 0.02 * noise.gauss(0, 1),
+        "gini": 0.4 + 0.12 * math.log1p(5 * beta) - 0.02 * math.log1p(10 * alpha) + 0.02 * noise.gauss(0, 1),
+        "accuracy_points": 94 - 0.1 * alpha - 2 * beta + 0.5 * noise.gauss(0, 1),
+    }
