@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,35 @@ from gcc_search.search.jobs import Job
 
 # Early stopping compares trials after the first epoch, so that there must be a second one.
 EPOCHS = 2
+_warmed: list[bool] = []
 METRICS = ("corrected_consistency", "gini", "accuracy_points")
 
 
-def report_only(config: dict[str, Any], *, seconds: float = 0.0) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Sleep:
+    """How long a trial lasts.
+
+    Args:
+        warm_up: a process's first trial, until all others have started. Ray gives a trial that waits for its own new
+            worker the first one that is free; where trials are shorter than a start, new workers are called off and
+            called for again all the time.
+    """
+
+    seconds: float = 0.0
+    warm_up: float = 0.0
+
+    def epoch(self) -> None:
+        """Sleeps for an epoch of it."""
+        if self.seconds:
+            time.sleep(self.seconds / EPOCHS if _warmed else self.warm_up)
+            _warmed.append(True)
+
+
+def report_only(config: dict[str, Any], *, sleep: Sleep) -> None:
     """For Ray Tune alone: as many reports with the same values, and no file."""
     values = _measured(config, random.Random(repr(config)))
     for epoch in range(1, EPOCHS + 1):
-        time.sleep(seconds / EPOCHS)
+        sleep.epoch()
         tune.report({"epoch": epoch} | values)
 
 
@@ -36,7 +58,7 @@ def record_only(
     device: str,
     threads: int,
     fingerprints: dict[int, str],
-    seconds: float = 0.0,
+    sleep: Sleep,
 ) -> None:
     """For gcc-search: reports as `train_job` does, and leaves the record of a trial that finished.
 
@@ -44,20 +66,23 @@ def record_only(
     """
     job = Job.from_config(config)
     identity = {"id": job.id, "role": job.identity.role, "network": job.settings.network}
-    values = _measured(job.identity.sampled, random.Random(job.id))
+    values = values_of(job)
     written = 0.0
     for epoch in range(1, EPOCHS + 1):
-        time.sleep(seconds / EPOCHS)
+        if job.is_trial:
+            sleep.epoch()
         if epoch == EPOCHS:
             began = time.perf_counter()
-            _write(job, Path(run), values, next(iter(fingerprints.values())))
+            write_record(job, Path(run), next(iter(fingerprints.values())))
             written = time.perf_counter() - began
         # All alike after the first epoch: early stopping compares them all, and stops none.
         told = values if epoch == EPOCHS else values | {"corrected_consistency": 0.0}
         tune.report(identity | {"epoch": epoch, "train_seconds": 0.0, "write_seconds": written} | told)
 
 
-def _write(job: Job, run: Path, values: dict[str, float], fingerprint: str) -> None:
+def write_record(job: Job, run: Path, fingerprint: str) -> None:
+    """The record of a job that finished, alone in its folder below `run`."""
+    values = values_of(job)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     record = TrialRecord(
         id=job.id,
@@ -82,6 +107,10 @@ def _write(job: Job, run: Path, values: dict[str, float], fingerprint: str) -> N
     folder = job.folder(run)
     with only_writer(folder):
         write_trial(folder, record)
+
+
+def values_of(job: Job) -> dict[str, float]:
+    return _measured(job.identity.sampled, random.Random(job.id))
 
 
 def _measured(sampled: dict[str, Any], noise: random.Random) -> dict[str, float]:

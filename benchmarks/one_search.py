@@ -19,11 +19,12 @@ from unittest import mock
 import psutil
 from rich.console import Console
 
-from benchmarks.no_work import EPOCHS, METRICS, record_only, report_only
+from benchmarks.no_work import EPOCHS, METRICS, Sleep, record_only, report_only
 from benchmarks.spent import Spent
-from gcc_search.search import bucket_run, job_queue, launch, progress, scheduler, study, watchdog
+from gcc_search.results.reader import read_run
+from gcc_search.search import bucket_run, job_queue, launch, progress, scheduler, study, study_copy, watchdog
 from gcc_search.search.cluster import local_ray
-from gcc_search.search.readiness import Prepared, SearchOptions, prepare_search
+from gcc_search.search.readiness import Prepared, SearchOptions, prepare_search, reopen_search
 from gcc_search.space import SearchSpace
 
 # Its own first line of imports, on purpose: what follows needs the environment that gcc_search.search sets for Ray.
@@ -32,6 +33,8 @@ from ray.tune.search.optuna import OptunaSearch  # isort: skip
 
 KINDS = ("bare", "optuna", "ours")
 SLICES = 10
+# For Python, Ray and what the job imports, on a core of its own.
+WORKER_START_SECONDS = 2.5
 SPACE: dict[str, Any] = {
     "name": "no-work",
     "networks": ["convnet_small"],
@@ -51,6 +54,8 @@ SPACE: dict[str, Any] = {
 PARTS: tuple[tuple[str, Any, str], ...] = (
     ("sampler", study.NetworkStudy, "ask"),
     ("study told", study.NetworkStudy, "tell"),
+    ("study.db", study_copy.StudyCopy, "begin"),
+    ("study.db", study_copy.StudyCopy, "end"),
     ("record read", job_queue, "read_end"),
     ("queue", job_queue.JobQueue, "suggest"),
     ("queue", job_queue.JobQueue, "on_trial_complete"),
@@ -77,9 +82,10 @@ class Mark:
 
 @dataclass
 class Marks(tune.Callback):
-    """Ray tells it of each trial's end; it notes the first, and then `SLICES` times."""
+    """Ray tells it of each trial's end; it notes that after the first `start`, and then `SLICES` times."""
 
     trials: int
+    start: int
     spent: Spent
     marks: list[Mark] = field(default_factory=list)
     write_seconds: float = 0.0
@@ -90,7 +96,7 @@ class Marks(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._done += 1
-        due = 1 + len(self.marks) * (self.trials - 1) / SLICES
+        due = self.start + len(self.marks) * (self.trials - self.start) / SLICES
         if self._done >= due:
             self.marks.append(self._mark())
 
@@ -122,20 +128,23 @@ def main() -> None:
 def measure(kind: str, folder: Path, *, trials: int, slots: int, seconds: float) -> dict[str, Any]:
     """Seconds, memory and bytes of one search. `slots` trials at a time, on however many cores there are."""
     prepared = _prepare(folder, trials, slots)
+    sleep = Sleep(seconds=seconds, warm_up=WORKER_START_SECONDS * slots)
     # Of ours, the baseline is one more.
     spent, jobs = Spent(), trials + (kind == "ours")
-    marks = Marks(trials=jobs, spent=spent)
+    # Each worker's first trial lasts long.
+    marks = Marks(trials=jobs, start=2 * slots if seconds else 1, spent=spent)
     at_start = psutil.Process().memory_info().rss
     load = os.getloadavg()
     with local_ray(prepared.machines) as scratch:
         began, began_cpu = time.perf_counter(), time.process_time()
         if kind == "ours":
             with spent.timed(PARTS), _called_back(marks):
-                _search(prepared, seconds)
+                _search(prepared, sleep)
         else:
-            _tune_alone(kind, scratch, marks, prepared, trials, seconds)
+            _tune_alone(kind, scratch, marks, prepared, sleep)
         whole, whole_cpu = time.perf_counter() - began, time.process_time() - began_cpu
         left = _size(prepared.run if kind == "ours" else scratch / "tune")
+    resume_seconds = _resume(prepared) if kind == "ours" else None
     first, last = marks.marks[0], marks.marks[-1]
     if last.trials != jobs:
         raise SystemExit(f"{kind}: must end {jobs} trials, got {last.trials}")
@@ -153,6 +162,7 @@ def measure(kind: str, folder: Path, *, trials: int, slots: int, seconds: float)
         "resident_bytes_at_start": at_start,
         "worker_write_milliseconds_per_trial": 1e3 * marks.write_seconds / jobs,
         "left": left,
+        "resume_seconds": resume_seconds,
         "marks": [asdict(_since(first, mark)) for mark in marks.marks],
     }
 
@@ -170,13 +180,21 @@ def _prepare(folder: Path, trials: int, slots: int) -> Prepared:
     return replace(prepared, machines=replace(prepared.machines, num_cpus=slots, slots=slots, cpus_per_trial=1))
 
 
-def _search(prepared: Prepared, seconds: float) -> None:
+def _search(prepared: Prepared, sleep: Sleep) -> None:
     with (prepared.run.parent / "printed").open("w") as printed:
         result = launch.run_search(
-            prepared, Console(file=printed, width=120), job=functools.partial(record_only, seconds=seconds)
+            prepared, Console(file=printed, width=120), job=functools.partial(record_only, sleep=sleep)
         )
     if result.statuses()["finished"] != prepared.space.run_cap:
         raise SystemExit(f"ours: every trial must be finished, got {result.statuses()}")
+
+
+def _resume(prepared: Prepared) -> float:
+    """Seconds until a search that has ended is read again, its study made anew, and found to have ended."""
+    began = time.perf_counter()
+    console = Console(file=io.StringIO(), width=120)
+    launch.run_search(reopen_search(read_run(prepared.run), prepared.options, console), console)
+    return time.perf_counter() - began
 
 
 @contextlib.contextmanager
@@ -191,7 +209,7 @@ def _called_back(marks: Marks) -> Iterator[None]:
         yield
 
 
-def _tune_alone(kind: str, scratch: Path, marks: Marks, prepared: Prepared, trials: int, seconds: float) -> None:
+def _tune_alone(kind: str, scratch: Path, marks: Marks, prepared: Prepared, sleep: Sleep) -> None:
     machines = prepared.machines
     ranges = prepared.space.parameters
     config = {
@@ -200,12 +218,12 @@ def _tune_alone(kind: str, scratch: Path, marks: Marks, prepared: Prepared, tria
     }
     search = OptunaSearch(metric=list(METRICS), mode=["max"] * len(METRICS), seed=0) if kind == "optuna" else None
     tune.run(
-        tune.with_parameters(report_only, seconds=seconds),
+        tune.with_parameters(report_only, sleep=sleep),
         name="search",
         config=config,
         storage_path=str(scratch / "tune"),
         resources_per_trial={"cpu": machines.cpus_per_trial, "gpu": 0},
-        num_samples=trials,
+        num_samples=prepared.space.run_cap,
         search_alg=search,
         max_concurrent_trials=machines.slots,
         callbacks=[marks],

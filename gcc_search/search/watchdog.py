@@ -54,8 +54,7 @@ class Watchdog(Callback):
             if trial.trial_id in self._signs and trial.trial_id not in self._ended:
                 self._end_if_silent(trial)
         ended = time.monotonic()
-        # Silence is noticed late by a quarter of what it may last, at most.
-        self._due = ended + max(CHECK_SECONDS, min((ended - began) / LOOKING_SHARE, self._limit / 4))
+        self._due = ended + pause_after(ended - began, limit=self._limit)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         # A report is a sign of life as well.
@@ -86,6 +85,11 @@ class Watchdog(Callback):
         if self._kernel_kills > before:
             return Death(kind="memory", reason="out of memory: the kernel killed its worker")
         return _read_death(Path(trial.error_file))
+
+
+def pause_after(seconds: float, *, limit: float) -> float:
+    """Seconds until the next look, after one that took `seconds`: silence is noticed late by a quarter of its limit."""
+    return max(CHECK_SECONDS, min(seconds / LOOKING_SHARE, limit / 4))
 
 
 def _read_death(error_file: Path) -> Death:
