@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -66,7 +66,9 @@ def measure_network(name: str, *, batch_size: int, rounds: int, device: torch.de
                 seconds[variant].append(taken)
     medians = {variant: float(torch.tensor(taken).median()) for variant, taken in seconds.items()}
     saved = {
-        variant: saved_bytes(lambda explanation=explanation: loss_terms(network, x, labels, moved, explanation))
+        variant: saved_bytes(
+            lambda explanation=explanation: loss_terms(network, x, labels, moved, explanation), network.parameters()
+        )
         for variant, explanation in VARIANTS.items()
     }
     return [
@@ -83,12 +85,18 @@ def measure_network(name: str, *, batch_size: int, rounds: int, device: torch.de
     ]
 
 
-def saved_bytes(forward: Callable[[], object]) -> int:
-    """Bytes that autograd keeps for the backward pass; a storage that several operations keep counts once."""
+def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> int:
+    """Bytes that autograd keeps for the backward pass; a storage that several operations keep counts once.
+
+    `parameters` are there anyway, and are left out.
+    """
     storages: dict[int, int] = {}
+    known = {parameter.untyped_storage().data_ptr() for parameter in parameters}
 
     def pack(tensor: Tensor) -> Tensor:
-        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            storages[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):

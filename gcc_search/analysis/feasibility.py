@@ -37,6 +37,7 @@ def read_question(record: RunRecord) -> Question:
     try:
         asked = {entry["name"]: _goal(entry) for entry in record.space["metrics"]}
         goals = {name: METRICS[name].goal for name in RANKED} | asked
+        metrics = tuple(METRICS[name] for name in goals)
         constraints = tuple(parse_constraint(text) for text in record.space["constraints"])
     except (KeyError, TypeError) as error:
         raise ResultsError(
@@ -46,14 +47,17 @@ def read_question(record: RunRecord) -> Question:
     except SpaceError as error:
         raise ResultsError(f"{record.name}: run.json: constraints: {error}") from None
     return Question(
-        metrics=tuple(METRICS[name] for name in goals),
+        metrics=metrics,
         maximise=tuple(goal == "maximize" for goal in goals.values()),
         constraints=constraints,
     )
 
 
 def _goal(entry: dict[str, Any]) -> str:
-    return str(entry.get("goal") or METRICS[entry["name"]].goal)
+    goal = str(entry.get("goal") or METRICS[entry["name"]].goal)
+    if goal not in ("maximize", "minimize"):
+        raise KeyError(goal)
+    return goal
 
 
 def is_feasible(pair: Pair, constraints: tuple[Constraint, ...]) -> bool:

@@ -160,7 +160,15 @@ def test_a_further_metric_of_the_run_is_added_in_the_runs_direction(new_run):
     assert say_ranking(frontier) == "accuracy, corrected_consistency, gini (lowest), box_mass (lowest)"
 
 
-@pytest.mark.parametrize("space", [{}, {"metrics": [{"name": "beauty"}], "constraints": []}])
+@pytest.mark.parametrize(
+    "space",
+    [
+        {},
+        {"metrics": [{"name": "beauty"}], "constraints": []},
+        {"metrics": [{"name": "beauty", "goal": "maximize"}], "constraints": []},
+        {"metrics": [{"name": "gini", "goal": "upwards"}], "constraints": []},
+    ],
+)
 def test_a_metric_that_is_unknown_is_named(new_run, space):
     run = new_run()
     run.record.space.clear()

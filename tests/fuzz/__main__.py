@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -27,7 +28,9 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="gcc-fuzz-") as folder, ProcessPoolExecutor(asked.processes) as pool:
+    # Not forked: this process has threads, and a child that is forked while one of them holds a lock waits for ever.
+    pool = ProcessPoolExecutor(asked.processes, mp_context=multiprocessing.get_context("spawn"))
+    with tempfile.TemporaryDirectory(prefix="gcc-fuzz-") as folder, pool:
         targets = make_targets(Path(folder) / "names")
         tasks = [
             (place, min(BATCH, round(asked.inputs * target.share) - start), asked.seed + start, folder)
