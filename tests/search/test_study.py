@@ -16,7 +16,7 @@ from gcc_search.search.study import (
     trials_per_network,
     violations,
 )
-from gcc_search.search.study_copy import open_own_storage
+from gcc_search.search.study_copy import open_own_storage, open_storage
 from gcc_search.vocabulary import Parameter
 from tests.search.conftest import make_space
 
@@ -143,6 +143,16 @@ def test_the_database_holds_what_the_sampler_sees(tmp_path, status):
         assert there.system_attrs == here.system_attrs
         assert (there.datetime_complete is None) == (here.datetime_complete is None)
     assert loaded.trials[2].state.name == "RUNNING"
+
+
+def test_only_a_runs_own_database_does_without_waiting_for_the_disk(tmp_path):
+    def synchronous(storage) -> int:
+        with storage.engine.connect() as connection:
+            return connection.exec_driver_sql("PRAGMA synchronous").scalar()
+
+    # SQLite's 0 is OFF, 2 is FULL: one that the user names may hold studies that nothing can make again.
+    assert synchronous(open_own_storage(tmp_path / "study.db")) == 0
+    assert synchronous(open_storage(f"sqlite:///{tmp_path}/other.db")) == 2
 
 
 def test_the_best_trials_of_a_study_are_feasible_ones():
