@@ -17,37 +17,37 @@ from gcc_search.results.schema import TrialRecord
 from gcc_search.results.writer import write_trial
 from gcc_search.search.jobs import Job
 
-# Early stopping compares trials after the first epoch, so that there must be a second one.
-EPOCHS = 2
 _warmed: list[bool] = []
 METRICS = ("corrected_consistency", "gini", "accuracy_points")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sleep:
-    """How long a trial lasts.
+class Pace:
+    """How long a trial lasts, and how often it reports.
 
     Args:
+        epochs: reports. Early stopping compares trials after the first, so that there must be a second one.
         warm_up: a process's first trial, until all others have started. Ray gives a trial that waits for its own new
             worker the first one that is free; where trials are shorter than a start, new workers are called off and
             called for again all the time.
     """
 
-    seconds: float = 0.0
-    warm_up: float = 0.0
+    epochs: int
+    seconds: float
+    warm_up: float
 
-    def epoch(self) -> None:
-        """Sleeps for an epoch of it."""
+    def sleep(self) -> None:
+        """For an epoch of it."""
         if self.seconds:
-            time.sleep(self.seconds / EPOCHS if _warmed else self.warm_up)
+            time.sleep(self.seconds / self.epochs if _warmed else self.warm_up)
             _warmed.append(True)
 
 
-def report_only(config: dict[str, Any], *, sleep: Sleep) -> None:
+def report_only(config: dict[str, Any], *, pace: Pace) -> None:
     """For Ray Tune alone: as many reports with the same values, and no file."""
     values = _measured(config, random.Random(repr(config)))
-    for epoch in range(1, EPOCHS + 1):
-        sleep.epoch()
+    for epoch in range(1, pace.epochs + 1):
+        pace.sleep()
         tune.report({"epoch": epoch} | values)
 
 
@@ -58,7 +58,7 @@ def record_only(
     device: str,
     threads: int,
     fingerprints: dict[int, str],
-    sleep: Sleep,
+    pace: Pace,
 ) -> None:
     """For gcc-search: reports as `train_job` does, and leaves the record of a trial that finished.
 
@@ -68,15 +68,15 @@ def record_only(
     identity = {"id": job.id, "role": job.identity.role, "network": job.settings.network}
     values = values_of(job)
     written = 0.0
-    for epoch in range(1, EPOCHS + 1):
+    for epoch in range(1, pace.epochs + 1):
         if job.is_trial:
-            sleep.epoch()
-        if epoch == EPOCHS:
+            pace.sleep()
+        if epoch == pace.epochs:
             began = time.perf_counter()
             write_record(job, Path(run), next(iter(fingerprints.values())))
             written = time.perf_counter() - began
         # All alike after the first epoch: early stopping compares them all, and stops none.
-        told = values if epoch == EPOCHS else values | {"corrected_consistency": 0.0}
+        told = values if epoch == pace.epochs else values | {"corrected_consistency": 0.0}
         tune.report(identity | {"epoch": epoch, "train_seconds": 0.0, "write_seconds": written} | told)
 
 
@@ -98,7 +98,7 @@ def write_record(job: Job, run: Path, fingerprint: str) -> None:
         started=now,
         updated=now,
         device_seconds=0.0,
-        epochs_done=EPOCHS,
+        epochs_done=job.settings.recipe.epochs,
         validation=values,
         test=values | {"iauc": 0.8, "dauc": 0.2},
         data_fingerprint=fingerprint,

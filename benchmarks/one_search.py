@@ -19,7 +19,7 @@ from unittest import mock
 import psutil
 from rich.console import Console
 
-from benchmarks.no_work import EPOCHS, METRICS, Sleep, record_only, report_only
+from benchmarks.no_work import METRICS, Pace, record_only, report_only
 from benchmarks.spent import Spent
 from gcc_search.results.reader import read_run
 from gcc_search.search import bucket_run, job_queue, launch, progress, scheduler, study, study_copy, watchdog
@@ -40,7 +40,7 @@ SPACE: dict[str, Any] = {
     "networks": ["convnet_small"],
     "weights": "none",
     "data": {"name": "shapes", "num_images": 120},
-    "recipe": {"epochs": EPOCHS, "image_size": 32},
+    "recipe": {"epochs": 2, "image_size": 32},
     "parameters": {
         "alpha": {"distribution": "log_uniform_values", "min": 1e-3, "max": 10},
         "beta": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1},
@@ -116,32 +116,33 @@ def main() -> None:
     parser.add_argument("--trials", type=int, required=True)
     parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--seconds", type=float, default=0.0, help="that each trial sleeps")
+    parser.add_argument("--epochs", type=int, default=2, help="after each of which a trial reports")
     asked = parser.parse_args()
     # Whatever Ray prints goes to stderr: stdout is one line.
     out = os.dup(1)
     os.dup2(2, 1)
     with tempfile.TemporaryDirectory(prefix="gcc-search-bench-") as folder:
-        found = measure(asked.kind, Path(folder), trials=asked.trials, slots=asked.slots, seconds=asked.seconds)
+        # Each worker's first trial lasts until all have started.
+        pace = Pace(epochs=asked.epochs, seconds=asked.seconds, warm_up=WORKER_START_SECONDS * asked.slots)
+        found = measure(asked.kind, Path(folder), pace, trials=asked.trials, slots=asked.slots)
     os.write(out, json.dumps(found).encode() + b"\n")
 
 
-def measure(kind: str, folder: Path, *, trials: int, slots: int, seconds: float) -> dict[str, Any]:
+def measure(kind: str, folder: Path, pace: Pace, *, trials: int, slots: int) -> dict[str, Any]:
     """Seconds, memory and bytes of one search. `slots` trials at a time, on however many cores there are."""
-    prepared = _prepare(folder, trials, slots)
-    sleep = Sleep(seconds=seconds, warm_up=WORKER_START_SECONDS * slots)
+    prepared = _prepare(folder, pace, trials, slots)
     # Of ours, the baseline is one more.
     spent, jobs = Spent(), trials + (kind == "ours")
-    # Each worker's first trial lasts long.
-    marks = Marks(trials=jobs, start=2 * slots if seconds else 1, spent=spent)
+    marks = Marks(trials=jobs, start=2 * slots if pace.seconds else 1, spent=spent)
     at_start = psutil.Process().memory_info().rss
     load = os.getloadavg()
     with local_ray(prepared.machines) as scratch:
         began, began_cpu = time.perf_counter(), time.process_time()
         if kind == "ours":
             with spent.timed(PARTS), _called_back(marks):
-                _search(prepared, sleep)
+                _search(prepared, pace)
         else:
-            _tune_alone(kind, scratch, marks, prepared, sleep)
+            _tune_alone(kind, scratch, marks, prepared, pace)
         whole, whole_cpu = time.perf_counter() - began, time.process_time() - began_cpu
         left = _size(prepared.run if kind == "ours" else scratch / "tune")
     resume_seconds = _resume(prepared) if kind == "ours" else None
@@ -152,7 +153,8 @@ def measure(kind: str, folder: Path, *, trials: int, slots: int, seconds: float)
         "kind": kind,
         "trials": trials,
         "slots": slots,
-        "trial_sleeps": seconds,
+        "trial_sleeps": pace.seconds,
+        "epochs": pace.epochs,
         "seconds": whole,
         "cpu_seconds": whole_cpu,
         "milliseconds_per_trial": 1e3 * (last.seconds - first.seconds) / (last.trials - first.trials),
@@ -173,17 +175,18 @@ def _since(first: Mark, mark: Mark) -> Mark:
     return replace(mark, seconds=seconds, cpu_seconds=cpu_seconds, parts=parts)
 
 
-def _prepare(folder: Path, trials: int, slots: int) -> Prepared:
+def _prepare(folder: Path, pace: Pace, trials: int, slots: int) -> Prepared:
     console = Console(file=io.StringIO())
-    space = SearchSpace.model_validate(SPACE | {"run_cap": trials})
+    recipe = SPACE["recipe"] | {"epochs": pace.epochs}
+    space = SearchSpace.model_validate(SPACE | {"run_cap": trials, "recipe": recipe})
     prepared = prepare_search(space, SearchOptions(out=folder, gpus=0, command="benchmark"), console)
     return replace(prepared, machines=replace(prepared.machines, num_cpus=slots, slots=slots, cpus_per_trial=1))
 
 
-def _search(prepared: Prepared, sleep: Sleep) -> None:
+def _search(prepared: Prepared, pace: Pace) -> None:
     with (prepared.run.parent / "printed").open("w") as printed:
         result = launch.run_search(
-            prepared, Console(file=printed, width=120), job=functools.partial(record_only, sleep=sleep)
+            prepared, Console(file=printed, width=120), job=functools.partial(record_only, pace=pace)
         )
     if result.statuses()["finished"] != prepared.space.run_cap:
         raise SystemExit(f"ours: every trial must be finished, got {result.statuses()}")
@@ -209,7 +212,7 @@ def _called_back(marks: Marks) -> Iterator[None]:
         yield
 
 
-def _tune_alone(kind: str, scratch: Path, marks: Marks, prepared: Prepared, sleep: Sleep) -> None:
+def _tune_alone(kind: str, scratch: Path, marks: Marks, prepared: Prepared, pace: Pace) -> None:
     machines = prepared.machines
     ranges = prepared.space.parameters
     config = {
@@ -218,7 +221,7 @@ def _tune_alone(kind: str, scratch: Path, marks: Marks, prepared: Prepared, slee
     }
     search = OptunaSearch(metric=list(METRICS), mode=["max"] * len(METRICS), seed=0) if kind == "optuna" else None
     tune.run(
-        tune.with_parameters(report_only, sleep=sleep),
+        tune.with_parameters(report_only, pace=pace),
         name="search",
         config=config,
         storage_path=str(scratch / "tune"),

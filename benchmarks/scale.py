@@ -25,6 +25,10 @@ TRIAL_MINUTES = 10
 GATE_SLOTS, GATE_SECONDS = 16, 1.0
 # Optuna's sampler takes a tenth of a second at 3,000 trials, and an hour for 10,000.
 OPTUNA_TRIALS = 3000
+# What one search came to: see `one_search.measure`.
+Search = dict[str, Any]
+# A report costs the difference between searches whose trials report so often more.
+MORE_REPORTS, REPORTING_TRIALS = 20, 100
 
 
 def measure_scheduling(*, sizes: Sequence[int], rounds: int, gate: int) -> dict[str, Any]:
@@ -41,35 +45,47 @@ def measure_scheduling(*, sizes: Sequence[int], rounds: int, gate: int) -> dict[
         kinds = [kind for kind in KINDS if kind != "optuna" or trials <= OPTUNA_TRIALS]
         for number in range(rounds):
             # Every second round the other way round: what warms up or wears on meets each kind alike.
-            searched += [_search(kind, trials, slots, 0.0, console) for kind in kinds[:: -1 if number % 2 else 1]]
-    # The first of a process pays for imports.
-    gates = [_search(kind, gate, GATE_SLOTS, GATE_SECONDS, console) for kind in ("bare", "ours") if gate]
+            searched += [_search(console, kind, trials, slots) for kind in kinds[:: -1 if number % 2 else 1]]
+    gates = [_search(console, kind, gate, GATE_SLOTS, seconds=GATE_SECONDS) for kind in ("bare", "ours") if gate]
+    reports = {kind: _cost_of_report(console, kind, slots) for kind in ("bare", "ours")}
     running = measure_many_running(SearchSpace.model_validate(SPACE | {"run_cap": 10_000}))
     summary = [_summary([one for one in searched if one["trials"] == trials]) for trials in sizes]
     if gates:
         summary.append(_summary(gates))
     _show(summary, running)
+    print("a report:", ", ".join(f"{kind} {told:.1f} ms" for kind, told in reports.items()))
     return {
         "goal_ratio": GOAL,
         "summary": summary,
+        "milliseconds_per_report": reports,
         "many_running_milliseconds": running,
         "searches": [*searched, *gates],
     }
 
 
-def _search(kind: str, trials: int, slots: int, seconds: float, console: Console) -> dict[str, Any]:
+def _search(console: Console, kind: str, trials: int, slots: int, *, seconds: float = 0, epochs: int = 2) -> Search:
     """In a process of its own, so that neither memory nor Ray is another's."""
-    command = [sys.executable, "-m", "benchmarks.one_search", kind, "--trials", str(trials), "--slots", str(slots)]
-    done = subprocess.run([*command, "--seconds", str(seconds)], stdout=subprocess.PIPE, text=True, check=False)
+    numbers = {"--trials": trials, "--slots": slots, "--seconds": seconds, "--epochs": epochs}
+    options = [word for name, number in numbers.items() for word in (name, str(number))]
+    command = [sys.executable, "-m", "benchmarks.one_search", kind, *options]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(command)}: must end with 0, got {done.returncode}")
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: Search = json.loads(done.stdout)
     told = f"{found['milliseconds_per_trial']:.1f} ms a trial, {found['cpu_milliseconds_per_trial']:.1f} of CPU"
     console.print(f"{kind}, {trials:,} trials, {slots} at a time: {told}, load {found['load_after'][0]:.1f}")
     return found
 
 
-def _summary(searches: list[dict[str, Any]]) -> dict[str, Any]:
+def _cost_of_report(console: Console, kind: str, slots: int) -> float:
+    """Milliseconds of the driver's CPU for each epoch of a trial."""
+    few = _search(console, kind, REPORTING_TRIALS, slots)
+    many = _search(console, kind, REPORTING_TRIALS, slots, epochs=few["epochs"] + MORE_REPORTS)
+    more: float = many["cpu_milliseconds_per_trial"] - few["cpu_milliseconds_per_trial"]
+    return more / MORE_REPORTS
+
+
+def _summary(searches: list[Search]) -> dict[str, Any]:
     """Medians over the rounds of searches of one size."""
 
     def median(kind: str, name: str) -> float | None:
@@ -110,13 +126,13 @@ def _summary(searches: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _by_tenth(search: dict[str, Any]) -> list[float]:
+def _by_tenth(search: Search) -> list[float]:
     """Milliseconds a trial in each tenth of a search: whether they grow with the trials done."""
     marks = search["marks"]
     return [1e3 * (b["seconds"] - a["seconds"]) / (b["trials"] - a["trials"]) for a, b in itertools.pairwise(marks)]
 
 
-def _parts_by_tenth(search: dict[str, Any]) -> dict[str, list[float]]:
+def _parts_by_tenth(search: Search) -> dict[str, list[float]]:
     marks = search["marks"]
     return {
         name: [
