@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"saliency", "seeding", "settings", "errors", "atomic"},
     "analysis": {"results", "objectives", "pareto", "errors", "atomic"},
     "trial": {"training", "saliency", "seeding", "results", "settings", "errors", "patience"},
+    "footprint": {"trial", "training", "failures", "settings", "errors"},
     "identity": {"complaints", "errors", "results", "settings"},
     "keeper": {
         "identity",
@@ -94,6 +95,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "single": {"identity", "trial", "recording", "atomic", "repeating", "preparation", "results", "settings", "errors"},
     "search": {
+        "footprint",
         "identity",
         "keeper",
         "working_folder",
@@ -141,6 +143,7 @@ OWNERS: dict[str, set[str]] = {
         "training",
         "trial",
         "failures",
+        "footprint",
         "keeper",
         "recording",
         "preparation",

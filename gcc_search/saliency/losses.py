@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from gcc_search.saliency.shapes import Claims, Heatmaps, PerImage, RawMaps, SizedHeatmaps
@@ -24,9 +28,38 @@ def normalise(maps: Heatmaps) -> Heatmaps:
     eps = 1e-3 std + 1e-6, a constant to the gradient. pytorch-grad-cam's fixed 1e-7 gives slopes of 1e6 on a nearly
     flat map.
     """
-    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    eps = 1e-3 * maps.detach().std((1, 2), correction=0, keepdim=True) + 1e-6
-    return torch.where(is_degenerate(maps)[:, None, None], 0, (maps - low) / (high - low + eps))
+    heatmaps: Heatmaps = _Normalised.apply(maps)
+    return heatmaps
+
+
+class _Normalised(torch.autograd.Function):
+    """Its gradient from the heatmap alone, which the losses keep anyway."""
+
+    @staticmethod
+    def forward(context: Any, maps: Tensor) -> Tensor:
+        low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+        eps = 1e-3 * maps.std((1, 2), correction=0, keepdim=True) + 1e-6
+        flat = is_degenerate(maps)[:, None, None]
+        spread = high - low + eps
+        heatmaps = torch.where(flat, 0, (maps - low) / spread)
+        context.save_for_backward(heatmaps, torch.where(flat, 0, 1 / spread))
+        return heatmaps
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        heatmaps, per_unit = context.saved_tensors
+        along = (gradient * heatmaps).sum((1, 2), keepdim=True)
+        of_low = (along - gradient.sum((1, 2), keepdim=True)) * _shares(heatmaps, heatmaps.amin((1, 2), keepdim=True))
+        of_high = along * _shares(heatmaps, heatmaps.amax((1, 2), keepdim=True))
+        of_maps: Tensor = (gradient + of_low - of_high) * per_unit
+        return of_maps
+
+
+def _shares(heatmaps: Tensor, extremes: Tensor) -> Tensor:
+    """What each pixel has of the gradient of its map's extreme: equal shares for all that reach it."""
+    at = (heatmaps == extremes).to(heatmaps.dtype)
+    return at / at.sum((1, 2), keepdim=True)
 
 
 def is_degenerate(maps: Heatmaps) -> Claims:

@@ -57,15 +57,16 @@ class _MeanSimilarity(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, a: Tensor, b: Tensor) -> Tensor:
-        moments = filter_separably(torch.stack([a, b, a * a + b * b, a * b], 1), _WINDOW)
-        context.save_for_backward(a, b, moments)
-        n1, d1, n2, d2 = _fractions(moments)
+        # The means are taken again in the backward pass: a sixth of its time, against two thirds of its bytes.
+        context.save_for_backward(a, b)
+        n1, d1, n2, d2 = _fractions(_moments(a, b))
         return (n1 / d1 * (n2 / d2)).mean((1, 2))
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        a, b, moments = context.saved_tensors
+        a, b = context.saved_tensors
+        moments = _moments(a, b)
         mean_a, mean_b = moments[:, 0], moments[:, 1]
         n1, d1, n2, d2 = _fractions(moments)
         scale = gradient[:, None, None] / n1[0].numel()
@@ -79,6 +80,11 @@ class _MeanSimilarity(torch.autograd.Function):
         spread = functional.pad(torch.stack([*by_means, by_squares, by_product], 1), [WINDOW_SIZE - 1] * 4)
         of_a, of_b, of_squares, of_product = filter_separably(spread, _WINDOW).unbind(1)
         return of_a + 2 * a * of_squares + b * of_product, of_b + 2 * b * of_squares + a * of_product
+
+
+def _moments(a: Tensor, b: Tensor) -> Tensor:
+    """A, B, E and R along the second dimension."""
+    return filter_separably(torch.stack([a, b, a * a + b * b, a * b], 1), _WINDOW)
 
 
 def _fractions(moments: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

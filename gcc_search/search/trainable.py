@@ -11,9 +11,11 @@ import torch
 from ray import tune
 
 from gcc_search.errors import DiskFullError, GccSearchError, OccupiedError, StorageError
+from gcc_search.footprint import CudaMeter, wait_until_released
 from gcc_search.recording import record_trial
 from gcc_search.results.schema import EpochRow
 from gcc_search.search.jobs import Job
+from gcc_search.search.worker_memory import give_back_memory
 from gcc_search.trial import Ended
 from gcc_search.working_folder import working_folder
 
@@ -30,24 +32,30 @@ def train_job(config: dict[str, Any], *, run: str, device: str, threads: int, fi
         Exception: whatever may have spoilt this process for the next job. Ray then puts another in its place.
     """
     torch.set_num_threads(threads)
-    job = Job.from_config(config)
+    job, where = Job.from_config(config), torch.device(device)
+    if "memory" in job.failures and where.type == "cuda":
+        # Nothing runs beside it, but what ran until just now may still be ending.
+        wait_until_released(where, CudaMeter())
     identity = {"id": job.id, "role": job.identity.role, "network": job.settings.network}
 
     def tell(line: str) -> None:
         tune.report(identity | {"epoch": 0, "note": line})
 
     place = job.folder(Path()).as_posix()
-    with working_folder(run, place, job.settings, job.identity, tell) as folder:
-        events = record_trial(
-            job.settings,
-            folder,
-            job.identity,
-            device=torch.device(device),
-            fingerprint=fingerprints[job.settings.recipe.image_size],
-            failures=job.failures,
-            on_notice=tell,
-        )
-        _report(job, events, identity)
+    try:
+        with working_folder(run, place, job.settings, job.identity, tell) as folder:
+            events = record_trial(
+                job.settings,
+                folder,
+                job.identity,
+                device=where,
+                fingerprint=fingerprints[job.settings.recipe.image_size],
+                failures=job.failures,
+                on_notice=tell,
+            )
+            _report(job, events, identity)
+    finally:
+        give_back_memory(where)
 
 
 def _report(job: Job, events: Iterator[EpochRow | Ended], identity: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from gcc_search.seeding import derive_seed
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.datasets import ImageSet
 from gcc_search.training.networks import Network, full_precision
+from gcc_search.training.views import view_features
 
 # ImageNet's channel means and standard deviations, as torchvision's weights expect them.
 CHANNEL_MEAN = (0.485, 0.456, 0.406)
@@ -169,13 +170,19 @@ def loss_terms(
 ) -> LossTerms:
     """Forward pass and losses of one batch. Both views go through the network together: batch statistics are shared.
 
-    The second view is left out where nothing asks for it (alpha = 0 and cross-entropy on the first view alone).
+    A second view that is detached is a target and goes through it by itself (see `view_features`), unless cross-entropy
+    is taken on it as well. The second view is left out where nothing asks for it (alpha = 0 and cross-entropy on the
+    first view alone).
     """
     count, size = len(x), x.shape[-1]
     two_views = explanation.alpha > 0 or explanation.ce_on_views == "both"
-    views = torch.cat([x, apply_transforms(transforms, x, size)]) if two_views else x
+    second_is_target = explanation.detach == "second-view" and explanation.ce_on_views != "both"
     with precision(x.device):
-        features = network.features(views)
+        if two_views:
+            moved = apply_transforms(transforms, x, size)
+            features = view_features(network, x, moved, second_is_target=second_is_target)
+        else:
+            features = network.features(x)
     features = full_precision(features)
     logits = network.head(features.mean((2, 3)))
     cross_entropy = functional.cross_entropy(logits[:count], labels, reduction="none")

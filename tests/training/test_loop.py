@@ -145,13 +145,13 @@ def test_the_class_of_the_second_view_is_the_firsts_or_its_own(network, batch):
     assert not torch.isclose(first[~same], own[~same]).any()
 
 
-def test_detach_changes_no_value(network, batch):
-    totals = [
-        loss_terms(network, *batch, BOTH_TERMS.model_copy(update={"detach": detach})).total(1.0, 0.1)
-        for detach in ("none", "head", "second-view")
-    ]
-    assert_close(totals[0], totals[1], rtol=0, atol=0)
-    assert_close(totals[0], totals[2], rtol=0, atol=0)
+@pytest.mark.parametrize(("detach", "ce_on_views"), [("head", "first"), ("head", "both"), ("second-view", "both")])
+def test_detach_changes_no_value_of_views_that_go_together(network, batch, detach, ce_on_views):
+    together, detached = (
+        loss_terms(network, *batch, BOTH_TERMS.model_copy(update={"detach": choice, "ce_on_views": ce_on_views}))
+        for choice in ("none", detach)
+    )
+    assert_close(together.total(1.0, 0.1), detached.total(1.0, 0.1), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("detach", "moves_head"), [("none", True), ("head", False)])
@@ -165,10 +165,19 @@ def test_detached_head_is_not_moved_by_the_maps(network, batch, detach, moves_he
 
 @pytest.mark.parametrize(("detach", "reaches_second"), [("none", True), ("second-view", False)])
 def test_detached_second_view_is_not_moved_by_the_maps(network, batch, detach, reaches_second):
-    terms = loss_terms(network, *batch, BOTH_TERMS.model_copy(update={"detach": detach}))
-    terms.consistency.sum().backward()
+    explanation = BOTH_TERMS.model_copy(update={"detach": detach, "ce_on_views": "both"})
+    loss_terms(network, *batch, explanation).consistency.sum().backward()
     assert network.given.grad[:4].any()
     assert bool(network.given.grad[4:].any()) == reaches_second
+
+
+def test_a_target_is_compared_as_a_constant(network, batch):
+    x, _, transforms = batch
+    terms = loss_terms(network, *batch, BOTH_TERMS.model_copy(update={"detach": "second-view"}))
+    # The last forward pass was the target's alone.
+    assert_close(network.seen, apply_transforms(transforms, x, 32), rtol=0, atol=0)
+    assert not network.given.requires_grad
+    assert gradients(network, terms.consistency.sum())["stages.0.0.weight"].any()
 
 
 def test_counting_pixels_has_no_gradient(network, batch):
