@@ -22,6 +22,9 @@ from gcc_search.search.submission import other_version
 ANSWER_SECONDS = 10.0
 # For a head that has started no worker yet.
 WORKER_SECONDS = 60.0
+# The head forks a process for each client while gRPC's threads run, which now and then ends that process at once.
+CONNECT_TRIES = 3
+_NO_SERVER = ("Starting Ray client server failed", "Proxy failed to Connect to backend")
 ON_HEAD = {"num_cpus": 0, "resources": {HEAD_RESOURCE: 0.001}}
 
 
@@ -37,12 +40,7 @@ def connected(address: str) -> Iterator[None]:
     check_port(address, found)
     _check_answer(address, found)
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ray.init(address, logging_level=logging.CRITICAL, log_to_driver=False)
-    except Exception as error:
-        raise refused(address, _told(error)) from error
+    _connect(address)
     signal.signal(signal.SIGTERM, on_sigterm)
     try:
         _check_version(address)
@@ -75,6 +73,21 @@ def _check_answer(address: str, found: str) -> None:
         raise refused(address, told) from None
     finally:
         channel.close()
+
+
+def _connect(address: str) -> None:
+    # It speaks of lost connections whatever the level is; so do we.
+    logging.getLogger("ray.util.client.logsclient").disabled = True
+    for left in reversed(range(CONNECT_TRIES)):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ray.init(address, logging_level=logging.CRITICAL, log_to_driver=False)
+        except Exception as error:
+            if left and any(words in str(error) for words in _NO_SERVER):
+                continue
+            raise refused(address, _told(error)) from error
+        return
 
 
 def _told(error: Exception) -> str:

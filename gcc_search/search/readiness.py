@@ -42,6 +42,17 @@ class SearchOptions:
     command: str = ""
     address: str | None = None
 
+    def resume_command(self, run: Path) -> str:
+        """What goes on with a search in `run`, in a shell."""
+        return resume_command(place_of(run), gpus=self.gpus, storage=self.storage, address=self.address)
+
+
+def resume_command(run: str, *, gpus: int | None, storage: str | None, address: str | None) -> str:
+    """What goes on with a search in `run`, a folder or a bucket's URL, with options of `gcc-search resume`."""
+    chosen = {"--gpus": gpus, "--storage": storage, "--address": address}
+    words = [word for name, value in chosen.items() if value is not None for word in (name, str(value))]
+    return shlex.join(["gcc-search", "resume", run, *words])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
@@ -64,10 +75,7 @@ class Prepared:
     @property
     def resume_command(self) -> str:
         """What goes on with this search, in a shell."""
-        options = self.options
-        chosen = {"--gpus": options.gpus, "--storage": options.storage, "--address": options.address}
-        words = [word for name, value in chosen.items() if value is not None for word in (name, str(value))]
-        return shlex.join(["gcc-search", "resume", place_of(self.run), *words])
+        return self.options.resume_command(self.run)
 
 
 def prepare_search(space: SearchSpace, options: SearchOptions, console: Console) -> Prepared:
@@ -82,7 +90,7 @@ def prepare_search(space: SearchSpace, options: SearchOptions, console: Console)
     if (run / "run.json").exists():
         raise ResultsError(
             f"{run}: must be a new name, got one that exists; choose another with --name, or go on with it: "
-            f"{shlex.join(['gcc-search', 'resume', place_of(run)])}"
+            f"{options.resume_command(run)}"
         )
     if run.exists() and not _has_just_begun(run):
         raise ResultsError(f"{run}: must be a new name, got a folder that exists; choose another with --name")

@@ -7,7 +7,6 @@ head (`head_search.py`). It ends with this process, in an orderly way whatever e
 from __future__ import annotations
 
 import contextlib
-import shlex
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,8 +26,12 @@ from gcc_search.search.following import show_line
 from gcc_search.search.frames import read_frame
 from gcc_search.search.head_search import HeadSearch, Said
 from gcc_search.search.ray_client import ON_HEAD, connected
+from gcc_search.search.readiness import resume_command
 from gcc_search.search.stopping import ASKS
 from gcc_search.search.submission import check_place, make_submission
+
+STOPPED_BY_USER = 130
+_UNWATCHED = "what gcc-search submit starts needs nobody to watch it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,26 +97,26 @@ def _check_storage(options: dict[str, Any]) -> None:
 
 
 def _resume_command(run: str, address: str, options: dict[str, Any]) -> str:
-    chosen = {"--gpus": options["gpus"], "--storage": options["storage"], "--address": address}
-    words = [word for name, value in chosen.items() if value is not None for word in (name, str(value))]
-    return shlex.join(["gcc-search", "resume", run, *words])
+    return resume_command(run, gpus=options["gpus"], storage=options["storage"], address=address)
 
 
 def _run(errand: Errand) -> int:
+    where, go_on = f"--address: {errand.address}", f"go on: {errand.resume}"
     with connected(errand.address):
         try:
             there = ray.remote(HeadSearch).options(**ON_HEAD).remote(list(errand.words), dict(errand.files))
             code = _watch(there, errand)
+        except KeyboardInterrupt:
+            say(Console(stderr=True), f"the search there ends without us; {go_on}")
+            raise
         except (ConnectionError, RayError) as error:
             told = (
-                f"the search there is stopped; go on: {errand.resume} (gcc-search submit: runs on without this machine)"
+                f"connection lost ({type(error).__name__}), and the search there ends with it; {go_on} ({_UNWATCHED})"
             )
-            raise ClusterError(
-                f"--address: {errand.address}: connection lost ({type(error).__name__}): {told}"
-            ) from None
+            raise ClusterError(f"{where}: {told}") from None
     if code is None or code < 0:
-        how = f"by signal {-code}" if code else "without a word"
-        raise ClusterError(f"--address: {errand.address}: the search there was ended {how}; go on: {errand.resume}")
+        how = "without a word" if code is None else f"by signal {-code}"
+        raise ClusterError(f"{where}: the search there has ended {how}; {go_on}")
     return code
 
 
@@ -129,9 +132,15 @@ def _watch(there: Any, errand: Errand) -> int | None:
                 there.stop.remote()
             lines: list[Said] = ray.get(there.read.remote())
             for stream, line in lines:
-                if stream == "exit":
-                    return None if line is None else int(line)
-                _show(stream, str(line), table, console, as_json=errand.as_json)
+                if stream != "exit":
+                    _show(stream, str(line), table, console, as_json=errand.as_json)
+                    continue
+                if line == STOPPED_BY_USER and not has_told:
+                    say(
+                        console,
+                        f"it was asked to end there, or nothing was heard of this machine for a minute; {_UNWATCHED}",
+                    )
+                return None if line is None else int(line)
 
 
 def _show(stream: str, line: str, table: Live, console: Console, *, as_json: bool) -> None:

@@ -26,6 +26,8 @@ class Relay:
         self._open.clear()
 
     def close(self) -> None:
+        # Closing alone would leave the thread in `accept`, and one more connection to it.
+        self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
         self.cut()
 

@@ -45,7 +45,7 @@ def test_another_token_is_one_line(cluster, tmp_path):
     ("address", "told"),
     [
         ("127.0.0.1:1", "must be a Ray cluster that answers, got 127.0.0.1:1: 127.0.0.1:1: Connection refused"),
-        ("nowhere", "must be auto or HOST:PORT, got nowhere"),
+        ("nowhere", "must be auto, HOST:PORT or ray://HOST:PORT, got nowhere"),
         ("127.0.0.1:99999999999", "must be a Ray cluster that answers, got 127.0.0.1:99999999999"),
     ],
 )

@@ -122,7 +122,7 @@ def test_a_name_that_is_taken_is_refused_with_the_command_that_goes_on(searched)
         run_space(make_space(**SEQUENTIAL), out)
     assert str(caught.value) == (
         f"{URL}/tiny: must be a new name, got one that exists; choose another with --name, or go on with it: "
-        f"gcc-search resume {URL}/tiny"
+        f"gcc-search resume {URL}/tiny --gpus 0"
     )
 
 
