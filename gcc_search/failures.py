@@ -10,8 +10,15 @@ from gcc_search.atomic import as_told
 from gcc_search.errors import GccSearchError, StorageError
 from gcc_search.results.schema import FailureKind
 
-# RuntimeErrors of torch that are no torch.OutOfMemoryError: of the CPU's allocator, of cuBLAS and of cuDNN.
-_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "Cannot allocate memory")
+# RuntimeErrors of torch that are no torch.OutOfMemoryError: of the CPU's allocator, of cuBLAS and of cuDNN; on a GPU that
+# others have filled those two cannot even be initialised.
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "out of memory",
+    "ALLOC_FAILED",
+    "Cannot allocate memory",
+    "STATUS_NOT_INITIALIZED",
+)
 # After one of these nothing more can be computed in its process.
 _DEVICE_FAULTS = ("CUDA error", "CUDA driver error", "cuDNN error", "CUBLAS_STATUS", "NCCL error")
 
