@@ -10,8 +10,8 @@ from gcc_search.atomic import as_told
 from gcc_search.errors import GccSearchError, StorageError
 from gcc_search.results.schema import FailureKind
 
-# RuntimeErrors of torch that are no torch.OutOfMemoryError: of the CPU's allocator, of cuBLAS and of cuDNN; on a GPU that
-# others have filled those two cannot even be initialised.
+# RuntimeErrors of torch that are no torch.OutOfMemoryError: of the CPU's allocator, of cuBLAS and of cuDNN.
+# On a GPU that others have filled, the latter two cannot even be initialised.
 _OUT_OF_MEMORY = (
     "can't allocate memory",
     "out of memory",
