@@ -299,10 +299,19 @@ def _end(
 
 
 def _report(surroundings: Surroundings, phase: str, epoch: int) -> Callable[[int, int], None] | None:
-    on_progress = surroundings.on_progress
-    if on_progress is None:
+    on_progress, crew = surroundings.on_progress, surroundings.crew
+    # The others have nothing to do with the test split, and are gone by then.
+    is_watched = crew is not None and phase != "test"
+    if on_progress is None and not is_watched:
         return None
-    return lambda done, total: on_progress(Progress(phase=phase, epoch=epoch, done=done, total=total))
+
+    def on_step(done: int, total: int) -> None:
+        if crew is not None and is_watched:
+            crew.raise_if_lost()
+        if on_progress is not None:
+            on_progress(Progress(phase=phase, epoch=epoch, done=done, total=total))
+
+    return on_step
 
 
 def _peak_memory(device: torch.device) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, field_validator, model_validator
 
 from gcc_search.complaints import shown
 from gcc_search.objectives import METRICS, closest
@@ -122,8 +122,15 @@ class EarlyTerminate(Settings):
 
 
 class Resources(Settings):
-    """What one trial holds while it runs. A quarter of a GPU means four trials on one."""
+    """What one trial holds while it runs. A quarter of a GPU means four trials on one; two mean one trial on both."""
 
     cpus_per_trial: Positive = 1
     gpus_per_trial: Positive = 1
     """Ignored with `--gpus 0`."""
+
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _is_a_share_or_whole(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError(f"must be a whole number where it is above 1, got {value:g}")
+        return value

@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"saliency", "seeding", "settings", "errors", "atomic"},
     "analysis": {"results", "objectives", "pareto", "errors", "atomic"},
     "trial": {"training", "saliency", "seeding", "results", "settings", "errors", "patience"},
+    "assistants": {"trial", "training", "settings", "failures"},
     "identity": {"complaints", "errors", "results", "settings"},
     "keeper": {
         "identity",
@@ -46,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
         "failures",
     },
     "recording": {
+        "assistants",
         "identity",
         "keeper",
         "trial",
@@ -140,6 +142,7 @@ OWNERS: dict[str, set[str]] = {
         "saliency",
         "training",
         "trial",
+        "assistants",
         "failures",
         "keeper",
         "recording",

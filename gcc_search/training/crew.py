@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,6 +24,7 @@ STEP_SECONDS = 600.0
 # Of waiting for rank 0, which scores the network meanwhile, or waits for a full disk. Its death ends the wait at once.
 IDLE_SECONDS = 86_400.0
 OVER = 0
+_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,32 @@ class Crew:
     find_lost: Callable[[], Exception | None] = _know_nothing
     _turn: int = field(default=0, init=False)
 
+    def meet(self) -> None:
+        """Rank 0 waits for all others to have come this far.
+
+        Raises:
+            Exception: what `find_lost` finds. RuntimeError: it took them longer than `START_SECONDS`.
+        """
+        if self.share.rank > 0:
+            self.store.set(f"here {self.share.rank}", "")
+            return
+        deadline = time.monotonic() + START_SECONDS
+        keys = [f"here {rank}" for rank in range(1, self.share.size)]
+        while not self.store.check(keys):
+            self.raise_if_lost()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the processes that train one network must start in {START_SECONDS:g} s")
+            time.sleep(_POLL_SECONDS)
+
+    def raise_if_lost(self, *, within: float = 0.0) -> None:
+        """Raises what another process failed by, where one has, or does in the next `within` seconds."""
+        deadline = time.monotonic() + within
+        while (lost := self.find_lost()) is None:
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(_POLL_SECONDS)
+        raise lost
+
     def tell(self, epoch: int) -> None:
         """Rank 0's side: the others train `epoch` now, or none any more where it is `OVER`."""
         self.store.set(f"turn {self._turn}", str(epoch))
@@ -89,14 +117,21 @@ def listen() -> tuple[socket.socket, int]:
 
 
 @contextlib.contextmanager
-def joined(share: Share, port: int, *, device: torch.device, listener: socket.socket | None = None) -> Iterator[Crew]:
+def joined(
+    share: Share,
+    port: int,
+    *,
+    device: torch.device,
+    listener: socket.socket | None = None,
+    find_lost: Callable[[], Exception | None] = _know_nothing,
+) -> Iterator[Crew]:
     """Within, this process is one of a crew: gloo on the CPU, NCCL on GPUs. Waits until all have come.
 
     Args:
-        port: where rank 0 listens. listener: rank 0's own, which is used up.
+        port: where rank 0 listens. listener: rank 0's own, which is used up. find_lost: see `Crew`.
 
     Raises:
-        RuntimeError: they have not all come in `START_SECONDS`.
+        RuntimeError: they have not all come in `START_SECONDS`. Exception: what `find_lost` finds before.
     """
     for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
         os.environ.setdefault(variable, _loopback_name())
@@ -111,6 +146,8 @@ def joined(share: Share, port: int, *, device: torch.device, listener: socket.so
         wait_for_workers=False,
         master_listen_fd=None if listener is None else listener.detach(),
     )
+    crew = Crew(share=share, store=distributed.PrefixStore("crew", store), find_lost=find_lost)
+    crew.meet()
     distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         store=distributed.PrefixStore("torch", store),
@@ -119,7 +156,7 @@ def joined(share: Share, port: int, *, device: torch.device, listener: socket.so
         timeout=timedelta(seconds=STEP_SECONDS),
     )
     try:
-        yield Crew(share=share, store=distributed.PrefixStore("crew", store))
+        yield crew
     except Exception:
         # NCCL would wait for its peers once more, and they may be gone.
         if device.type == "cpu":

@@ -23,6 +23,7 @@ from gcc_search.training.networks import Network
 Terms = TypeVar("Terms")
 # Any but OVER: the others load what they need, then wait for the first epoch.
 _BEGIN = 1
+_NEWS_SECONDS = 3.0
 
 
 class Learner(Generic[Terms]):
@@ -88,11 +89,10 @@ def leading(
     crew.tell(_BEGIN)
     try:
         yield Learner(network, terms_of, optimizer=optimizer, crew=crew)
-    except RuntimeError as error:
-        lost = crew.find_lost()
-        if lost is None:
-            raise
-        raise lost from error
+    except RuntimeError:
+        # A connection breaks before the system tells of the end of the process behind it.
+        crew.raise_if_lost(within=_NEWS_SECONDS)
+        raise
     finally:
         crew.tell(OVER)
 
