@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -23,8 +22,6 @@ from gcc_search.settings import Settings, TrialSettings
 from gcc_search.training.crew import Crew, Share, joined, listen
 from gcc_search.trial import assist
 
-# For those that have heard that it is over. Whoever has not is stuck in an exchange with one that is gone.
-_GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.2
 # What an assistant exits with, by the kind of its failure, and what rank 0 then raises.
 _EXITS = {"memory": 10, "crash": 11, "error": 12}
@@ -66,15 +63,18 @@ def crew_of(size: int, settings: TrialSettings, device: torch.device) -> Iterato
             )
             processes.append(_start(orders))
         watch = _Watch(processes)
-        with joined(Share(size=size), port, device=device, listener=listener, find_lost=watch.find_lost) as crew:
-            with watch.ends_waits(device):
-                yield crew
+        with (
+            joined(Share(size=size), port, device=device, listener=listener, find_lost=watch.find_lost) as crew,
+            watch.ends_waits(device),
+        ):
+            yield crew
 
 
 def _start(orders: _Orders) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "gcc_search.assistants"],
         stdin=subprocess.PIPE,
+        bufsize=0,
         # Standard output is for results; gloo and NCCL print.
         stdout=2,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -84,7 +84,6 @@ def _start(orders: _Orders) -> subprocess.Popen[bytes]:
     assert process.stdin is not None, "asked for above"
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(orders.model_dump_json().encode() + b"\n")
-        process.stdin.flush()
     return process
 
 
@@ -93,17 +92,13 @@ def _ended_with_this(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[N
     try:
         yield
     finally:
-        deadline = time.monotonic() + _GRACE_SECONDS
-        try:
-            for process in processes:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(max(0.0, deadline - time.monotonic()))
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait()
-                assert process.stdin is not None, "asked for at its start"
-                process.stdin.close()
+        # Either they have heard that it is over, or they may wait for ever; none of them writes anything.
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.wait()
+            assert process.stdin is not None, "asked for at its start"
+            process.stdin.close()
 
 
 class _Watch:

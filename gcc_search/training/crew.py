@@ -15,6 +15,7 @@ from datetime import timedelta
 
 import torch
 from torch import distributed
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 LOOPBACK = "127.0.0.1"
 # Until all have joined: a process that starts imports torch from what may be a slow shared disk.
@@ -61,7 +62,7 @@ class Crew:
     """
 
     share: Share
-    store: distributed.Store = field(repr=False)
+    store: Store = field(repr=False)
     find_lost: Callable[[], Exception | None] = _know_nothing
     _turn: int = field(default=0, init=False)
 
@@ -138,7 +139,7 @@ def joined(
     if distributed.is_initialized():
         # Left behind where an earlier crew broke.
         distributed.destroy_process_group()
-    store = distributed.TCPStore(
+    store = TCPStore(
         LOOPBACK,
         port,
         is_master=listener is not None,
@@ -146,11 +147,11 @@ def joined(
         wait_for_workers=False,
         master_listen_fd=None if listener is None else listener.detach(),
     )
-    crew = Crew(share=share, store=distributed.PrefixStore("crew", store), find_lost=find_lost)
+    crew = Crew(share=share, store=PrefixStore("crew", store), find_lost=find_lost)
     crew.meet()
     distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        store=distributed.PrefixStore("torch", store),
+        store=PrefixStore("torch", store),
         rank=share.rank,
         world_size=share.size,
         timeout=timedelta(seconds=STEP_SECONDS),

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn.modules._functions import SyncBatchNorm
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torchvision.ops import StochasticDepth
@@ -42,15 +43,14 @@ class Learner(Generic[Terms]):
         optimizer: torch.optim.Optimizer | None = None,
         crew: Crew | None = None,
     ) -> None:
-        self._share = ALONE if crew is None else crew.share
-        self._batch = WholeBatch(self._share)
+        self._batch = WholeBatch(ALONE if crew is None else crew.share)
         self._step: nn.Module = _Step(network, terms_of)
         if crew is not None:
             assert optimizer is not None, "its momentum is shared"
             _see_whole_batches(network, self._batch)
             self._step = DistributedDataParallel(self._step)
             # They are equal everywhere by themselves. (The constructor's own argument warns from torch 2.15 on.)
-            self._step.broadcast_buffers = False  # type: ignore[assignment]
+            self._step.broadcast_buffers = False
             _share_momentum(network, optimizer)
 
     def begin(self, count: int) -> slice:
@@ -61,7 +61,7 @@ class Learner(Generic[Terms]):
     @property
     def num_shares(self) -> int:
         """Into how many parts the batch is cut; 1 where each process has all of it."""
-        return self._share.size if self._batch.is_divided else 1
+        return self._batch.num_shares
 
     def terms(self, *batch: Any) -> Terms:
         terms: Terms = self._step(*batch)
@@ -109,19 +109,25 @@ class WholeBatch:
         return self._share.divides(self.count)
 
     @property
+    def num_shares(self) -> int:
+        """Into how many parts the batch is cut; 1 where each process has all of it."""
+        return self._share.size if self.is_divided else 1
+
+    @property
     def rows(self) -> slice:
         return self._share.rows(self.count)
 
     @property
     def num_here(self) -> int:
-        return self.rows.stop - self.rows.start
+        rows = self.rows
+        return int(rows.stop - rows.start)
 
 
-class WholeBatchNorm(nn.SyncBatchNorm):
+class WholeBatchNorm(nn.BatchNorm2d):
     """Batch normalisation over the images of all processes.
 
-    torch's own is for GPUs alone; on the CPU this is the same in plain operations, whose gradients flow across
-    processes as well.
+    torch's own kernels for it are for GPUs alone; on the CPU this is the same in plain operations, whose gradients flow
+    across processes as well. (`nn.SyncBatchNorm` itself is refused by DistributedDataParallel on the CPU.)
     """
 
     def __init__(self, like: _BatchNorm, batch: WholeBatch) -> None:
@@ -138,22 +144,36 @@ class WholeBatchNorm(nn.SyncBatchNorm):
 
     def forward(self, images: Tensor) -> Tensor:
         if not (self.training and self._batch.is_divided):
-            return _BatchNorm.forward(self, images)
-        return super().forward(images) if images.is_cuda else self._normalise(images)
-
-    def _normalise(self, images: Tensor) -> Tensor:
+            return super().forward(images)
         assert self.running_mean is not None, "a network that is evaluated keeps running statistics"
         assert self.running_var is not None, "a network that is evaluated keeps running statistics"
         assert self.num_batches_tracked is not None, "as above"
         assert self.momentum is not None, "running statistics are averaged exponentially"
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)
+        if images.is_cuda:
+            normalised: Tensor = SyncBatchNorm.apply(
+                images,
+                self.weight,
+                self.bias,
+                self.running_mean,
+                self.running_var,
+                self.eps,
+                self.momentum,
+                distributed.group.WORLD,
+                self._batch.num_shares,
+            )
+            return normalised
+        return self._normalise(images, self.running_mean, self.running_var, self.momentum)
+
+    def _normalise(self, images: Tensor, running_mean: Tensor, running_variance: Tensor, momentum: float) -> Tensor:
         count = self.num_values(images)
         mean = _sum_over_processes(images.sum((0, 2, 3))) / count
         centred = images - mean[:, None, None]
         variance = _sum_over_processes(centred.square().sum((0, 2, 3))) / count
         with torch.no_grad():
-            self.num_batches_tracked.add_(1)
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+            running_mean.lerp_(mean, momentum)
+            running_variance.lerp_(variance * (count / (count - 1)), momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
         return centred * scale[:, None, None] + self.bias[:, None, None]
 
@@ -204,7 +224,7 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 def _sum_over_processes(values: Tensor) -> Tensor:
-    total: Tensor = _SumOverProcesses.apply(values)  # type: ignore[no-untyped-call]
+    total: Tensor = _SumOverProcesses.apply(values)
     return total
 
 

@@ -61,8 +61,10 @@ class _BatchStatistics:
 
     def _count(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         batch: Tensor = inputs[0]
-        is_shared = isinstance(module, WholeBatchNorm)
-        self._num_values = module.num_values(batch) if is_shared else batch.numel() // batch.shape[1]
+        if isinstance(module, WholeBatchNorm):
+            self._num_values = module.num_values(batch)
+        else:
+            self._num_values = batch.numel() // batch.shape[1]
 
     def hold(self) -> None:
         """From now on the module normalises by the statistics of the batch that it has just seen."""

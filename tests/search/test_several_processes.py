@@ -1,0 +1,64 @@
+"""A search whose trials are each trained by two processes: as on two GPUs, with gloo on the CPU."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.console import Console
+from torch.testing import assert_close
+
+from gcc_search.results.reader import read_run
+from gcc_search.search.launch import SearchResult, run_search
+from gcc_search.search.readiness import SearchOptions, prepare_search
+from gcc_search.search.trainable import train_job
+from tests.search.conftest import make_space
+from tests.search.test_retries import ONE_TRIAL, record_of, rows_of
+
+pytestmark = pytest.mark.usefixtures("one_ray")
+
+
+def train_by_two(config, **surroundings) -> None:
+    train_job(config, **surroundings | {"num_processes": 2})
+
+
+def search(out: Path, *, job) -> SearchResult:
+    console = Console(file=io.StringIO(), width=200)
+    return run_search(
+        prepare_search(make_space(**ONE_TRIAL), SearchOptions(out=out, gpus=0), console), console, job=job
+    )
+
+
+def assistants() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children(recursive=True) if "gcc_search.assistants" in child.cmdline()]
+
+
+def test_a_trial_that_loses_one_of_its_processes_is_tried_again_and_ends_as_one_that_was_alone(tmp_path):
+    killed: list[int] = []
+
+    def kill_in_epoch_2() -> None:
+        run, end = tmp_path / "together" / "tiny", time.monotonic() + 200
+        while not killed and time.monotonic() < end:
+            if record_of(run).get("epochs_done") == 1:
+                killed.extend(process.pid for process in assistants())
+                for pid in killed:
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+    expected = search(tmp_path / "alone", job=train_job)
+    thread = threading.Thread(target=kill_in_epoch_2, daemon=True)
+    thread.start()
+    result = search(tmp_path / "together", job=train_by_two)
+    thread.join()
+    assert len(killed) == 1
+    record = read_run(result.run).trials[0].record
+    assert (record.attempts, record.failures) == (2, ["crash"])
+    assert record.status == read_run(expected.run).trials[0].record.status
+    assert_close(rows_of(result), rows_of(expected), rtol=1e-3, atol=1e-4)
+    assert assistants() == []
