@@ -18,7 +18,7 @@ import psutil
 from gcc_search.atomic import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("torch", "kornia", "numpy", "pyarrow", "matplotlib")
+PACKAGES = ("torch", "kornia", "numpy", "pyarrow", "matplotlib", "ray", "optuna", "SQLAlchemy")
 
 
 def main() -> None:
@@ -41,6 +41,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which to run: {', '.join(BENCHMARKS)}; default: all")
     parser.add_argument("--trials", type=int, default=10_000, help="analysis_scale: trials with a scored test split")
     parser.add_argument("--images", type=int, default=2_000, help="analysis_scale: test images of each")
+    parser.add_argument(
+        "--no-work", type=int, nargs="+", default=[300], metavar="N", help="scale: searches of so many trials each"
+    )
+    parser.add_argument("--rounds", type=int, default=1, help="scale: how often each search is done, in turn")
+    parser.add_argument(
+        "--gate", type=int, default=0, metavar="N", help="scale: so many trials of a second on 16 slots"
+    )
     asked = parser.parse_args(arguments)
     unknown = [name for name in asked.names if name not in BENCHMARKS]
     if unknown:
@@ -68,11 +75,18 @@ def _safety(asked: argparse.Namespace) -> dict[str, Any]:
     return measure_safety()
 
 
+def _scale(asked: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.scale import measure_scheduling
+
+    return {"scale": measure_scheduling(sizes=asked.no_work, rounds=asked.rounds, gate=asked.gate)}
+
+
 # The analysis first: see above.
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "analysis_scale": _analysis_scale,
     "step": _step,
     "safety": _safety,
+    "scale": _scale,
 }
 
 if __name__ == "__main__":

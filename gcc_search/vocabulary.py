@@ -121,16 +121,47 @@ class EarlyTerminate(Settings):
         return self
 
 
+def _trials_per_gpu(value: object) -> object:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value != "auto" and not (is_number and value in range(1, MOST_TRIALS_PER_GPU + 1)):
+        raise ValueError(f"must be auto or a whole number from 1 to {MOST_TRIALS_PER_GPU}, got {shown(value)}")
+    return value
+
+
+# Ray counts a GPU in ten-thousandths.
+GPU_PARTS, MOST_TRIALS_PER_GPU = 10_000, 100
+
+
 class Resources(Settings):
-    """What one trial holds while it runs. A quarter of a GPU means four trials on one; two mean one trial on both."""
+    """What one trial holds while it runs. What it says of GPUs is ignored with `--gpus 0`."""
 
     cpus_per_trial: Positive = 1
-    gpus_per_trial: Positive = 1
-    """Ignored with `--gpus 0`."""
+    gpus_per_trial: Positive | None = None
+    """A quarter means four trials on one GPU, two means one trial on both; 1, where neither this nor `trials_per_gpu`
+    is given."""
+    trials_per_gpu: Annotated[int | Literal["auto"], BeforeValidator(_trials_per_gpu)] | None = None
+    """The same the other way round; auto: as many as fit, by the memory that each network is seen to take at start."""
 
     @field_validator("gpus_per_trial")
     @classmethod
-    def _is_a_share_or_whole(cls, value: float) -> float:
-        if value > 1 and value != int(value):
+    def _is_a_share_or_whole(cls, value: float | None) -> float | None:
+        if value is not None and value > 1 and value != int(value):
             raise ValueError(f"must be a whole number where it is above 1, got {value:g}")
         return value
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Resources:
+        if self.gpus_per_trial is not None and self.trials_per_gpu is not None:
+            raise ValueError(
+                f"must have gpus_per_trial or trials_per_gpu, got both, {self.gpus_per_trial:g} and "
+                f"{self.trials_per_gpu}; leave one out"
+            )
+        return self
+
+    @property
+    def gpu_share(self) -> float:
+        """GPUs that a trial holds; under `auto` a whole one, until it is measured how many fit."""
+        if isinstance(self.trials_per_gpu, int):
+            # Ray may round a share up, and one trial too few would fit.
+            return GPU_PARTS // self.trials_per_gpu / GPU_PARTS
+        return 1.0 if self.gpus_per_trial is None else self.gpus_per_trial

@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": {"results", "objectives", "pareto", "errors", "atomic"},
     "trial": {"training", "saliency", "seeding", "results", "settings", "errors", "patience"},
     "assistants": {"trial", "training", "settings", "failures"},
+    "footprint": {"trial", "training", "failures", "settings", "errors"},
     "identity": {"complaints", "errors", "results", "settings"},
     "keeper": {
         "identity",
@@ -96,6 +97,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "single": {"identity", "trial", "recording", "atomic", "repeating", "preparation", "results", "settings", "errors"},
     "search": {
+        "footprint",
         "identity",
         "keeper",
         "working_folder",
@@ -144,6 +146,7 @@ OWNERS: dict[str, set[str]] = {
         "trial",
         "assistants",
         "failures",
+        "footprint",
         "keeper",
         "recording",
         "preparation",

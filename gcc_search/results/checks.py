@@ -85,6 +85,7 @@ def _run_problems(record: RunRecord) -> Iterator[str]:
             if not isinstance(images.get(name), str):
                 yield f"data.{place}.{name}: must be text, got {shown(images.get(name))}"
     yield from _number_problems("space", record.space)
+    yield from _number_problems("packing", record.packing)
 
 
 def _number_problems(place: str, value: object) -> Iterator[str]:

@@ -205,6 +205,8 @@ class RunRecord:
 
     Args:
         data: for each image size the data set's name, fingerprint, classes, images by split, and what was unreadable.
+        packing: how many trials share a GPU, and what was measured for it, as `search.packing.Packing` has it; None
+            where nothing was, and in records from before it could be.
     """
 
     name: str
@@ -213,6 +215,7 @@ class RunRecord:
     space: dict[str, Any]
     seed: int
     data: list[dict[str, Any]] = field(default_factory=list)
+    packing: dict[str, Any] | None = None
     versions: dict[str, str]
     host: str
     schema_version: int = SCHEMA_VERSION

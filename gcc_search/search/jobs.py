@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -43,7 +44,7 @@ class Job:
         return self.identity.role == "trial"
 
     def folder(self, run: Path) -> Path:
-        return run / FOLDERS[self.identity.role] / self.id
+        return _folder(run, self.identity.role, self.id)
 
     def to_config(self) -> dict[str, Any]:
         """Plain values for Ray to carry; `from_config` reads them."""
@@ -64,6 +65,15 @@ class Job:
         )
         settings = TrialSettings.model_validate_json(config["settings"])
         return Job(identity=identity, settings=settings, failures=tuple(config["failures"]))
+
+
+def folder_of(config: Mapping[str, Any], run: Path) -> Path:
+    """`Job.from_config(config).folder(run)`, without a look at its settings."""
+    return _folder(run, config["role"], config["id"])
+
+
+def _folder(run: Path, role: Role, job_id: str) -> Path:
+    return run / FOLDERS[role] / job_id
 
 
 @dataclass(frozen=True, kw_only=True)

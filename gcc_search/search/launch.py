@@ -22,11 +22,12 @@ from rich.console import Console
 
 from gcc_search.atomic import place_of, remove_leftovers, require_room
 from gcc_search.errors import DiskFullError, OccupiedError, ResultsError, StorageError
+from gcc_search.footprint import MemoryMeter
 from gcc_search.identity import package_versions
 from gcc_search.occupancy import only_writer
 from gcc_search.patience import Contact
 from gcc_search.preparation import describe_images, say
-from gcc_search.results.reader import read_run, read_trial
+from gcc_search.results.reader import read_run, read_run_record, read_trial
 from gcc_search.results.schema import RunRecord, Status
 from gcc_search.results.writer import write_run, write_trial
 from gcc_search.search.bucket_run import StudySender, check_silence, fetch_record, send_study, storage_error_in
@@ -34,6 +35,7 @@ from gcc_search.search.cluster import local_ray, remove_stale_scratch
 from gcc_search.search.frontier import find_frontier
 from gcc_search.search.job_queue import ROOM_BYTES, JobQueue, Outcome
 from gcc_search.search.lock import only_driver
+from gcc_search.search.measuring import CUDA, pack_trials
 from gcc_search.search.progress import SearchScreen
 from gcc_search.search.readiness import Prepared
 from gcc_search.search.recall import make_queue, make_scheduler, recall
@@ -83,7 +85,9 @@ class SearchResult:
         return 2 if self.failed else 0
 
 
-def run_search(prepared: Prepared, console: Console, *, job: TrainJob = train_job) -> SearchResult:
+def run_search(
+    prepared: Prepared, console: Console, *, job: TrainJob = train_job, meter: MemoryMeter = CUDA
+) -> SearchResult:
     """Trains baselines and trials; every one of them leaves its directory.
 
     Ctrl-C ends it within seconds: what was running is recorded as interrupted.
@@ -91,7 +95,7 @@ def run_search(prepared: Prepared, console: Console, *, job: TrainJob = train_jo
     Raises:
         DiskFullError: the disk is full at the start, or for longer than `patiently` waits.
         StorageError: the bucket it goes to refuses, or does not answer for too long.
-        ResourceError: Ray did not start.
+        ResourceError: Ray did not start, or no trial fits on a GPU.
         ResultsError: another process runs this search.
     """
     run = prepared.run
@@ -105,13 +109,14 @@ def run_search(prepared: Prepared, console: Console, *, job: TrainJob = train_jo
             _follow_data(prepared)
             queue, scheduler = recall(prepared, read_run(run), console)
         else:
+            prepared = _packed(prepared, console, meter)
             _write_run(prepared)
             queue, scheduler = make_queue(prepared, console), make_scheduler(prepared.space)
         interrupted = False
         try:
             # A search that has ended needs no Ray to say so.
             if not queue.is_done:
-                _tune(prepared, queue, scheduler, console, job)
+                _tune(_packed(prepared, console, meter), queue, scheduler, console, job)
         except KeyboardInterrupt:
             interrupted = True
         except (DiskFullError, StorageError) as error:
@@ -134,6 +139,19 @@ def run_search(prepared: Prepared, console: Console, *, job: TrainJob = train_jo
         gave_up=queue.gives_up,
         resume_command=prepared.resume_command,
     )
+
+
+def _packed(prepared: Prepared, console: Console, meter: MemoryMeter) -> Prepared:
+    """With as many trials on each GPU as fit, told in a line; run.json keeps what was measured."""
+    if prepared.packing is not None:
+        return prepared
+    record = read_run_record(prepared.run) if (prepared.run / "run.json").exists() else None
+    packed = pack_trials(prepared, console, known=record.packing if record else None, meter=meter)
+    if packed.packing is not None:
+        say(console, packed.packing.told())
+        if record is not None and record.packing != (content := packed.packing.to_dict()):
+            write_run(prepared.run, replace(record, packing=content))
+    return packed
 
 
 def _clear(run: Path) -> None:
@@ -198,6 +216,7 @@ def _write_run(prepared: Prepared) -> None:
         space=prepared.space.model_dump(mode="json"),
         seed=prepared.space.seed,
         data=[describe_images(size, data) for size, data in prepared.datasets.items()],
+        packing=prepared.packing.to_dict() if prepared.packing else None,
         versions=package_versions() | {name: version(name) for name in ("ray", "optuna")},
         host=socket.gethostname(),
     )

@@ -61,7 +61,7 @@ def plan_machines(
         raise ResourceError(
             f"--gpus: must be at most {there}, the GPUs of {place}, got {gpus}; --gpus 0 trains on the CPU"
         )
-    gpus_per_trial = resources.gpus_per_trial if num_gpus else 0.0
+    gpus_per_trial = resources.gpu_share if num_gpus else 0.0
     if num_gpus > there:
         slots = _gpu_slots(num_gpus, gpus_per_trial)
     else:

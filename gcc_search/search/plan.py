@@ -8,12 +8,16 @@ from rich.console import Console
 from gcc_search.atomic import place_of
 from gcc_search.preparation import estimate_cost, say
 from gcc_search.search.jobs import baseline_combinations
+from gcc_search.search.measuring import pack_trials
 from gcc_search.search.readiness import Prepared
 from gcc_search.search.study import trials_per_network
 
 
 def print_plan(prepared: Prepared, console: Console) -> None:
     """The plan as plain lines. Times a few passes of each network; trains nothing, writes nothing."""
+    machines = prepared.machines
+    if machines.num_gpus > machines.num_missing_gpus:
+        prepared = pack_trials(prepared, console)
     for line in (*_asked(prepared), *_costs(prepared)):
         say(console, line)
 
@@ -29,10 +33,18 @@ def _asked(prepared: Prepared) -> list[str]:
         f"results   {place_of(prepared.run)}",
         *images,
         f"devices   {machines.num_gpus} GPUs, {machines.num_cpus:g} CPUs: {machines.slots} trials at a time",
+        *_packing(prepared),
         f"search    {space.method} over {', '.join(space.parameters)}",
         f"ranks by  {', '.join(metric.name for metric in space.metrics)} (validation split)",
         f"where     {' and '.join(space.constraints) or 'anything goes'}",
     ]
+
+
+def _packing(prepared: Prepared) -> list[str]:
+    if prepared.space.resources.trials_per_gpu != "auto":
+        return []
+    later = "trials_per_gpu is measured at start; without GPUs cpus_per_trial alone decides"
+    return [f"packing   {prepared.packing.told() if prepared.packing else later}"]
 
 
 def _costs(prepared: Prepared) -> list[str]:

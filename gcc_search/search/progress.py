@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +17,14 @@ from rich.text import Text
 from gcc_search.objectives import METRICS
 from gcc_search.preparation import say
 from gcc_search.search.frames import FRAME_SECONDS, wants_frames, write_frame
-from gcc_search.search.frontier import find_frontier
 from gcc_search.search.job_queue import JobQueue, Outcome
 from gcc_search.search.jobs import Job
+from gcc_search.search.tally import Tally
 from gcc_search.space import SearchSpace
 
 FRONTIER_ROWS = 8
+# Of the trials that run, as many as a terminal shows beside the frontier; a table of a thousand takes a core to draw.
+RUNNING_ROWS = 24
 # Of a table that is drawn elsewhere, on a terminal of unknown width.
 FRAME_WIDTH = 110
 # Shorter epochs get no line of their own where there is no terminal: the trial's end says enough.
@@ -53,6 +54,8 @@ class SearchScreen(Callback):
         self._started = time.monotonic()
         # What an earlier process had trained is told in one line when it is recalled.
         self._told = len(queue.outcomes)
+        self._tally = Tally(space)
+        self._tally.add(queue.outcomes)
         self._frame_sent = time.monotonic() - FRAME_SECONDS
         self._live = Live(console=console, get_renderable=self.render, refresh_per_second=2, transient=True)
 
@@ -96,6 +99,7 @@ class SearchScreen(Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         for outcome in self._queue.outcomes[self._told :]:
+            self._tally.add([outcome])
             self._say(f"{outcome.job.id}: {_told_outcome(outcome)}  [{self._counts()}]")
         self._told = len(self._queue.outcomes)
         self._send_frame()
@@ -122,42 +126,39 @@ class SearchScreen(Callback):
         if not self._console.is_terminal:
             self.tell(line)
 
-    def _done(self) -> list[Outcome]:
-        return [outcome for outcome in self._queue.outcomes if outcome.job.is_trial]
-
     def _counts(self) -> str:
         left = self.seconds_left()
         tail = "" if left is None else f", about {_clock(left)} left"
-        return f"{len(self._done())}/{self._queue.num_trials} trials{tail}"
+        return f"{self._tally.num_ended}/{self._queue.num_trials} trials{tail}"
 
     def seconds_left(self) -> float | None:
         """Trials still to do at the mean time of those done, spread over the slots; None before the first has ended."""
-        seconds = [o.record.device_seconds for o in self._done() if o.record.status == "finished"]
-        if not seconds:
+        tally = self._tally
+        if not (finished := tally.statuses["finished"]):
             return None
-        to_do = self._queue.num_trials - len(self._done()) - self._trials_under_way()
-        return max(0.0, to_do) * sum(seconds) / len(seconds) / self._slots
+        to_do = self._queue.num_trials - tally.num_ended - self._trials_under_way()
+        return max(0.0, to_do) * tally.finished_seconds / finished / self._slots
 
     def _trials_under_way(self) -> float:
         """Running trials as a number of whole ones."""
         return sum(item.share for item in self._running.values() if item.job.is_trial)
 
     def _header(self) -> RenderableType:
-        statuses = Counter(outcome.record.status for outcome in self._done())
-        ended = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items())) or "none ended yet"
-        feasible = sum(outcome.feasible for outcome in self._done())
+        statuses = sorted(self._tally.statuses.items())
+        ended = ", ".join(f"{count} {status}" for status, count in statuses) or "none ended yet"
+        so_far, feasible = _clock(time.monotonic() - self._started), self._tally.num_feasible
         text = Text.assemble(
-            (f"{self._space.name}  ", "bold"),
-            f"{self._counts()}   {_clock(time.monotonic() - self._started)} so far   {ended}; {feasible} feasible",
+            (f"{self._space.name}  ", "bold"), f"{self._counts()}   {so_far} so far   {ended}; {feasible} feasible"
         )
-        bar = ProgressBar(total=self._queue.num_trials, completed=len(self._done()) + self._trials_under_way())
+        bar = ProgressBar(total=self._queue.num_trials, completed=self._tally.num_ended + self._trials_under_way())
         return Group(text, bar)
 
     def _running_table(self) -> Table:
         table = Table(title="running", title_justify="left", box=None, padding=(0, 2, 0, 0))
         for name in ("trial", "settings", "epoch", "", "accuracy", "C*", "Gini", "since"):
             table.add_column(name, justify="left" if name in ("trial", "settings") else "right", no_wrap=True)
-        for item in list(self._running.values()):
+        running = list(self._running.values())
+        for item in running[:RUNNING_ROWS]:
             table.add_row(
                 _told_job(item.job),
                 _told_settings(item.job).removeprefix(" with "),
@@ -168,6 +169,8 @@ class SearchScreen(Callback):
                 _number(item.row.get("gini"), 3),
                 _clock(time.monotonic() - item.since),
             )
+        if len(running) > RUNNING_ROWS:
+            table.add_row(f"and {len(running) - RUNNING_ROWS} more")
         return table
 
     def _frontier_table(self) -> Table:
@@ -177,7 +180,7 @@ class SearchScreen(Callback):
         )
         for name in ("trial", "settings", "accuracy", "baseline", *(n for n in names if n != "accuracy")):
             table.add_column(name, justify="left" if name in ("trial", "settings") else "right", no_wrap=True)
-        for outcome in find_frontier(self._space, self._queue.outcomes)[:FRONTIER_ROWS]:
+        for outcome in self._tally.frontier[:FRONTIER_ROWS]:
             found = outcome.record.validation or {}
             of_baseline = (outcome.baseline and outcome.baseline.validation) or {}
             measured = (_number(found.get(METRICS[name].column), 3) for name in names if name != "accuracy")

@@ -20,6 +20,7 @@ from gcc_search.search.inspection import Wanted, inspect_cluster
 from gcc_search.search.jobs import image_sizes
 from gcc_search.search.lock import LOCK
 from gcc_search.search.machines import Machines
+from gcc_search.search.packing import Packing
 from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
 
@@ -44,12 +45,17 @@ class SearchOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A search that can start: everything that could be wrong with it has been looked at, nothing has been written."""
+    """A search that can start: everything that could be wrong with it has been looked at, nothing has been written.
+
+    Args:
+        packing: how many trials share a GPU, once that is measured; None where nothing asks for it.
+    """
 
     space: SearchSpace
     options: SearchOptions
     machines: Machines
     datasets: dict[int, DataSet] = field(repr=False)
+    packing: Packing | None = None
 
     @property
     def run(self) -> Path:

@@ -27,7 +27,8 @@ from gcc_search.search.jobs import JobMaker
 from gcc_search.search.readiness import Prepared
 from gcc_search.search.retries import goes_on
 from gcc_search.search.scheduler import SuccessiveHalving
-from gcc_search.search.study import NetworkStudy, open_storage, study_name, trial_name, trials_per_network
+from gcc_search.search.study import NetworkStudy, study_name, trial_name, trials_per_network
+from gcc_search.search.study_copy import open_own_storage, open_storage
 from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
 from gcc_search.storage.mirror import mirror_of
@@ -48,7 +49,9 @@ def make_queue(prepared: Prepared, console: Console) -> JobQueue:
     database = run / "study.db"
     if prepared.options.storage is None:
         _remove(database)
-    storage = open_storage(prepared.options.storage or f"sqlite:///{database}")
+        storage = open_own_storage(database)
+    else:
+        storage = open_storage(prepared.options.storage)
     names = {study.study_name for study in storage.get_all_studies()}
     for network in space.networks:
         if study_name(space, network) in names:

@@ -1,5 +1,8 @@
 """One Optuna study for each network: asks for settings, tells what came of them. A cache of the trial directories.
 
+The sampler works in memory, and `StudyCopy` writes what it sees: a database between them would cost more than all else
+that handing out a trial takes.
+
 Differs from `ray.tune.search.optuna.OptunaSearch`: constraints are told; a trial that was stopped early is told as
 pruned, not as complete with the values of a half-trained network; a diverged or collapsed one as infeasible with finite
 values, so that it does not stay RUNNING for ever; the sampler is a function of (seed, network, number), so that it
@@ -13,26 +16,25 @@ import warnings
 from collections.abc import Mapping
 
 import optuna
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from gcc_search.objectives import METRICS
 from gcc_search.results.schema import TrialRecord
 from gcc_search.search.domains import to_distribution
-from gcc_search.seeding import derive_seed
+from gcc_search.search.history import History
+from gcc_search.search.sampler import make_sampler
+from gcc_search.search.study_copy import StudyCopy
 from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
 from gcc_search.vocabulary import Value
 
 # Violation of a trial that did not train, larger than any number of accuracy points it could be short of.
 UNTRAINED_VIOLATION = 1000.0
-# Optuna's default of 10 random trials is most of a small search.
-STARTUP_TRIALS = 10
 
 
 class NetworkStudy:
-    """The trials of one network in one search."""
+    """The trials of one network in one search. `storage` gets a copy of the study, and is not read."""
 
     def __init__(self, space: SearchSpace, network: str, storage: BaseStorage, *, cap: int) -> None:
         self.network, self.cap = network, cap
@@ -41,11 +43,13 @@ class NetworkStudy:
         self._points = list_points(space)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         goals = [METRICS[metric.name].goal for metric in space.metrics]
-        self._study = optuna.create_study(study_name=study_name(space, network), storage=storage, directions=goals)
+        self._study = optuna.create_study(study_name=study_name(space, network), directions=goals)
         with warnings.catch_warnings():
             # Experimental in Optuna since 3.2; names its columns in optuna-dashboard.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.set_metric_names([metric.name for metric in space.metrics])
+            self._copy = StudyCopy(self._study, storage)
+        self._history = History(self._distributions, self._study.directions, cap=cap)
         self._asked: dict[str, optuna.Trial] = {}
 
     @property
@@ -59,22 +63,26 @@ class NetworkStudy:
     def ask(self) -> tuple[str, dict[str, Value]]:
         """A new trial's id and settings."""
         number = self.num_asked
-        self._study.sampler = make_sampler(self._space, self.network, number, cap=self.cap)
+        self._study.sampler = make_sampler(self._space, self.network, number, cap=self.cap, history=self._history)
         if number < len(self._points):
             self._study.enqueue_trial(dict(self._points[number]))
-        trial = self._study.ask(self._distributions)
         trial_id = trial_name(self.network, number)
-        trial.set_user_attr("trial_id", trial_id)
-        self._asked[trial_id] = trial
-        return trial_id, dict(trial.params)
+        return trial_id, dict(self._begin(trial_id).params)
 
     def recall(self, trial_id: str, sampled: Mapping[str, Value]) -> None:
         """Asks for a trial of an earlier process again: the next number, with the settings it had."""
         assert trial_id == trial_name(self.network, self.num_asked), "trials are recalled in order"
         self._study.enqueue_trial(dict(sampled))
+        self._begin(trial_id)
+
+    def _begin(self, trial_id: str) -> optuna.Trial:
         trial = self._study.ask(self._distributions)
         trial.set_user_attr("trial_id", trial_id)
+        begun = self._study.get_trials(deepcopy=False)[trial.number]
+        self._copy.begin(begun)
+        self._history.begin(begun)
         self._asked[trial_id] = trial
+        return trial
 
     def tell(self, record: TrialRecord, baseline: TrialRecord | None) -> None:
         """What became of a trial, from its record and its baseline's."""
@@ -87,6 +95,9 @@ class NetworkStudy:
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
             self._study.tell(trial, state=TrialState.FAIL)
+        ended = self._study.get_trials(deepcopy=False)[trial.number]
+        self._copy.end(ended)
+        self._history.end(ended)
 
 
 def trial_name(network: str, number: int) -> str:
@@ -96,18 +107,6 @@ def trial_name(network: str, number: int) -> str:
 
 def study_name(space: SearchSpace, network: str) -> str:
     return f"{space.name}/{network}"
-
-
-def make_sampler(space: SearchSpace, network: str, number: int, *, cap: int) -> BaseSampler:
-    """The sampler of one trial. Made anew for each, from its number: there is no state to lose."""
-    seed = derive_seed(space.seed, network, number, "sampler") % 2**32
-    if space.method != "bayes":
-        return RandomSampler(seed=seed)
-    return TPESampler(
-        seed=seed,
-        n_startup_trials=min(STARTUP_TRIALS, max(4, cap // 3)),
-        constant_liar=True,
-    )
 
 
 def list_points(space: SearchSpace) -> list[Mapping[str, Value]]:
@@ -158,8 +157,3 @@ def violations(space: SearchSpace, record: TrialRecord, baseline: TrialRecord | 
 
 def _validation(record: TrialRecord | None, column: str) -> float | None:
     return None if record is None or record.validation is None else record.validation.get(column)
-
-
-def open_storage(url: str) -> BaseStorage:
-    """Any SQLAlchemy URL; what is written there, optuna-dashboard can show."""
-    return optuna.storages.RDBStorage(url)

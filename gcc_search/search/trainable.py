@@ -11,6 +11,7 @@ import torch
 from ray import tune
 
 from gcc_search.errors import DiskFullError, GccSearchError, OccupiedError, StorageError
+from gcc_search.footprint import CudaMeter, wait_until_released
 from gcc_search.recording import record_trial
 from gcc_search.results.schema import EpochRow
 from gcc_search.search.jobs import Job
@@ -40,7 +41,10 @@ def train_job(
         Exception: whatever may have spoilt this process for the next job. Ray then puts another in its place.
     """
     torch.set_num_threads(threads)
-    job = Job.from_config(config)
+    job, where = Job.from_config(config), torch.device(device)
+    if "memory" in job.failures and where.type == "cuda":
+        # Nothing runs beside it, but what ran until just now may still be ending.
+        wait_until_released(where, CudaMeter())
     identity = {"id": job.id, "role": job.identity.role, "network": job.settings.network}
 
     def tell(line: str) -> None:
@@ -53,7 +57,7 @@ def train_job(
                 job.settings,
                 folder,
                 job.identity,
-                device=torch.device(device),
+                device=where,
                 num_processes=num_processes,
                 fingerprint=fingerprints[job.settings.recipe.image_size],
                 failures=job.failures,
@@ -61,7 +65,7 @@ def train_job(
             )
             _report(job, events, identity)
     finally:
-        give_back_memory()
+        give_back_memory(where)
 
 
 def _report(job: Job, events: Iterator[EpochRow | Ended], identity: dict[str, Any]) -> None:

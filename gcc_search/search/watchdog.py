@@ -11,11 +11,13 @@ from typing import Any
 import ray
 from ray.tune import Callback
 
-from gcc_search.search.jobs import Job
+from gcc_search.search.jobs import folder_of
 from gcc_search.search.retries import Death
 from gcc_search.storage.mirror import last_change
 
 CHECK_SECONDS = 2.0
+# Of the driver's time, at most so much goes into looking: a thousand records on a slow disk take a while.
+LOOKING_SHARE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +39,12 @@ class Watchdog(Callback):
         self._run, self._on_death, self._limit = run, on_death, max_silent_seconds
         self._signs: dict[str, _Sign] = {}
         self._ended: set[str] = set()
-        self._checked = time.monotonic()
+        self._due = time.monotonic() + CHECK_SECONDS
         self._kernel_kills = _count_kernel_kills()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if time.monotonic() - self._checked < CHECK_SECONDS:
+        if (began := time.monotonic()) < self._due:
             return
-        self._checked = time.monotonic()
         watched = [trial for trial in trials if trial.status in ("PENDING", "RUNNING")]
         # Without an actor it waits for a process to start, which is Ray's to watch.
         self._signs = {
@@ -52,6 +53,8 @@ class Watchdog(Callback):
         for trial in watched:
             if trial.trial_id in self._signs and trial.trial_id not in self._ended:
                 self._end_if_silent(trial)
+        ended = time.monotonic()
+        self._due = ended + pause_after(ended - began, limit=self._limit)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         # A report is a sign of life as well.
@@ -63,7 +66,7 @@ class Watchdog(Callback):
     def _look_at(self, trial: Any) -> _Sign:
         known = self._signs.get(trial.trial_id)
         try:
-            changed = last_change(Job.from_config(trial.config).folder(self._run) / "trial.json")
+            changed = last_change(folder_of(trial.config, self._run) / "trial.json")
         except OSError:
             # Not written yet, or its disk does not answer: no sign of life.
             changed = 0
@@ -82,6 +85,11 @@ class Watchdog(Callback):
         if self._kernel_kills > before:
             return Death(kind="memory", reason="out of memory: the kernel killed its worker")
         return _read_death(Path(trial.error_file))
+
+
+def pause_after(seconds: float, *, limit: float) -> float:
+    """Seconds until the next look, after one that took `seconds`: silence is noticed late by a quarter of its limit."""
+    return max(CHECK_SECONDS, min(seconds / LOOKING_SHARE, limit / 4))
 
 
 def _read_death(error_file: Path) -> Death:

@@ -16,6 +16,7 @@ from gcc_search.search.study import (
     trials_per_network,
     violations,
 )
+from gcc_search.search.study_copy import open_own_storage, open_storage
 from gcc_search.vocabulary import Parameter
 from tests.search.conftest import make_space
 
@@ -122,6 +123,36 @@ def test_no_trial_stays_running_and_early_stopped_ones_are_not_complete(status, 
     trial_id, _ = study.ask()
     study.tell(make_record(trial_id, status=status), make_record())
     assert [trial.state.name for trial in study._study.trials] == [state]
+
+
+@pytest.mark.parametrize("status", ["finished", "stopped", "failed", "diverged"])
+def test_the_database_holds_what_the_sampler_sees(tmp_path, status):
+    """To each setting, value, constraint and state; points to be tried first, too."""
+    space = make_space(points=[{"alpha": 0.5, "beta": 0.25}], constraints=["accuracy >= baseline - 1.0"])
+    database = tmp_path / "study.db"
+    study = NetworkStudy(space, "convnet_small", open_own_storage(database), cap=20)
+    for number in range(3):
+        trial_id, _ = study.ask()
+        if number < 2:
+            study.tell(make_record(trial_id, status=status), make_record())
+    loaded = optuna.load_study(study_name="tiny/convnet_small", storage=f"sqlite:///{database}")
+    assert loaded.metric_names == ["corrected_consistency", "gini"]
+    for there, here in zip(loaded.trials, study._study.trials, strict=True):
+        for name in ("number", "state", "values", "params", "distributions", "user_attrs", "constraints"):
+            assert getattr(there, name) == getattr(here, name), name
+        assert there.system_attrs == here.system_attrs
+        assert (there.datetime_complete is None) == (here.datetime_complete is None)
+    assert loaded.trials[2].state.name == "RUNNING"
+
+
+def test_only_a_runs_own_database_does_without_waiting_for_the_disk(tmp_path):
+    def synchronous(storage) -> int:
+        with storage.engine.connect() as connection:
+            return connection.exec_driver_sql("PRAGMA synchronous").scalar()
+
+    # SQLite's 0 is OFF, 2 is FULL: one that the user names may hold studies that nothing can make again.
+    assert synchronous(open_own_storage(tmp_path / "study.db")) == 0
+    assert synchronous(open_storage(f"sqlite:///{tmp_path}/other.db")) == 2
 
 
 def test_the_best_trials_of_a_study_are_feasible_ones():

@@ -5,6 +5,7 @@ import threading
 
 import psutil
 import pytest
+import torch
 
 from gcc_search.search.worker_memory import give_back_memory
 
@@ -24,6 +25,6 @@ def test_what_a_trials_thread_has_freed_goes_back_to_the_machine():
     thread.start()
     thread.join()
     held = psutil.Process().memory_info().rss
-    give_back_memory()
+    give_back_memory(torch.device("cpu"))
     assert held - psutil.Process().memory_info().rss > 100 * MIB
     assert len(kept) == 1000
