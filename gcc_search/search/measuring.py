@@ -23,8 +23,12 @@ from gcc_search.space import SearchSpace
 
 Answer = TypeVar("Answer")
 CUDA = CudaMeter()
-# What takes the most memory of what a space may sample, where it samples it.
-_HEAVIEST = {"detach": "none", "distance": "ssim", "ce_on_views": "both"}
+# What a space may sample and what decides memory, beside sizes: what takes the most first.
+_HEAVIEST_FIRST = {
+    "detach": ("none", "head", "second-view"),
+    "ce_on_views": ("both", "first"),
+    "distance": ("ssim", "correlation"),
+}
 _MEASURES = "trials_per_gpu: auto: measures how many trials fit on each kind of GPU"
 _WAITS = "trials_per_gpu: auto: waits for a machine with a GPU, to measure how many trials fit on it"
 # A node that Ray is to choose, or to start.
@@ -69,8 +73,11 @@ def heaviest_trials(space: SearchSpace) -> list[TrialSettings]:
     # A rate so low that the loss stays finite.
     terms = {"alpha": 1.0, "beta": 1.0, "p": 1.0, "lr": 1e-6}
     sizes = {"image_size": max(image_sizes(space)), "batch_size": max(batches)}
-    sampled = space.parameters.items()
-    chosen = {name: _HEAVIEST[name] for name, item in sampled if name in _HEAVIEST and item.holds(_HEAVIEST[name])}
+    chosen = {
+        name: next(value for value in values if space.parameters[name].holds(value))
+        for name, values in _HEAVIEST_FIRST.items()
+        if name in space.parameters
+    }
     return [space.settings(network, terms | sizes | chosen) for network in space.networks]
 
 
@@ -123,14 +130,8 @@ def _ask(
         ).remote(question, *given)
         for node, given in asked.items()
     }
-    try:
-        answers = {node: _answer(reference) for node, reference in pending.items()}
-    except BaseException:
-        # Only those: Ray's core aborts where one is cancelled that has just ended.
-        _, unfinished = ray.wait(list(pending.values()), num_returns=len(pending), timeout=0)
-        for reference in unfinished:
-            ray.cancel(reference, force=True)
-        raise
+    # Left early, they end with this driver: to cancel one that is just answering aborts it (Ray 2.60, tried).
+    answers = {node: _answer(reference) for node, reference in pending.items()}
     addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}  # type: ignore[no-untyped-call]
     problems = {addresses.get(node, node): answer for node, answer in answers.items() if isinstance(answer, str)}
     if problems:

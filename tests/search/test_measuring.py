@@ -16,14 +16,25 @@ from gcc_search.results.writer import write_run
 from gcc_search.search.cluster import local_ray
 from gcc_search.search.launch import run_search
 from gcc_search.search.machines import Machines
-from gcc_search.search.measuring import pack_trials
+from gcc_search.search.measuring import heaviest_trials, pack_trials
+from gcc_search.search.packing import pack
 from gcc_search.search.plan import print_plan
 from gcc_search.search.readiness import Prepared, SearchOptions, prepare_search, reopen_search
 from gcc_search.search.trainable import train_job
+from gcc_search.vocabulary import Resources
 from tests.search.conftest import make_space
+from tests.search.test_packing import make_reading
 from tests.standin_gpu import GIB, StandInGpu
 
-AUTO = {"trials_per_gpu": "auto"}
+# A baseline and trials, and no network that they start from.
+SHORT = {
+    "weights": "none",
+    "start": None,
+    "resources": {"trials_per_gpu": "auto"},
+    "data": {"name": "shapes", "num_images": 80},
+    "recipe": {"epochs": 1, "lr": 0.01, "image_size": 32},
+    "evaluation": {"insertion_images": 2, "batch_size": 16},
+}
 TOLD = "convnet_small at 32 px, batch 32: 3.5 GiB a trial; 4 trials on each GPU of 24 GiB, as many as cpus_per_trial"
 
 
@@ -40,8 +51,7 @@ def make_gpu(folder: Path, **changes) -> StandInGpu:
 
 
 def prepare(out: Path, *, gpus: int | None = None, **changes) -> Prepared:
-    space = make_space(resources=AUTO, **changes)
-    return prepare_search(space, SearchOptions(out=out, gpus=gpus), Console(file=io.StringIO()))
+    return prepare_search(make_space(**SHORT | changes), SearchOptions(out=out, gpus=gpus), Console(file=io.StringIO()))
 
 
 def train_on_the_cpu(config, *, run, device, **surroundings) -> None:
@@ -53,46 +63,58 @@ def train_on_the_cpu(config, *, run, device, **surroundings) -> None:
     train_job(config, run=run, device="cpu", **surroundings)
 
 
+# Before the first test that starts Ray.
+def test_without_ray_the_gpus_of_this_machine_are_measured(tmp_path):
+    prepared = prepare(tmp_path / "runs")
+    there = replace(prepared, machines=replace(prepared.machines, num_gpus=1))
+    gpu, console = make_gpu(tmp_path / "gpu"), Console(file=io.StringIO(), width=200)
+    packed = pack_trials(there, console, meter=gpu)
+    assert (packed.packing.trials_per_gpu, gpu.num_trained) == (6, 1)
+    assert "measures how many trials fit on each kind of GPU" in console.file.getvalue()
+
+
+def test_on_the_cpu_and_with_a_number_nothing_is_measured(tmp_path):
+    prepared = prepare(tmp_path, gpus=0)
+    assert pack_trials(prepared, Console(), meter=make_gpu(tmp_path / "gpu")) is prepared
+    number = prepared.space.model_copy(update={"resources": Resources(trials_per_gpu=4)})
+    there = replace(prepared, space=number, machines=replace(prepared.machines, num_gpus=1))
+    assert pack_trials(there, Console(), meter=make_gpu(tmp_path / "gpu")) is there
+    assert not list((tmp_path / "gpu").iterdir())
+
+
+def test_the_plan_says_that_it_is_measured_at_start(tmp_path):
+    console = Console(file=io.StringIO(), width=200)
+    print_plan(prepare(tmp_path, gpus=0), console)
+    told = "packing   trials_per_gpu is measured at start; without GPUs cpus_per_trial alone decides"
+    assert told in console.file.getvalue()
+
+
 def test_a_search_measures_packs_and_does_not_measure_again(ray_with_a_gpu, tmp_path):
     gpu, console = make_gpu(tmp_path / "gpu"), Console(file=io.StringIO(), width=200)
     prepared = prepare(tmp_path / "runs", run_cap=1)
     result = run_search(prepared, console, job=train_on_the_cpu, meter=gpu)
     assert result.exit_code == 0
-    assert gpu.num_trained == 1
     assert TOLD in console.file.getvalue()
     record = read_run_record(result.run)
     assert (record.packing["trials_per_gpu"], record.packing["num_in_memory"]) == (4, 6)
-    assert set((result.run / "shares.txt").read_text().split()) == {"0.25"}
+    assert (result.run / "shares.txt").read_text().split() == ["0.25"] * 2
 
     # As if it had been stopped before its second trial.
     write_run(result.run, replace(record, space=record.space | {"run_cap": 2}))
-    again = reopen_search(read_run(result.run), prepared.options, console)
-    assert len(run_search(again, console, job=train_on_the_cpu, meter=gpu).outcomes) > len(result.outcomes) - 2
-    assert gpu.num_trained == 1
-    assert set((result.run / "shares.txt").read_text().split()) == {"0.25"}
+    run_search(reopen_search(read_run(result.run), prepared.options, console), console, job=train_on_the_cpu, meter=gpu)
+    assert (result.run / "shares.txt").read_text().split() == ["0.25"] * 3
     assert console.file.getvalue().count(TOLD) == 2
+    assert gpu.num_trained == 1
 
 
-def test_other_gpus_are_measured_again(ray_with_a_gpu, tmp_path):
-    prepared, nowhere = prepare(tmp_path / "runs"), Console(file=io.StringIO())
-    gpu = make_gpu(tmp_path / "first")
-    known = pack_trials(prepared, nowhere, meter=gpu).packing.to_dict()
-    same = pack_trials(prepared, nowhere, known=known, meter=gpu)
-    assert (same.packing.to_dict(), gpu.num_trained) == (known, 1)
-    assert (same.machines.slots, same.machines.gpus_per_trial) == (4, 0.25)
-    smaller = make_gpu(tmp_path / "second", total=8 * GIB)
-    packed = pack_trials(prepared, nowhere, known=known, meter=smaller)
-    assert (packed.packing.trials_per_gpu, smaller.num_trained) == (1, 1)
-
-
-def test_a_gpu_that_does_not_hold_one_trial_is_told_by_its_machine_and_nothing_is_begun(ray_with_a_gpu, tmp_path):
+def test_other_gpus_are_measured_again_and_where_not_one_trial_fits_nothing_is_begun(ray_with_a_gpu, tmp_path):
     gpu = make_gpu(tmp_path / "gpu", total=3 * GIB)
     prepared = prepare(tmp_path / "runs")
+    larger = replace(make_reading(3.5), gpu=replace(*gpu.gpus(), total_bytes=24 * GIB))
+    known = pack([larger], [], prepared.machines).to_dict()
     with pytest.raises(ResourceError, match="one trial must fit on Stand-in, got convnet_small at 32 px, batch 32"):
-        run_search(prepared, Console(file=io.StringIO()), meter=gpu)
-    assert not (prepared.run / "run.json").exists()
-    # The same name may be tried again.
-    prepare(tmp_path / "runs")
+        pack_trials(prepared, Console(file=io.StringIO()), known=known, meter=gpu)
+    assert gpu.num_trained == 1
 
 
 def test_a_gpu_that_torch_cannot_use_is_told_by_its_machine(ray_with_a_gpu, tmp_path):
@@ -103,8 +125,20 @@ def test_a_gpu_that_torch_cannot_use_is_told_by_its_machine(ray_with_a_gpu, tmp_
     assert str(error.value) == f"{address}: {told}"
 
 
-def test_the_plan_says_that_it_is_measured_at_start(tmp_path):
-    console = Console(file=io.StringIO(), width=200)
-    print_plan(prepare(tmp_path, gpus=0), console)
-    told = "packing   trials_per_gpu is measured at start; without GPUs cpus_per_trial alone decides"
-    assert told in console.file.getvalue()
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, (32, 32, "none")),
+        ({"start": {"epochs": 1, "batch_size": 64}, "weights": "baseline"}, (32, 64, "none")),
+        ({"parameters": {"image_size": {"values": [64, 96, 32]}, "batch_size": {"values": [8, 16]}}}, (96, 16, "none")),
+        ({"explanation": {"detach": "second-view"}}, (32, 32, "second-view")),
+        ({"parameters": {"detach": {"values": ["second-view", "none"]}}}, (32, 32, "none")),
+        ({"parameters": {"detach": {"values": ["second-view", "head"]}}}, (32, 32, "head")),
+    ],
+)
+def test_the_heaviest_trial_that_a_space_may_sample_is_measured(changes, expected):
+    (settings,) = heaviest_trials(make_space(**SHORT | changes))
+    recipe, explanation = settings.recipe, settings.explanation
+    assert (recipe.image_size, recipe.batch_size, explanation.detach) == expected
+    assert explanation.alpha > 0
+    assert explanation.beta > 0
