@@ -201,6 +201,11 @@ def test_text_true_and_nan_are_no_numbers(complaint):
         ("epochs: 4", "lr: 0", "recipe.lr: must be above 0, got 0"),
         ("epochs: 4", "lr:", "recipe.lr: must be a number, got null"),
         ("run_cap: 4", "resources: {gpus_per_trial: 0}", "resources.gpus_per_trial: must be above 0, got 0"),
+        (
+            "run_cap: 4",
+            "resources: {gpus_per_trial: 1.5}",
+            "resources.gpus_per_trial: must be a whole number where it is above 1, got 1.5",
+        ),
     ]
     check_all(complaint, cases)
 
