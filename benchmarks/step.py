@@ -13,17 +13,19 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
+from benchmarks.rivals import RIVALS, Batch
 from gcc_search.saliency.geometry import draw_transforms
 from gcc_search.settings import Explanation
 from gcc_search.training.loop import loss_terms
-from gcc_search.training.networks import build_network
+from gcc_search.training.networks import Network, build_network
 
 NETWORKS = ("resnet18", "resnet50", "convnext_tiny")
 FLOOR = "two views, cross-entropy only"
+OURS = "consistency (SSIM) and sparsity"
 VARIANTS = {
     "one view, cross-entropy only": Explanation(),
     FLOOR: Explanation(ce_on_views="both"),
-    "consistency (SSIM) and sparsity": Explanation(alpha=1.0, beta=0.1),
+    OURS: Explanation(alpha=1.0, beta=0.1),
     "consistency (correlation) and sparsity": Explanation(alpha=1.0, beta=0.1, distance="correlation"),
     "the same (SSIM), second view detached": Explanation(alpha=1.0, beta=0.1, detach="second-view"),
 }
@@ -31,46 +33,38 @@ VARIANTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One variant of a step; ratios are to `FLOOR`, of the medians over rounds."""
+    """One variant of a step: medians over rounds, as ratios to `FLOOR` and to `OURS`."""
 
     network: str
     batch_size: int
     variant: str
     seconds: float
     time_ratio: float
+    time_to_ours: float
     saved_bytes: int
     saved_ratio: float
+    saved_to_ours: float
 
 
 def measure_network(name: str, *, batch_size: int, rounds: int, device: torch.device) -> list[Row]:
     """Variants take turns, so that a busy machine slows all of them alike."""
     network = build_network(name, num_classes=101, weights="none", seed=0).to(device).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(batch_size, 3, 224, 224, generator=generator).to(device, memory_format=torch.channels_last)
-    labels = torch.randint(101, (batch_size,), generator=generator).to(device)
-    frame = torch.full((batch_size,), 224)
-    moved = draw_transforms(frame, frame, scale=(0.08, 1.0), generator=generator).to(device)
+    losses = _losses(network, _make_batch(batch_size, device))
 
-    def step(explanation: Explanation) -> None:
-        loss = loss_terms(network, x, labels, moved, explanation).total(explanation.alpha, explanation.beta)
+    def step(loss: Callable[[], Tensor]) -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss().backward()
         optimizer.step()
 
-    seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    seconds: dict[str, list[float]] = {variant: [] for variant in losses}
     for number in range(rounds + 1):
-        for variant, explanation in VARIANTS.items():
-            taken = _seconds(lambda explanation=explanation: step(explanation), device)
+        for variant, loss in losses.items():
+            taken = _seconds(lambda loss=loss: step(loss), device)
             if number > 0:
                 seconds[variant].append(taken)
     medians = {variant: float(torch.tensor(taken).median()) for variant, taken in seconds.items()}
-    saved = {
-        variant: saved_bytes(
-            lambda explanation=explanation: loss_terms(network, x, labels, moved, explanation), network.parameters()
-        )
-        for variant, explanation in VARIANTS.items()
-    }
+    saved = {variant: saved_bytes(loss, network.parameters()) for variant, loss in losses.items()}
     return [
         Row(
             network=name,
@@ -78,11 +72,33 @@ def measure_network(name: str, *, batch_size: int, rounds: int, device: torch.de
             variant=variant,
             seconds=medians[variant],
             time_ratio=medians[variant] / medians[FLOOR],
+            time_to_ours=medians[variant] / medians[OURS],
             saved_bytes=saved[variant],
             saved_ratio=saved[variant] / saved[FLOOR],
+            saved_to_ours=saved[variant] / saved[OURS],
         )
-        for variant in VARIANTS
+        for variant in losses
     ]
+
+
+def _make_batch(batch_size: int, device: torch.device) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(batch_size, 3, 224, 224, generator=generator).to(device, memory_format=torch.channels_last)
+    frame = torch.full((batch_size,), 224)
+    second, third = (draw_transforms(frame, frame, scale=(0.08, 1.0), generator=generator).to(device) for _ in range(2))
+    labels = torch.randint(101, (batch_size,), generator=generator).to(device)
+    return Batch(images=images, labels=labels, second=second, third=third)
+
+
+def _losses(network: Network, batch: Batch) -> dict[str, Callable[[], Tensor]]:
+    def ours(explanation: Explanation) -> Tensor:
+        terms = loss_terms(network, batch.images, batch.labels, batch.second, explanation)
+        return terms.total(explanation.alpha, explanation.beta)
+
+    found: dict[str, Callable[[], Tensor]] = {
+        variant: lambda explanation=explanation: ours(explanation) for variant, explanation in VARIANTS.items()
+    }
+    return found | {name: lambda loss=loss: loss(network, batch) for name, loss in RIVALS.items()}
 
 
 def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> int:
@@ -120,7 +136,7 @@ def measure_steps() -> dict[str, object]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     batch_size, rounds = (32, 20) if device.type == "cuda" else (8, 5)
     rows: list[Row] = []
-    for network in track(NETWORKS, description="measuring"):
+    for network in track(NETWORKS, description="measuring", console=Console(stderr=True)):
         rows += measure_network(network, batch_size=batch_size, rounds=rounds, device=device)
     show(rows)
     hardware = {"hardware": torch.cuda.get_device_name()} if device.type == "cuda" else {}
@@ -128,13 +144,15 @@ def measure_steps() -> dict[str, object]:
 
 
 def show(rows: list[Row]) -> None:
-    table = Table("network", "variant", "s a step", "time / floor", "saved MiB", "saved / floor")
+    table = Table("network", "variant", "s a step", "time / floor", "/ ours", "saved MiB", "saved / floor", "/ ours")
     for row in rows:
         numbers = (
             f"{row.seconds:.3f}",
             f"{row.time_ratio:.2f}",
+            f"{row.time_to_ours:.2f}",
             f"{row.saved_bytes / 2**20:.0f}",
             f"{row.saved_ratio:.2f}",
+            f"{row.saved_to_ours:.2f}",
         )
         table.add_row(row.network, row.variant, *numbers)
     # A pipe has no width of its own.

@@ -14,6 +14,8 @@ from gcc_search.errors import ResultsError, SpaceError
 from gcc_search.objectives import METRICS, Constraint, Metric, parse_constraint
 from gcc_search.results.schema import RunRecord
 
+# Of what is quoted from a file that may be anybody's.
+LONGEST_QUOTE = 80
 RANKED = ("accuracy", "corrected_consistency", "gini")
 
 
@@ -41,8 +43,8 @@ def read_question(record: RunRecord) -> Question:
         constraints = tuple(parse_constraint(text) for text in record.space["constraints"])
     except (KeyError, TypeError) as error:
         raise ResultsError(
-            f"{record.name}: run.json's space must have known metrics and constraints, got: {error}; "
-            "read it with the gcc-search that wrote it"
+            f"{record.name}: run.json's space must have known metrics and constraints, "
+            f"got: {str(error)[:LONGEST_QUOTE]}; read it with the gcc-search that wrote it"
         ) from None
     except SpaceError as error:
         raise ResultsError(f"{record.name}: run.json: constraints: {error}") from None

@@ -14,6 +14,7 @@ from gcc_search.errors import DiskFullError, GccSearchError, OccupiedError, Stor
 from gcc_search.recording import record_trial
 from gcc_search.results.schema import EpochRow
 from gcc_search.search.jobs import Job
+from gcc_search.search.worker_memory import give_back_memory
 from gcc_search.trial import Ended
 from gcc_search.working_folder import working_folder
 
@@ -37,17 +38,20 @@ def train_job(config: dict[str, Any], *, run: str, device: str, threads: int, fi
         tune.report(identity | {"epoch": 0, "note": line})
 
     place = job.folder(Path()).as_posix()
-    with working_folder(run, place, job.settings, job.identity, tell) as folder:
-        events = record_trial(
-            job.settings,
-            folder,
-            job.identity,
-            device=torch.device(device),
-            fingerprint=fingerprints[job.settings.recipe.image_size],
-            failures=job.failures,
-            on_notice=tell,
-        )
-        _report(job, events, identity)
+    try:
+        with working_folder(run, place, job.settings, job.identity, tell) as folder:
+            events = record_trial(
+                job.settings,
+                folder,
+                job.identity,
+                device=torch.device(device),
+                fingerprint=fingerprints[job.settings.recipe.image_size],
+                failures=job.failures,
+                on_notice=tell,
+            )
+            _report(job, events, identity)
+    finally:
+        give_back_memory()
 
 
 def _report(job: Job, events: Iterator[EpochRow | Ended], identity: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.fuzz.rounds import Count, run_round
+from tests.fuzz.rounds import Count, run_task
 from tests.fuzz.targets import make_targets
 
 # Inputs of one task: short enough to share the work evenly, long enough to pay for its run directory.
@@ -38,7 +38,7 @@ def main() -> int:
             for start in range(0, round(asked.inputs * target.share), BATCH)
         ]
         counts = [Count(target=target.name) for target in targets]
-        for (place, *_), found in zip(tasks, pool.map(_task, tasks), strict=True):
+        for (place, *_), found in zip(tasks, pool.map(run_task, tasks), strict=True):
             _add(counts[place], found)
     console = Console(width=110)
     console.print(_table(counts))
@@ -47,12 +47,6 @@ def main() -> int:
             console.print(f"{count.target}: {number} x {name}\n{count.examples[name]}", markup=False, style="red")
     console.print(f"{time.monotonic() - began:.0f} s, seed {asked.seed}")
     return 1 if any(count.others for count in counts) else 0
-
-
-def _task(task: tuple[int, int, int, str]) -> Count:
-    place, inputs, seed, folder = task
-    own = Path(tempfile.mkdtemp(dir=folder))
-    return run_round(make_targets(own)[place], inputs=inputs, seed=seed)
 
 
 def _add(total: Count, part: Count) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 import traceback
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import hypothesis
 from hypothesis import HealthCheck
 
 from gcc_search.errors import GccSearchError
-from tests.fuzz.targets import Target
+from tests.fuzz.targets import Target, make_targets
 
 # One input; a message or a file that takes longer is a way to keep a machine busy.
 LIMIT_SECONDS = 10.0
@@ -34,6 +36,16 @@ class Count:
     @property
     def inputs(self) -> int:
         return self.accepted + self.refused + self.others.total()
+
+
+def run_task(task: tuple[int, int, int, str]) -> Count:
+    """A round in a process of its own.
+
+    Args:
+        task: the target's place, inputs, seed, and the folder in which the target gets one.
+    """
+    place, inputs, seed, folder = task
+    return run_round(make_targets(Path(tempfile.mkdtemp(dir=folder)))[place], inputs=inputs, seed=seed)
 
 
 def run_round(target: Target, *, inputs: int, seed: int) -> Count:
