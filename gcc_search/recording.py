@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from gcc_search.assistants import crew_of
 from gcc_search.atomic import remove_leftovers
 from gcc_search.errors import DataError, ResultsError, WeightsError
 from gcc_search.identity import START, Identity
@@ -30,6 +31,7 @@ def record_trial(
     identity: Identity,
     *,
     device: torch.device,
+    num_processes: int = 1,
     fingerprint: str | None = None,
     failures: Sequence[FailureKind] = (),
     on_progress: Callable[[Progress], None] | None = None,
@@ -44,6 +46,7 @@ def record_trial(
     While the trial computes, trial.json's time of change moves on every few seconds; so does nobody's who hangs.
 
     Args:
+        num_processes: how many train it together, each on a GPU of its own where `device` is one. This one leads them.
         fingerprint: of the images it must be trained with; None: whatever there is.
         failures: how former attempts failed, where their workers did not live to record it.
         on_notice: called with a line for people: a checkpoint that is torn, a disk that is full.
@@ -55,6 +58,7 @@ def record_trial(
         ResultsError: the folder cannot be written to, or the baseline it is compared to is torn.
         DataError: other images than `fingerprint` says, or see `run_trial`.
         WeightsError: see `run_trial`.
+        ChildProcessError, MemoryError: of several processes, another one ended.
     """
     with only_writer(folder):
         if failures and _has_ended(folder):
@@ -67,20 +71,23 @@ def record_trial(
             data = open_dataset(settings.data, settings.recipe.image_size)
             keeper.begin(data)
             _check_images(data, fingerprint)
-            surroundings = Surroundings(
-                device=device,
-                reference=_reference(folder, identity),
-                checkpoints=folder / "checkpoint",
-                weights_file=folder / NETWORK_FILE,
-                on_progress=pulse.on_progress,
-                contact=contact,
-            )
-            for event in run_trial(_resolve_weights(settings, folder), surroundings):
-                if isinstance(event, EpochRow):
-                    keeper.add_epoch(event)
-                else:
-                    keeper.finish(event, data)
-                yield event
+            settings = _resolve_weights(settings, folder)
+            with crew_of(num_processes, settings, device) as crew:
+                surroundings = Surroundings(
+                    device=device,
+                    reference=_reference(folder, identity),
+                    checkpoints=folder / "checkpoint",
+                    weights_file=folder / NETWORK_FILE,
+                    on_progress=pulse.on_progress,
+                    contact=contact,
+                    crew=crew,
+                )
+                for event in run_trial(settings, surroundings):
+                    if isinstance(event, EpochRow):
+                        keeper.add_epoch(event)
+                    else:
+                        keeper.finish(event, data)
+                    yield event
 
 
 def _check_images(data: DataSet, fingerprint: str | None) -> None:

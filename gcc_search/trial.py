@@ -22,10 +22,12 @@ from gcc_search.patience import UNHEARD, Contact, patiently
 from gcc_search.results.schema import EpochRow, Status
 from gcc_search.settings import DataSettings, TrialSettings
 from gcc_search.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from gcc_search.training.crew import OVER, Crew
 from gcc_search.training.datasets import DataSet, load_dataset
 from gcc_search.training.evaluation import Columns, Evaluation, measure, summarise
 from gcc_search.training.examples import example_columns
-from gcc_search.training.loop import EpochPlan, TrainStats, train_epoch
+from gcc_search.training.learner import Learner, leading
+from gcc_search.training.loop import EpochPlan, LossTerms, TrainStats, loss_terms, train_epoch
 from gcc_search.training.networks import Network, build_network
 
 # METHOD 7: points under the baseline, share of constant maps, and the shortcut "consistent because input-independent".
@@ -69,6 +71,8 @@ class Surroundings:
         weights_file: where the trained network is left; None leaves none.
         on_progress: called many times an epoch.
         contact: who hears of a full disk.
+        crew: the processes that train it together, this one at rank 0; None: it is alone. Numbers differ by the order
+            of sums.
     """
 
     device: torch.device
@@ -77,6 +81,7 @@ class Surroundings:
     weights_file: Path | None = None
     on_progress: Callable[[Progress], None] | None = None
     contact: Contact = UNHEARD
+    crew: Crew | None = None
 
 
 @functools.lru_cache(maxsize=4)
@@ -101,18 +106,39 @@ def run_trial(settings: TrialSettings, surroundings: Surroundings) -> Iterator[E
     ).to(device)
     optimizer = make_optimizer(network, settings)
     last_epoch = _restore(network, optimizer, surroundings.checkpoints)
-    for epoch in range(last_epoch + 1, settings.recipe.epochs + 1):
-        row = _run_epoch(network, optimizer, data, settings, surroundings, epoch)
-        # The row is kept before the state is: a trial killed in between repeats the epoch, and loses no row.
-        yield row
-        failure = _diverged(row) or _collapsed(row, settings, surroundings.reference)
-        if failure:
-            yield _end(network, data, settings, surroundings, status=failure[0], reason=failure[1])
-            return
-        if surroundings.checkpoints:
-            save = functools.partial(save_checkpoint, surroundings.checkpoints, network, optimizer, epoch=epoch)
-            patiently(save, surroundings.contact)
-    yield _end(network, data, settings, surroundings, status="finished", reason=None)
+    failure: tuple[Status, str] | None = None
+    with leading(surroundings.crew, network, optimizer, loss_terms) as learner:
+        for epoch in range(last_epoch + 1, settings.recipe.epochs + 1):
+            row = _run_epoch(network, optimizer, learner, data, settings, surroundings, epoch)
+            # The row is kept before the state is: a trial killed in between repeats the epoch, and loses no row.
+            yield row
+            failure = _diverged(row) or _collapsed(row, settings, surroundings.reference)
+            if failure:
+                break
+            if surroundings.checkpoints:
+                save = functools.partial(save_checkpoint, surroundings.checkpoints, network, optimizer, epoch=epoch)
+                patiently(save, surroundings.contact)
+    status, reason = failure or ("finished", None)
+    yield _end(network, data, settings, surroundings, status=status, reason=reason)
+
+
+def assist(settings: TrialSettings, crew: Crew, device: torch.device) -> None:
+    """What the other processes of a crew do while rank 0 runs the trial: their share of every batch, until it is over.
+
+    Network and momentum are rank 0's, whatever it found to go on from. Rows, files and scores are left to it.
+
+    Raises:
+        DataError: see `load_dataset`. RuntimeError: another process of the crew is gone.
+    """
+    if crew.hear() == OVER:
+        return
+    data = open_dataset(settings.data, settings.recipe.image_size)
+    network = build_network(settings.network, num_classes=len(data.classes), weights="none", seed=settings.seed)
+    network = network.to(device)
+    optimizer = make_optimizer(network, settings)
+    learner = Learner(network, loss_terms, optimizer=optimizer, crew=crew)
+    while (epoch := crew.hear()) != OVER:
+        train_epoch(network, data.train, optimizer, _plan(settings, device, epoch), learner=learner)
 
 
 def make_optimizer(network: Network, settings: TrialSettings) -> torch.optim.SGD:
@@ -147,19 +173,21 @@ def _restore(network: Network, optimizer: torch.optim.Optimizer, folder: Path | 
 def _run_epoch(
     network: Network,
     optimizer: torch.optim.Optimizer,
+    learner: Learner[LossTerms],
     data: DataSet,
     settings: TrialSettings,
     surroundings: Surroundings,
     epoch: int,
 ) -> EpochRow:
     device = surroundings.device
-    plan = EpochPlan(
-        recipe=settings.recipe, explanation=settings.explanation, epoch=epoch, seed=settings.seed, device=device
-    )
+    plan = _plan(settings, device, epoch)
+    if surroundings.crew:
+        surroundings.crew.tell(epoch)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     started = time.monotonic()
-    stats = train_epoch(network, data.train, optimizer, plan, on_step=_report(surroundings, "train", epoch))
+    on_step = _report(surroundings, "train", epoch)
+    stats = train_epoch(network, data.train, optimizer, plan, learner=learner, on_step=on_step)
     trained = time.monotonic()
     validation: dict[str, float | None] = {"accuracy_points": 0.0}
     if stats.finite:
@@ -172,6 +200,12 @@ def _run_epoch(
             stats = replace(stats, finite=False)
     seconds = (trained - started, time.monotonic() - trained)
     return _row(plan, stats, validation, seconds=seconds, peak=_peak_memory(device))
+
+
+def _plan(settings: TrialSettings, device: torch.device, epoch: int) -> EpochPlan:
+    return EpochPlan(
+        recipe=settings.recipe, explanation=settings.explanation, epoch=epoch, seed=settings.seed, device=device
+    )
 
 
 def _row(
@@ -265,10 +299,19 @@ def _end(
 
 
 def _report(surroundings: Surroundings, phase: str, epoch: int) -> Callable[[int, int], None] | None:
-    on_progress = surroundings.on_progress
-    if on_progress is None:
+    on_progress, crew = surroundings.on_progress, surroundings.crew
+    # The others have nothing to do with the test split, and are gone by then.
+    is_watched = crew is not None and phase != "test"
+    if on_progress is None and not is_watched:
         return None
-    return lambda done, total: on_progress(Progress(phase=phase, epoch=epoch, done=done, total=total))
+
+    def on_step(done: int, total: int) -> None:
+        if crew is not None and is_watched:
+            crew.raise_if_lost()
+        if on_progress is not None:
+            on_progress(Progress(phase=phase, epoch=epoch, done=done, total=total))
+
+    return on_step
 
 
 def _peak_memory(device: torch.device) -> float:

@@ -137,9 +137,17 @@ class Resources(Settings):
 
     cpus_per_trial: Positive = 1
     gpus_per_trial: Positive | None = None
-    """A quarter means four trials on one GPU; 1, where neither this nor `trials_per_gpu` is given."""
+    """A quarter means four trials on one GPU, two means one trial on both; 1, where neither this nor `trials_per_gpu`
+    is given."""
     trials_per_gpu: Annotated[int | Literal["auto"], BeforeValidator(_trials_per_gpu)] | None = None
     """The same the other way round; auto: as many as fit, by the memory that each network is seen to take at start."""
+
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _is_a_share_or_whole(cls, value: float | None) -> float | None:
+        if value is not None and value > 1 and value != int(value):
+            raise ValueError(f"must be a whole number where it is above 1, got {value:g}")
+        return value
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Resources:

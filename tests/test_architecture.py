@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"saliency", "seeding", "settings", "errors", "atomic"},
     "analysis": {"results", "objectives", "pareto", "errors", "atomic"},
     "trial": {"training", "saliency", "seeding", "results", "settings", "errors", "patience"},
+    "assistants": {"trial", "training", "settings", "failures"},
     "footprint": {"trial", "training", "failures", "settings", "errors"},
     "identity": {"complaints", "errors", "results", "settings"},
     "keeper": {
@@ -47,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
         "failures",
     },
     "recording": {
+        "assistants",
         "identity",
         "keeper",
         "trial",
@@ -142,6 +144,7 @@ OWNERS: dict[str, set[str]] = {
         "saliency",
         "training",
         "trial",
+        "assistants",
         "failures",
         "footprint",
         "keeper",

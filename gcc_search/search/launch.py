@@ -180,6 +180,7 @@ def _tune(
             run=place_of(run),
             device="cuda" if machines.num_gpus else "cpu",
             threads=max(1, int(machines.cpus_per_trial)),
+            num_processes=max(1, int(machines.gpus_per_trial)),
             fingerprints={size: data.fingerprint for size, data in prepared.datasets.items()},
         )
         with SearchScreen(space, queue, console, slots=machines.slots) as screen:

@@ -20,10 +20,19 @@ from gcc_search.trial import Ended
 from gcc_search.working_folder import working_folder
 
 
-def train_job(config: dict[str, Any], *, run: str, device: str, threads: int, fingerprints: dict[int, str]) -> None:
+def train_job(
+    config: dict[str, Any],
+    *,
+    run: str,
+    device: str,
+    threads: int,
+    fingerprints: dict[int, str],
+    num_processes: int = 1,
+) -> None:
     """Trains `config`'s job in the run directory `run`, a folder or a URL. A failure is recorded in its trial.json.
 
-    `fingerprints` are those of the images, by size, that the search began with.
+    `fingerprints` are those of the images, by size, that the search began with. `num_processes` train the job together,
+    on as many GPUs.
 
     The last epoch is reported after the test split is scored: Ray may end a trial inside a report, and nothing runs
     after that.
@@ -49,6 +58,7 @@ def train_job(config: dict[str, Any], *, run: str, device: str, threads: int, fi
                 folder,
                 job.identity,
                 device=where,
+                num_processes=num_processes,
                 fingerprint=fingerprints[job.settings.recipe.image_size],
                 failures=job.failures,
                 on_notice=tell,

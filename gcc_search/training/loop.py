@@ -17,6 +17,7 @@ from gcc_search.saliency.shapes import Classes, Images, PerImage
 from gcc_search.seeding import derive_seed
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.datasets import ImageSet
+from gcc_search.training.learner import Learner
 from gcc_search.training.networks import Network, full_precision
 from gcc_search.training.views import view_features
 
@@ -58,13 +59,21 @@ class LossTerms:
     consistency: PerImage | None
     sparsity: PerImage | None
 
-    def total(self, alpha: float, beta: float) -> Tensor:
-        """Mean over the batch of L_CE + alpha L_C + beta L_S."""
-        loss = self.cross_entropy.mean()
+    def total(self, alpha: float, beta: float, *, of: float | None = None) -> Tensor:
+        """Mean over the batch of L_CE + alpha L_C + beta L_S.
+
+        Args:
+            of: what the sum is divided by, where that is not the number of images here.
+        """
+
+        def mean(term: PerImage) -> Tensor:
+            return term.mean() if of is None else term.sum() / of
+
+        loss = mean(self.cross_entropy)
         if self.consistency is not None:
-            loss = loss + alpha * self.consistency.mean()
+            loss = loss + alpha * mean(self.consistency)
         if self.sparsity is not None:
-            loss = loss + beta * self.sparsity.mean()
+            loss = loss + beta * mean(self.sparsity)
         return loss
 
 
@@ -100,24 +109,27 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     plan: EpochPlan,
     *,
+    learner: Learner[LossTerms] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> TrainStats:
     """Trains for one pass over `images`; stops within one step of a loss that is not finite.
 
     Args:
+        learner: of this network, where other processes train it as well; None: this one alone.
         on_step: called with (images done, images in all) after each step.
     """
     network.train()
     for group in optimizer.param_groups:
         group["lr"] = plan.lr
     with _seeded(plan):
-        stats = _train(network, images, optimizer, plan, on_step or (lambda done, total: None))
+        learner = learner or Learner(network, loss_terms)
+        stats = _train(learner, images, optimizer, plan, on_step or (lambda done, total: None))
     # The last step may have overflowed, and no loss was taken after it.
     return stats if _is_finite(network) else replace(stats, finite=False)
 
 
 def _train(
-    network: Network,
+    learner: Learner[LossTerms],
     images: ImageSet,
     optimizer: torch.optim.Optimizer,
     plan: EpochPlan,
@@ -129,16 +141,21 @@ def _train(
     sums = torch.zeros(4, dtype=torch.float64)
     done = 0
     for batch in _batches(order, plan.recipe.batch_size):
-        x = perturb(images, batch, plan, generator=augment)
-        moved = _draw(plan, len(batch), transform)
-        terms = loss_terms(network, x, images.labels[batch].to(plan.device), moved, plan.explanation)
-        loss = terms.total(alpha, beta)
-        if not torch.isfinite(loss):
+        rows = learner.begin(len(batch))
+        x = perturb(images, batch, plan, generator=augment, rows=rows)
+        moved = _draw(plan, len(batch), transform).select(rows)
+        terms = learner.terms(x, images.labels[batch[rows]].to(plan.device), moved, plan.explanation)
+        # Gradients are averaged over the shares: each share's loss is that of a batch of its size.
+        shares = learner.num_shares
+        loss = terms.total(alpha, beta, of=None if shares == 1 else len(batch) / shares)
+        summed = learner.sum(_sums(loss / shares, terms))
+        if not torch.isfinite(summed[0]):
             return _stats(sums, done, terms, finite=False)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        sums += _sums(loss, terms)
+        summed[0] *= len(batch)
+        sums += summed.double().cpu()
         done += len(batch)
         on_step(done, len(images))
     return _stats(sums, done, terms, finite=True)
@@ -156,13 +173,19 @@ def _is_finite(network: Network) -> bool:
     return all(bool(value.isfinite().all()) for value in network.state_dict().values())
 
 
-def perturb(images: ImageSet, batch: Tensor, plan: EpochPlan, *, generator: torch.Generator) -> Images:
-    """x as the network sees it: random resized crop and flip of the stored images (the paper's "Input Image")."""
+def perturb(
+    images: ImageSet, batch: Tensor, plan: EpochPlan, *, generator: torch.Generator, rows: slice = slice(None)
+) -> Images:
+    """x as the network sees it: random resized crop and flip of the stored images (the paper's "Input Image").
+
+    Args:
+        rows: of the batch, which are wanted; crops are drawn for all.
+    """
     crop = draw_transforms(
         images.heights[batch], images.widths[batch], scale=(plan.recipe.crop_scale_min, 1.0), generator=generator
     )
-    stored = prepare(images.pixels(batch), plan.device)
-    return apply_transforms(crop.to(plan.device), stored, plan.recipe.image_size)
+    stored = prepare(images.pixels(batch[rows]), plan.device)
+    return apply_transforms(crop.select(rows).to(plan.device), stored, plan.recipe.image_size)
 
 
 def loss_terms(
@@ -229,10 +252,10 @@ def _batches(order: Tensor, batch_size: int) -> list[Tensor]:
 
 
 def _sums(loss: Tensor, terms: LossTerms) -> Tensor:
+    """The loss, and each of its terms summed over the images here."""
     per_image = (terms.cross_entropy, terms.consistency, terms.sparsity)
-    sums = [loss.detach() * len(terms.cross_entropy)]
-    sums += [loss.new_zeros(()) if term is None else term.detach().sum() for term in per_image]
-    return torch.stack(sums).double().cpu()
+    sums = [loss.new_zeros(()) if term is None else term.detach().sum() for term in per_image]
+    return torch.stack([loss.detach(), *sums])
 
 
 def _stats(sums: Tensor, done: int, terms: LossTerms, *, finite: bool) -> TrainStats:

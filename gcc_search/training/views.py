@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gcc_search.saliency.shapes import Images
+from gcc_search.training.learner import WholeBatchNorm
 from gcc_search.training.networks import Network
 
 
@@ -60,7 +61,10 @@ class _BatchStatistics:
 
     def _count(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         batch: Tensor = inputs[0]
-        self._num_values = batch.numel() // batch.shape[1]
+        if isinstance(module, WholeBatchNorm):
+            self._num_values = module.num_values(batch)
+        else:
+            self._num_values = batch.numel() // batch.shape[1]
 
     def hold(self) -> None:
         """From now on the module normalises by the statistics of the batch that it has just seen."""

@@ -27,7 +27,8 @@ class Relay:
 
     def close(self) -> None:
         # Closing alone would leave the thread in `accept`, and one more connection to it.
-        self._server.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
         self.cut()
 
