@@ -32,6 +32,7 @@ from gcc_search.search.submission import check_place, make_submission
 
 STOPPED_BY_USER = 130
 _UNWATCHED = "what gcc-search submit starts needs nobody to watch it"
+_ENDED_THERE = f"it was asked to end there, or nothing was heard of this machine for a minute; {_UNWATCHED}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,10 +111,8 @@ def _run(errand: Errand) -> int:
             say(Console(stderr=True), f"the search there ends without us; {go_on}")
             raise
         except (ConnectionError, RayError) as error:
-            told = (
-                f"connection lost ({type(error).__name__}), and the search there ends with it; {go_on} ({_UNWATCHED})"
-            )
-            raise ClusterError(f"{where}: {told}") from None
+            lost = f"connection lost ({type(error).__name__}), and the search there ends with it"
+            raise ClusterError(f"{where}: {lost}; {go_on} ({_UNWATCHED})") from None
     if code is None or code < 0:
         how = "without a word" if code is None else f"by signal {-code}"
         raise ClusterError(f"{where}: the search there has ended {how}; {go_on}")
@@ -136,10 +135,7 @@ def _watch(there: Any, errand: Errand) -> int | None:
                     _show(stream, str(line), table, console, as_json=errand.as_json)
                     continue
                 if line == STOPPED_BY_USER and not has_told:
-                    say(
-                        console,
-                        f"it was asked to end there, or nothing was heard of this machine for a minute; {_UNWATCHED}",
-                    )
+                    say(console, _ENDED_THERE)
                 return None if line is None else int(line)
 
 
