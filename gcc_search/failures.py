@@ -11,7 +11,14 @@ from gcc_search.errors import GccSearchError, StorageError
 from gcc_search.results.schema import FailureKind
 
 # RuntimeErrors of torch that are no torch.OutOfMemoryError: of the CPU's allocator, of cuBLAS and of cuDNN.
-_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "Cannot allocate memory")
+# On a GPU that others have filled, the latter two cannot even be initialised.
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "out of memory",
+    "ALLOC_FAILED",
+    "Cannot allocate memory",
+    "STATUS_NOT_INITIALIZED",
+)
 # After one of these nothing more can be computed in its process.
 _DEVICE_FAULTS = ("CUDA error", "CUDA driver error", "cuDNN error", "CUBLAS_STATUS", "NCCL error")
 

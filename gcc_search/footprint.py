@@ -32,7 +32,7 @@ NUMBER_INSTEAD = "give a number to resources.trials_per_gpu"
 # The second pass meets the allocator as evaluation has left it.
 EPOCHS, FULL_STEPS = 2, 2
 # Freed memory that is not worth a wait; how long nothing more must be freed, and how long that may take.
-NOISE_BYTES, QUIET_SECONDS, RELEASE_SECONDS = 16 << 20, 3.0, 60.0
+NOISE_BYTES, QUIET_SECONDS, RELEASE_SECONDS = 16 << 20, 3.0, 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,7 +256,7 @@ def _not_measured(reason: str) -> ResourceError:
 
 
 def wait_until_released(device: torch.device, meter: MemoryMeter, *, quiet_seconds: float = QUIET_SECONDS) -> None:
-    """Returns once nothing more is freed on the device, or after a minute.
+    """Returns once nothing more is freed on the device, or after half a minute.
 
     A process that ends holds its memory until the driver has cleared it away.
     """

@@ -300,6 +300,9 @@ def test_a_trial_that_computes_shows_that_it_is_alive(tiny_trial, tmp_path, monk
     [
         (MemoryError(), "memory"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "memory"),
+        (RuntimeError("CUDA error: out of memory"), "memory"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"), "memory"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"), "memory"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory"),
         (RuntimeError("CUDA error: unspecified launch failure"), "crash"),
         (OSError(errno.EIO, "Input/output error"), "crash"),

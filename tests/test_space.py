@@ -8,7 +8,7 @@ import pytest
 
 from gcc_search.errors import SpaceError
 from gcc_search.settings import Explanation, Recipe
-from gcc_search.space import changes_baseline, check_settings, load_space, parameter_names
+from gcc_search.space import SearchSpace, changes_baseline, check_settings, load_space, parameter_names
 from gcc_search.vocabulary import Parameter
 
 SHIPPED = sorted((Path(__file__).parent.parent / "search_spaces").glob("*.yaml"))
@@ -208,6 +208,23 @@ def test_text_true_and_nan_are_no_numbers(complaint):
         ),
     ]
     check_all(complaint, cases)
+
+
+def test_trials_share_a_gpu_by_one_rule(complaint, load):
+    rule = "resources.trials_per_gpu: must be auto or a whole number from 1 to 100, got"
+    wrong = {"0": "0", "101": "101", "2.5": "2.5", "true": "true", "many": '"many"', "[4]": "[4]", ".nan": "nan"}
+    cases = [
+        ("run_cap: 4", f"run_cap: 4\nresources: {{trials_per_gpu: {text}}}", f"{rule} {told}")
+        for text, told in wrong.items()
+    ]
+    both = "run_cap: 4\nresources: {trials_per_gpu: auto, gpus_per_trial: 1}"
+    told = "resources: must have gpus_per_trial or trials_per_gpu, got both, 1 and auto; leave one out"
+    check_all(complaint, [*cases, ("run_cap: 4", both, told)])
+    for text, number in (("auto", "auto"), ("4", 4), ("8.0", 8)):
+        space = load("run_cap: 4", f"run_cap: 4\nresources: {{trials_per_gpu: {text}}}")
+        assert space.resources.trials_per_gpu == number
+        # As run.json keeps it and `resume` reads it.
+        assert SearchSpace.model_validate(space.model_dump(mode="json")) == space
 
 
 @pytest.mark.parametrize("text", ["1e-6", "1.0e-6", "1E-6"])

@@ -24,7 +24,10 @@ Format = Annotated[
 ]
 Address = Annotated[
     str | None,
-    typer.Option(help="Ray cluster to join: auto (the one this machine is part of) or HOST:PORT. Default: none."),
+    typer.Option(
+        help="Ray cluster to join: auto (the one this machine is part of), HOST:PORT, or from elsewhere, through Ray "
+        "Client, ray://HOST:10001; paths are the cluster's then. Default: none."
+    ),
 ]
 Download = Annotated[bool, typer.Option("--download", help="Fetch a missing data set, where there is internet.")]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gcc_search.cli.options import Address, DataRoot, Download, Format, Out, command_line
+from gcc_search.search.addresses import is_client_address
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +42,22 @@ def search(
 
     Exit code: 0 all well, 1 it could not run, 2 some trials failed, 130 stopped.
     """
+    if is_client_address(address):
+        from gcc_search.search.remote import search_remotely
+
+        given = {
+            "gpus": gpus,
+            "name": name,
+            "data-root": None if data_root is None else str(data_root),
+            "download": download,
+            "weights": weights,
+            "run-cap": run_cap,
+            "seed": seed,
+            "storage": storage,
+            "dry-run": dry_run,
+            "format": form,
+        }
+        raise typer.Exit(search_remotely(space, address=address, out=out, options=given))
     from rich.console import Console
 
     from gcc_search.space import load_space
@@ -88,6 +105,12 @@ def resume(
     form: Format = "text",
 ) -> None:
     """Go on with a search that was stopped: trials that ended are kept, the others go on from their checkpoints."""
+    if is_client_address(address):
+        from gcc_search.search.remote import resume_remotely
+
+        root = None if data_root is None else str(data_root)
+        given = {"gpus": gpus, "storage": storage, "data-root": root, "format": form}
+        raise typer.Exit(resume_remotely(run, address=address, options=given))
     from rich.console import Console
 
     from gcc_search.results.reader import read_run

@@ -39,7 +39,7 @@ def follow(job: str, client: JobClient, console: Console) -> int:
                 for number, line in enumerate(client.follow(job)):
                     if number >= shown:
                         shown = number + 1
-                        _show(line, live, console)
+                        show_line(line, live, console)
                 found = client.info(job)
             except UnreachableError:
                 live.update(Text("connection lost; the search goes on, and is looked for again"), refresh=True)
@@ -51,7 +51,8 @@ def follow(job: str, client: JobClient, console: Console) -> int:
             time.sleep(1)
 
 
-def _show(line: str, live: Live, console: Console) -> None:
+def show_line(line: str, live: Live, console: Console) -> None:
+    """One line of a search that runs elsewhere; its table, if it is one."""
     frame = read_frame(line)
     if frame is None:
         say(console, line)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 
-# Set for a search that is submitted: who follows its log draws the table from such lines, and shows them nowhere.
+# Seconds between two tables. Set for a search that is watched from elsewhere: who does draws the table from such lines,
+# and shows them nowhere.
 FRAMES_VARIABLE = "GCC_SEARCH_FRAMES"
 # ASCII's record separator: no line of ours begins with it.
 _MARK = "\x1e"
-FRAME_SECONDS = 10.0
 
 
-def wants_frames() -> bool:
-    return FRAMES_VARIABLE in os.environ
+def frame_seconds() -> float | None:
+    """None: nobody draws the table."""
+    seconds = os.environ.get(FRAMES_VARIABLE)
+    return None if seconds is None else float(seconds)
 
 
 def write_frame(table: str) -> str:

@@ -14,6 +14,7 @@ import ray
 from ray._private import services
 
 from gcc_search.errors import ResourceError
+from gcc_search.search.addresses import FORMS, to_join
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 20.0
@@ -24,7 +25,8 @@ def joined_ray(address: str | None) -> Iterator[None]:
     """Within, what runs on Ray runs in the cluster at `address`; None joins none.
 
     Args:
-        address: `auto` (the cluster that this machine is part of) or HOST:PORT of the head.
+        address: `auto` (the cluster that this machine is part of) or HOST:PORT of the head. Through Ray Client (ray://)
+            it is `ray_client.connected`, and a search on the head comes here.
 
     Raises:
         ResourceError: no cluster answers there, or it does not know our token, or it is of another version.
@@ -32,8 +34,8 @@ def joined_ray(address: str | None) -> Iterator[None]:
     if address is None:
         yield
         return
-    found = _find(address)
-    _check_port(address, found)
+    found = _find(to_join(address))
+    check_port(address, found)
     _check_answer(address, found)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
@@ -41,7 +43,7 @@ def joined_ray(address: str | None) -> Iterator[None]:
     except Exception as error:
         # Ray raises whatever comes up, and its reasons are paragraphs.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise _refused(address, f"{reason}; is this machine part of it (ray start --address={found})?") from error
+        raise refused(address, f"{reason}; is this machine part of it (ray start --address={found})?") from error
     signal.signal(signal.SIGTERM, on_sigterm)
     try:
         yield
@@ -54,18 +56,23 @@ def _find(address: str) -> str:
     try:
         return str(services.get_ray_address_from_environment("auto", None)) if address == "auto" else address
     except ConnectionError:
-        raise _refused(address, "none that runs on this machine; start one with ray up or ray start --head") from None
+        raise refused(address, "none that runs on this machine; start one with ray up or ray start --head") from None
 
 
-def _check_port(address: str, found: str) -> None:
+def check_port(address: str, found: str) -> None:
+    """Whether something listens at `found`, HOST:PORT.
+
+    Raises:
+        ResourceError: nothing does, or it is no HOST:PORT.
+    """
     host, _, port = found.rpartition(":")
     if not host or not port.isdigit():
-        raise ResourceError(f"--address: must be auto or HOST:PORT, got {address}; ray start --head prints it")
+        raise ResourceError(f"--address: must be {FORMS}, got {address}; ray start --head prints it")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or "no answer"
-        raise _refused(address, f"{found}: {reason}; is its head up, and its port open to this machine?") from None
+        raise refused(address, f"{found}: {reason}; is its head up, and its port open to this machine?") from None
 
 
 def _check_answer(address: str, found: str) -> None:
@@ -79,12 +86,16 @@ def _check_answer(address: str, found: str) -> None:
     if code == 0:
         return
     if "AuthToken" in words or "Unauthenticated" in words:
-        told = "got one with another token; copy the head's ~/.ray/auth_token to this machine"
-        raise ResourceError(f"--address: must be a Ray cluster that knows this machine's token, {told}")
+        raise unknown_token("got one with another token")
     version = next((line for line in words.splitlines() if "ersion" in line and "Ray" in line), None)
     reason = version or f"{found}: no answer within {ANSWER_SECONDS:.0f} s"
-    raise _refused(address, f"{reason.strip()}; is it a Ray head of version {ray.__version__}?")
+    raise refused(address, f"{reason.strip()}; is it a Ray head of version {ray.__version__}?")
 
 
-def _refused(address: str, reason: str) -> ResourceError:
+def unknown_token(got: str) -> ResourceError:
+    told = f"{got}; copy the head's ~/.ray/auth_token to this machine"
+    return ResourceError(f"--address: must be a Ray cluster that knows this machine's token, {told}")
+
+
+def refused(address: str, reason: str) -> ResourceError:
     return ResourceError(f"--address: must be a Ray cluster that answers, got {address}: {reason}")

@@ -14,8 +14,8 @@ Rows = NDArray[np.int64]
 class Levels:
     """Sorts points (n, m) by non-domination, one at a time; less is better in every column, equal points share a level.
 
-    A new point moves only those that it beats (Li, Deb et al., 2017, "Efficient non-domination level update"): with
-    10,000 points some 50 microseconds, where sorting them anew takes a tenth of a second.
+    A new point moves only those that it beats (Li, Deb et al., 2017, "Efficient non-domination level update"): among
+    10,000 points a fifth of a millisecond, where sorting them anew takes a tenth of a second.
     """
 
     def __init__(self, points: Points) -> None:
@@ -28,12 +28,15 @@ class Levels:
         """Sorts `points[row]` in: `ranks` has its level from now on, 0 the best; -1 for a row that was not added."""
         moving = np.array([row])
         for level in itertools.count(self._find(row)):
-            self.ranks[moving] = level
-            if level == len(self._levels):
-                self._levels.append(moving)
-                return
-            there = self._levels[level]
+            there = self._levels[level] if level < len(self._levels) else moving[:0]
             is_beaten = _is_beaten(self._points[there], by=self._points[moving])
+            if is_beaten.all():
+                # The whole level moves, and with it all that it beats.
+                self.ranks[self.ranks >= level] += 1
+                self.ranks[moving] = level
+                self._levels.insert(level, moving)
+                return
+            self.ranks[moving] = level
             self._levels[level] = np.concatenate([there[~is_beaten], moving])
             moving = there[is_beaten]
             if len(moving) == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from rich.text import Text
 
 from gcc_search.objectives import METRICS
 from gcc_search.preparation import say
-from gcc_search.search.frames import FRAME_SECONDS, wants_frames, write_frame
+from gcc_search.search.frames import frame_seconds, write_frame
 from gcc_search.search.job_queue import JobQueue, Outcome
 from gcc_search.search.jobs import Job
 from gcc_search.search.tally import Tally
@@ -56,7 +57,7 @@ class SearchScreen(Callback):
         self._told = len(queue.outcomes)
         self._tally = Tally(space)
         self._tally.add(queue.outcomes)
-        self._frame_sent = time.monotonic() - FRAME_SECONDS
+        self._frame_seconds, self._frame_sent = frame_seconds(), -math.inf
         self._live = Live(console=console, get_renderable=self.render, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> SearchScreen:
@@ -106,9 +107,10 @@ class SearchScreen(Callback):
 
     def _send_frame(self) -> None:
         """The table as a line, for one who watches from elsewhere."""
-        if not wants_frames() or time.monotonic() - self._frame_sent < FRAME_SECONDS:
+        now = time.monotonic()
+        if self._frame_seconds is None or now - self._frame_sent < self._frame_seconds:
             return
-        self._frame_sent = time.monotonic()
+        self._frame_sent = now
         drawn = Console(file=io.StringIO(), force_terminal=True, width=FRAME_WIDTH)
         drawn.print(self.render())
         print(write_frame(drawn.file.getvalue()), flush=True)  # type: ignore[attr-defined]

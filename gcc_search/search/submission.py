@@ -20,6 +20,8 @@ from gcc_search.space import load_space
 VERSION_VARIABLE = "GCC_SEARCH_CLIENT_VERSION"
 # A search that is stopped saves its states first; Ray kills it after 3 s by default.
 STOP_SECONDS = 30
+# They stay in the job's log.
+FRAME_SECONDS = 10.0
 _SPACE_FILE = "space.yaml"
 _METADATA = "gcc_search"
 _CHECKED_HERE = ("name", "data.root", "weights", "run_cap", "seed")
@@ -52,16 +54,21 @@ def make_submission(space: Path, *, out: str, options: dict[str, Any]) -> Submis
     named["data.root"] = named.pop("data_root", None)
     overrides = {name: named[name] for name in _CHECKED_HERE if named.get(name) is not None}
     checked = load_space(space, overrides)
-    _check_place("--out", out)
+    check_place("--out", out)
     if checked.data.root is not None:
-        _check_place("--data-root" if "data-root" in given else f"{space}: data.root", str(checked.data.root))
+        check_place("--data-root" if "data-root" in given else f"{space}: data.root", str(checked.data.root))
     words = ["--out", out]
     for name, value in given.items():
         words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     return Submission(space=space, options=tuple(words), results=f"{out.rstrip('/')}/{checked.name}")
 
 
-def _check_place(where: str, place: str) -> None:
+def check_place(where: str, place: str) -> None:
+    """Whether `place` means the same on this machine and on the cluster.
+
+    Raises:
+        SpaceError: it is a relative path.
+    """
     if "://" not in place and not PurePosixPath(place).is_absolute():
         raise SpaceError(f"{where}: must be a whole path on the cluster, or a bucket, got {place}; begin it with /")
 
@@ -74,7 +81,7 @@ def submit(submission: Submission, client: JobClient) -> str:
         words = ["python", "-m", "gcc_search", "--space", _SPACE_FILE, "--address", "auto", *submission.options]
         environment = {
             VERSION_VARIABLE: __version__,
-            FRAMES_VARIABLE: "1",
+            FRAMES_VARIABLE: str(FRAME_SECONDS),
             "PYTHONUNBUFFERED": "1",
             "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS),
         }
@@ -101,7 +108,8 @@ def check_version() -> None:
     """
     theirs = os.environ.get(VERSION_VARIABLE, __version__)
     if theirs != __version__:
-        raise ClusterError(
-            f"gcc-search on the cluster must be {theirs}, as where the search was submitted, got {__version__}; "
-            "install the same on both"
-        )
+        raise other_version(theirs, "as where the search was submitted", __version__)
+
+
+def other_version(here: str, where: str, there: str) -> ClusterError:
+    return ClusterError(f"gcc-search on the cluster must be {here}, {where}, got {there}; install the same on both")

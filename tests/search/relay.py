@@ -26,6 +26,9 @@ class Relay:
         self._open.clear()
 
     def close(self) -> None:
+        # Closing alone would leave the thread in `accept`, and one more connection to it.
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
         self.cut()
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 from rich.console import Console
@@ -25,44 +21,18 @@ from gcc_search.search.frames import read_frame, write_frame
 from gcc_search.search.job_client import JobClient
 from gcc_search.search.submission import make_submission, submit
 from tests.search.conftest import TINY
+from tests.search.heads import running_head
 from tests.search.relay import Relay
 
 # Ray's client says it in aiohttp's old way.
 pytestmark = pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning")
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def head(tmp_path_factory):
-    """The port of the dashboard of a Ray head in processes of its own."""
-    ports = {
-        name: free_port()
-        for name in ("port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port")
-    }
-    options = [word for name, port in ports.items() for word in (f"--{name}", str(port))]
-    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus", "2", *options]
-    # Socket paths are short.
-    scratch = ["--temp-dir", f"/tmp/gcc-jobs-{os.getpid()}", "--dashboard-host", "127.0.0.1"]
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    with (tmp_path_factory.mktemp("head") / "printed.txt").open("wb") as log:
-        process = subprocess.Popen([*ray, *scratch], stdout=log, stderr=log, env=environment, start_new_session=True)
-    until = time.monotonic() + 120
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", ports["dashboard-port"]), timeout=1):
-            break
-        assert time.monotonic() < until
-        assert process.poll() is None
-        time.sleep(0.2)
-    yield ports["dashboard-port"]
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGTERM)
-    process.wait(timeout=60)
-    for child in psutil.wait_procs(children, timeout=10)[1]:
-        child.kill()
+    """The port of its dashboard."""
+    with running_head(tmp_path_factory.mktemp("head")) as ports:
+        yield ports["dashboard-port"]
 
 
 @pytest.fixture

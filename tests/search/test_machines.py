@@ -21,6 +21,12 @@ SMALL = Node(host="10.0.0.3", num_cpus=3, num_gpus=1)
         ({"gpus_per_trial": 0.25, "cpus_per_trial": 2}, None, [BIG], 8),
         ({"gpus_per_trial": 2}, None, [BIG], 2),
         ({"cpus_per_trial": 2}, None, [HEAD, BIG, SMALL], 5),
+        ({"trials_per_gpu": 3}, None, [BIG], 12),
+        ({"trials_per_gpu": 7}, 1, [BIG], 7),
+        ({"trials_per_gpu": 100, "cpus_per_trial": 0.01}, 1, [BIG], 100),
+        ({"trials_per_gpu": 4}, 0, [BIG], 16),
+        # One on each, until it is measured how many fit.
+        ({"trials_per_gpu": "auto"}, None, [BIG], 4),
         # What is left over on two machines does not add up to a trial.
         ({"cpus_per_trial": 9}, 0, [BIG, SMALL], 1),
         ({"gpus_per_trial": 4}, None, [BIG, SMALL], 1),
@@ -28,6 +34,13 @@ SMALL = Node(host="10.0.0.3", num_cpus=3, num_gpus=1)
 )
 def test_slots_are_counted_machine_by_machine(resources, gpus, nodes, slots):
     assert plan_machines(Resources(**resources), gpus=gpus, nodes=nodes).slots == slots
+
+
+@pytest.mark.parametrize("number", range(1, 101))
+def test_so_many_shares_fit_on_a_gpu_however_ray_rounds_them(number):
+    share = Resources(trials_per_gpu=number).gpu_share
+    assert number * round(share * 10_000) <= 10_000
+    assert (number + 1) * share > 1
 
 
 def test_gpus_that_are_still_to_join_are_planned_for():

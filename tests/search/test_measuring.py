@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import ray
@@ -16,11 +17,12 @@ from gcc_search.results.writer import write_run
 from gcc_search.search.cluster import local_ray
 from gcc_search.search.launch import run_search
 from gcc_search.search.machines import Machines
-from gcc_search.search.measuring import heaviest_trials, pack_trials
+from gcc_search.search.measuring import _HEAVIEST_FIRST, heaviest_trials, pack_trials
 from gcc_search.search.packing import pack
 from gcc_search.search.plan import print_plan
 from gcc_search.search.readiness import Prepared, SearchOptions, prepare_search, reopen_search
 from gcc_search.search.trainable import train_job
+from gcc_search.settings import Explanation
 from gcc_search.vocabulary import Resources
 from tests.search.conftest import make_space
 from tests.search.test_packing import make_reading
@@ -123,6 +125,11 @@ def test_a_gpu_that_torch_cannot_use_is_told_by_its_machine(ray_with_a_gpu, tmp_
     (address,) = (node["NodeManagerAddress"] for node in ray.nodes())
     told = "GPU: must be one that torch can use, got none; nvidia-smi shows what the driver knows of"
     assert str(error.value) == f"{address}: {told}"
+
+
+def test_every_choice_that_decides_memory_is_ranked():
+    for name, values in _HEAVIEST_FIRST.items():
+        assert set(values) == set(get_args(Explanation.model_fields[name].annotation))
 
 
 @pytest.mark.parametrize(
