@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.ui import WebDriverWait
 
 from gcc_search.analysis.report import analyze
 from tests.analysis.conftest import RunBuilder, fill
 
+DRAWN_SECONDS = 20
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 # Nothing leaves the machine, and root may run it.
 FLAGS = (
@@ -53,6 +55,10 @@ def open_page(browser: webdriver.Chrome) -> Callable[..., webdriver.Chrome]:
         browser.get_log("browser")
         browser.get_log("performance")
         browser.get(page.as_uri())
+        # On a busy machine the page is there before its script has drawn it.
+        WebDriverWait(browser, DRAWN_SECONDS).until(
+            lambda driver: driver.execute_script("return document.documentElement.dataset.ready") == "yes"
+        )
         return browser
 
     return open_at

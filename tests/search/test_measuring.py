@@ -103,7 +103,8 @@ def test_a_search_measures_packs_and_does_not_measure_again(ray_with_a_gpu, tmp_
 
     # As if it had been stopped before its second trial.
     write_run(result.run, replace(record, space=record.space | {"run_cap": 2}))
-    run_search(reopen_search(read_run(result.run), prepared.options, console), console, job=train_on_the_cpu, meter=gpu)
+    again = reopen_search(read_run(result.run), prepared.options, console)
+    assert run_search(again, console, job=train_on_the_cpu, meter=gpu).exit_code == 0
     assert (result.run / "shares.txt").read_text().split() == ["0.25"] * 3
     assert console.file.getvalue().count(TOLD) == 2
     assert gpu.num_trained == 1
