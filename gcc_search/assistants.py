@@ -41,7 +41,7 @@ class _Orders(Settings):
 def crew_of(size: int, settings: TrialSettings, device: torch.device) -> Iterator[Crew | None]:
     """Within, `size` processes are ready to train one network, this one at rank 0; None where it is alone.
 
-    On GPUs, rank r has the r-th that this process may use.
+    On GPUs, rank r has the r-th that this process may use. They share the threads that this one has.
 
     Raises:
         ChildProcessError: another one has ended before all were there. MemoryError: it had too little memory.
@@ -51,7 +51,7 @@ def crew_of(size: int, settings: TrialSettings, device: torch.device) -> Iterato
         return
     listener, port = listen()
     processes: list[subprocess.Popen[bytes]] = []
-    with listener, _ended_with_this(processes):
+    with listener, _ended_with_this(processes), _share_of_threads(size) as threads:
         for rank in range(1, size):
             orders = _Orders(
                 settings=settings,
@@ -59,7 +59,7 @@ def crew_of(size: int, settings: TrialSettings, device: torch.device) -> Iterato
                 size=size,
                 port=port,
                 device=f"cuda:{rank}" if device.type == "cuda" else device.type,
-                threads=max(1, torch.get_num_threads() // size),
+                threads=threads,
             )
             processes.append(_start(orders))
         watch = _Watch(processes)
@@ -68,6 +68,19 @@ def crew_of(size: int, settings: TrialSettings, device: torch.device) -> Iterato
             watch.ends_waits(device),
         ):
             yield crew
+
+
+@contextlib.contextmanager
+def _share_of_threads(size: int) -> Iterator[int]:
+    """Within, this process computes with one part of `size` of its threads, which it tells."""
+    all_of_them = torch.get_num_threads()
+    share = max(1, all_of_them // size)
+    # More than there are cores is slower by far: each batch waits for the slowest.
+    torch.set_num_threads(share)
+    try:
+        yield share
+    finally:
+        torch.set_num_threads(all_of_them)
 
 
 def _start(orders: _Orders) -> subprocess.Popen[bytes]:

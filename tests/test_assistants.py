@@ -91,6 +91,20 @@ def test_a_loss_that_is_not_finite_ends_all(tiny_trial, tmp_path):
     assert assistants() == []
 
 
+def test_all_share_the_threads_of_one(tiny_trial, tmp_path):
+    torch.set_num_threads(3)
+    try:
+        seen: set[int] = set()
+        settings = with_recipe(tiny_trial, epochs=1)
+        events = start(
+            settings, tmp_path / "t1", num_processes=2, on_progress=lambda _: seen.add(torch.get_num_threads())
+        )
+        list(events)
+        assert (seen, torch.get_num_threads()) == ({1}, 3)
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_an_early_stop_ends_all_in_seconds(tiny_trial, tmp_path):
     events = start(with_recipe(tiny_trial, epochs=50), tmp_path / "t1", num_processes=2)
     next(events)

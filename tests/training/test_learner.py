@@ -1,14 +1,117 @@
-"""Modules that look at a whole batch. With processes: tests/test_assistants.py."""
+"""Several processes and one batch: losses, gradients and statistics are those of one process."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+import torchvision
 from torch.testing import assert_close
+from torchvision.models.convnext import CNBlockConfig
 from torchvision.ops import StochasticDepth
 
-from gcc_search.training.crew import Share
-from gcc_search.training.learner import WholeBatch, WholeStochasticDepth
+from gcc_search.saliency.geometry import draw_transforms
+from gcc_search.settings import Explanation
+from gcc_search.training.crew import Crew, Share
+from gcc_search.training.learner import Learner, WholeBatch, WholeStochasticDepth
+from gcc_search.training.loop import loss_terms
+from gcc_search.training.networks import ConvNeXtClassifier, Network, SmallClassifier, SmallConvNet
+from tests.mates import Mates
+
+BOTH_TERMS = Explanation(alpha=1.0, beta=0.1)
+
+
+@pytest.fixture(scope="module")
+def mates():
+    mates = Mates()
+    yield mates
+    mates.end()
+
+
+def make_network(name: str) -> Network:
+    """In float64, so that only rounding is left to differ, and the last digits show what is more."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if name == "convnet_small":
+            return SmallClassifier(SmallConvNet(5)).double()
+        # Drops half of the images in every block.
+        blocks = [CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 2)]
+        model = torchvision.models.ConvNeXt(blocks, stochastic_depth_prob=0.5, layer_scale=1.0, num_classes=5)
+        return ConvNeXtClassifier(model).double()
+
+
+def step(crew: Crew | None, name: str, count: int, explanation: Explanation) -> dict[str, Any]:
+    """What one step on `count` images gives: the loss, gradients, statistics, and momentum after it."""
+    network = make_network(name)
+    # The others' weights are rank 0's from the beginning.
+    if crew is not None and crew.share.rank > 0:
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.zero_()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    learner = Learner(network, loss_terms, optimizer=optimizer, crew=crew)
+    network.train()
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(count, 3, 32, 32, dtype=torch.float64, generator=generator)
+    frame = torch.full((count,), 32)
+    transforms = draw_transforms(frame, frame, scale=(0.5, 1.0), generator=generator)
+    labels = torch.arange(count) % 5
+    rows = learner.begin(count)
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        terms = learner.terms(x[rows], labels[rows], transforms.select(rows), explanation)
+        draw_after = torch.rand(1)
+    loss = terms.total(1.0, 0.1, of=count / learner.num_shares)
+    loss.backward()
+    whole = learner.sum(loss.detach() / learner.num_shares)
+    optimizer.step()
+    return {
+        "loss": whole,
+        "draw after": draw_after,
+        "gradients": [parameter.grad for parameter in network.parameters()],
+        "state": dict(network.model.state_dict()),
+        "momentum": [optimizer.state[parameter]["momentum_buffer"] for parameter in network.parameters()],
+    }
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "explanation"),
+    [
+        (2, 8, BOTH_TERMS),
+        # Shares differ by an image; with two on one process, one of them alone.
+        (2, 3, BOTH_TERMS),
+        (3, 7, BOTH_TERMS),
+        # Fewer images than processes: each takes them all.
+        (3, 2, BOTH_TERMS),
+        (2, 6, Explanation()),
+        (2, 6, Explanation(beta=1.0, p=2.0, sparsity="paper")),
+        (2, 6, Explanation(alpha=1.0, beta=0.1, detach="second-view")),
+        (2, 6, Explanation(alpha=1.0, detach="head", cam_class="own", distance="correlation")),
+        (2, 6, Explanation(alpha=1.0, ce_on_views="both")),
+    ],
+)
+@pytest.mark.parametrize("name", ["convnet_small", "convnext"])
+def test_a_step_of_several_is_that_of_one(mates, name, size, count, explanation):
+    alone = step(None, name, count, explanation)
+    for found in mates.run(size, step, name, count, explanation):
+        assert_close(found, alone, rtol=1e-9, atol=1e-9)
+
+
+def test_parameters_keep_their_names_and_evaluation_needs_nobody(mates):
+    names = mates.run(2, names_and_logits)
+    alone = make_network("convnet_small").eval()
+    assert names[0][0] == list(alone.state_dict())
+    assert_close(names[0][1], alone(torch.ones(2, 3, 32, 32, dtype=torch.float64)))
+
+
+def names_and_logits(crew: Crew) -> tuple[list[str], torch.Tensor] | None:
+    network = make_network("convnet_small")
+    Learner(network, loss_terms, optimizer=torch.optim.SGD(network.parameters()), crew=crew)
+    if crew.share.rank > 0:
+        return None
+    with torch.no_grad():
+        return list(network.state_dict()), network.eval()(torch.ones(2, 3, 32, 32, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("num_views", [1, 2])
