@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -29,7 +30,8 @@ def running_head(folder: Path) -> Iterator[dict[str, int]]:
     options = [word for name, port in ports.items() for word in (f"--{name}", str(port))]
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus", "2", *options]
     # Socket paths are short.
-    scratch = ["--temp-dir", f"/tmp/gcc-head-{ports['port']}", "--dashboard-host", "127.0.0.1"]
+    place = f"/tmp/gcc-head-{ports['port']}"
+    scratch = ["--temp-dir", place, "--dashboard-host", "127.0.0.1"]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with (folder / "printed.txt").open("wb") as log:
         process = subprocess.Popen([*ray, *scratch], stdout=log, stderr=log, env=environment, start_new_session=True)
@@ -43,6 +45,7 @@ def running_head(folder: Path) -> Iterator[dict[str, int]]:
         process.wait(timeout=60)
         for child in psutil.wait_procs(children, timeout=10)[1]:
             child.kill()
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
