@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from gcc_search.collapse import collapsed, diverged
 from gcc_search.patience import UNHEARD, Contact, patiently
 from gcc_search.results.schema import EpochRow, Status
 from gcc_search.settings import DataSettings, TrialSettings
@@ -29,11 +30,6 @@ from gcc_search.training.examples import example_columns
 from gcc_search.training.learner import Learner, leading
 from gcc_search.training.loop import EpochPlan, LossTerms, TrainStats, loss_terms, train_epoch
 from gcc_search.training.networks import Network, build_network
-
-# METHOD 7: points under the baseline, share of constant maps, and the shortcut "consistent because input-independent".
-COLLAPSE_POINTS = 10.0
-COLLAPSE_DEGENERATE = 0.5
-COLLAPSE_CORRECTED, COLLAPSE_CONSISTENCY = 0.05, 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +108,7 @@ def run_trial(settings: TrialSettings, surroundings: Surroundings) -> Iterator[E
             row = _run_epoch(network, optimizer, learner, data, settings, surroundings, epoch)
             # The row is kept before the state is: a trial killed in between repeats the epoch, and loses no row.
             yield row
-            failure = _diverged(row) or _collapsed(row, settings, surroundings.reference)
+            failure = diverged(row) or collapsed(row, surroundings.reference, epochs=settings.recipe.epochs)
             if failure:
                 break
             if surroundings.checkpoints:
@@ -245,36 +241,6 @@ _VALIDATION_COLUMNS = (
     "box_mass",
     "pointing",
 )
-
-
-def _diverged(row: EpochRow) -> tuple[Status, str] | None:
-    return None if math.isfinite(row.loss) else ("diverged", f"loss was not finite in epoch {row.epoch}")
-
-
-def _collapsed(row: EpochRow, settings: TrialSettings, reference: tuple[float, ...]) -> tuple[Status, str] | None:
-    """METHOD 7's three signs; none for a baseline, which has no reference."""
-    if not reference:
-        return None
-    # Where the baseline was after half as many epochs: explanation terms slow a new classifier down before it settles.
-    is_last = row.epoch >= settings.recipe.epochs
-    epochs = len(reference) if is_last else row.epoch // 2
-    baseline_points = reference[min(epochs, len(reference)) - 1] if epochs else 0.0
-    sign = _sign_of_collapse(row, baseline_points)
-    return ("collapsed", f"{sign} in epoch {row.epoch}") if sign else None
-
-
-def _sign_of_collapse(row: EpochRow, baseline_points: float) -> str | None:
-    drop = baseline_points - row.accuracy_points
-    if drop > COLLAPSE_POINTS:
-        return f"accuracy {drop:.1f} points under the baseline's"
-    if row.degenerate_fraction is not None and row.degenerate_fraction > COLLAPSE_DEGENERATE:
-        return f"{row.degenerate_fraction:.0%} of the maps constant"
-    corrected, consistency = row.corrected_consistency, row.consistency
-    if corrected is None or consistency is None:
-        return None
-    if corrected < COLLAPSE_CORRECTED and consistency > COLLAPSE_CONSISTENCY:
-        return f"maps ignore the image (C* {corrected:.2f}, consistency {consistency:.2f})"
-    return None
 
 
 def _end(

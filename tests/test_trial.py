@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
+from gcc_search.collapse import sign_of_collapse
 from gcc_search.results.schema import EpochRow
 from gcc_search.settings import Explanation, TrialSettings
 from gcc_search.training.checkpoint import load_checkpoint
@@ -19,7 +20,6 @@ from gcc_search.trial import (
     Ended,
     Progress,
     Surroundings,
-    _sign_of_collapse,
     evaluation_of,
     make_optimizer,
     open_dataset,
@@ -153,15 +153,15 @@ def test_constant_maps_are_a_collapse(tiny_trial, tmp_path):
 
 def test_consistent_maps_that_ignore_the_image_are_a_collapse(undisturbed):
     row = replace(undisturbed[0][-1], corrected_consistency=0.04, consistency=0.95, degenerate_fraction=0.0)
-    assert _sign_of_collapse(row, 0.0) == "maps ignore the image (C* 0.04, consistency 0.95)"
-    assert _sign_of_collapse(replace(row, consistency=0.89), 0.0) is None
-    assert _sign_of_collapse(replace(row, corrected_consistency=0.06), 0.0) is None
+    assert sign_of_collapse(row, 0.0) == "maps ignore the image (C* 0.04, consistency 0.95)"
+    assert sign_of_collapse(replace(row, consistency=0.89), 0.0) is None
+    assert sign_of_collapse(replace(row, corrected_consistency=0.06), 0.0) is None
 
 
 def test_ten_points_under_the_baseline_are_no_collapse_yet(undisturbed):
     row = replace(undisturbed[0][-1], accuracy_points=80.0, corrected_consistency=0.5, degenerate_fraction=0.5)
-    assert _sign_of_collapse(row, 90.0) is None
-    assert _sign_of_collapse(row, 90.5) == "accuracy 10.5 points under the baseline's"
+    assert sign_of_collapse(row, 90.0) is None
+    assert sign_of_collapse(row, 90.5) == "accuracy 10.5 points under the baseline's"
 
 
 def test_without_alpha_and_beta_a_trial_is_a_baseline(tiny_trial):

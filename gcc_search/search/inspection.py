@@ -20,8 +20,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gcc_search.atomic import fetch, remove_file, write_atomically
-from gcc_search.errors import ClusterError, GccSearchError, ResultsError
+from gcc_search.errors import ClusterError, ResultsError
 from gcc_search.identity import package_versions
+from gcc_search.search.asking import answer_of, or_reason
 from gcc_search.settings import DataSettings
 from gcc_search.storage.mirror import local_folder
 from gcc_search.trial import open_dataset
@@ -30,6 +31,8 @@ Answer = TypeVar("Answer")
 # A machine that joins starts a Python of its own, and imports torch from what may be a slow shared disk.
 ANSWER_SECONDS = 300.0
 CLOCK_SECONDS = 60.0
+# A package that is not there cannot say so: Ray says it.
+_NO_PACKAGE = f"must have the same gcc-search as {socket.gethostname()}, got: {{}}; install it there"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +194,7 @@ def _ask_all(
     seconds: float | None,
 ) -> Iterator[tuple[str, Answer | str]]:
     """Each machine's answer as it comes, or a line on why there is none."""
-    remote = ray.remote(num_cpus=0, max_retries=0)(_or_reason)
+    remote = ray.remote(num_cpus=0, max_retries=0)(or_reason)
     pending = {
         remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(key, soft=False)).remote(
             question, *given
@@ -207,24 +210,8 @@ def _ask_all(
             ready, _ = ray.wait(list(pending), timeout=left)
             if not ready:
                 break
-            yield pending.pop(ready[0]), _answer(ready[0])
+            yield pending.pop(ready[0]), answer_of(ready[0], _NO_PACKAGE)
             bar.advance(task)
-    for reference, key in pending.items():
-        ray.cancel(reference, force=True)
+    # They end with this driver: to cancel one that is just answering aborts it (Ray 2.60, tried).
+    for key in pending.values():
         yield key, f"must answer within {seconds:.0f} s, got nothing; is it very busy, or its disk slow?"
-
-
-def _or_reason(question: Callable[..., Answer], *given: Any) -> Answer | str:
-    try:
-        return question(*given)
-    except GccSearchError as error:
-        return str(error)
-
-
-def _answer(reference: Any) -> Any:
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayError as error:
-        # A package that is not there cannot say so: Ray says it, in its last line.
-        reason = str(error).strip().splitlines()[-1]
-        return f"must have the same gcc-search as {socket.gethostname()}, got: {reason}; install it there"

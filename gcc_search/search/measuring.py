@@ -10,9 +10,10 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
-from gcc_search.errors import ClusterError, GccSearchError
+from gcc_search.errors import ClusterError
 from gcc_search.footprint import CudaMeter, MemoryMeter, Reading, find_gpus, in_fresh_process, measure_networks
 from gcc_search.preparation import say
+from gcc_search.search.asking import answer_of, or_reason
 from gcc_search.search.cluster import joined_nodes, plan
 from gcc_search.search.jobs import image_sizes
 from gcc_search.search.machines import this_machine
@@ -31,6 +32,7 @@ _HEAVIEST_FIRST = {
 }
 _MEASURES = "trials_per_gpu: auto: measures how many trials fit on each kind of GPU"
 _WAITS = "trials_per_gpu: auto: waits for a machine with a GPU, to measure how many trials fit on it"
+_NOT_MEASURED = "must measure how many trials fit on its GPU, got: {}; is it still up?"
 # A node that Ray is to choose, or to start.
 _ANY = "a machine with a GPU"
 
@@ -123,7 +125,7 @@ def _ask(
     Raises:
         ClusterError: a line for each that has none.
     """
-    remote = ray.remote(num_gpus=1, num_cpus=num_cpus, max_calls=1, max_retries=0)(_or_reason)
+    remote = ray.remote(num_gpus=1, num_cpus=num_cpus, max_calls=1, max_retries=0)(or_reason)
     pending = {
         node: remote.options(
             scheduling_strategy="DEFAULT" if node == _ANY else NodeAffinitySchedulingStrategy(node, soft=False)
@@ -131,24 +133,9 @@ def _ask(
         for node, given in asked.items()
     }
     # Left early, they end with this driver: to cancel one that is just answering aborts it (Ray 2.60, tried).
-    answers = {node: _answer(reference) for node, reference in pending.items()}
+    answers = {node: answer_of(reference, _NOT_MEASURED) for node, reference in pending.items()}
     addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}  # type: ignore[no-untyped-call]
     problems = {addresses.get(node, node): answer for node, answer in answers.items() if isinstance(answer, str)}
     if problems:
         raise ClusterError("\n".join(sorted(f"{address}: {problem}" for address, problem in problems.items())))
     return answers
-
-
-def _or_reason(question: Callable[..., Answer], *given: Any) -> Answer | str:
-    try:
-        return question(*given)
-    except GccSearchError as error:
-        return str(error)
-
-
-def _answer(reference: Any) -> Any:
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[-1]
-        return f"must measure how many trials fit on its GPU, got: {reason}; is it still up?"

@@ -156,18 +156,16 @@ def joined(
         world_size=share.size,
         timeout=timedelta(seconds=STEP_SECONDS),
     )
+    has_failed = False
     try:
         yield crew
     except Exception:
-        # NCCL would wait for its peers once more, and they may be gone.
-        if device.type == "cpu":
+        has_failed = True
+        raise
+    finally:
+        # After a failure NCCL would wait for its peers once more, and they may be gone.
+        if device.type == "cpu" or not has_failed:
             distributed.destroy_process_group()
-        raise
-    except BaseException:
-        distributed.destroy_process_group()
-        raise
-    else:
-        distributed.destroy_process_group()
 
 
 def _loopback_name() -> str:
