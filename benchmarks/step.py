@@ -108,16 +108,21 @@ def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> 
     """
     storages: dict[int, int] = {}
     known = {parameter.untyped_storage().data_ptr() for parameter in parameters}
+    # A graph that keeps its own outputs through such hooks is a ring that nothing frees: what it keeps is taken away.
+    boxes: list[list[Tensor]] = []
 
-    def pack(tensor: Tensor) -> Tensor:
+    def pack(tensor: Tensor) -> list[Tensor]:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in known:
             storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        boxes.append([tensor])
+        return boxes[-1]
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda box: box[0]):
         kept = forward()
     del kept
+    for box in boxes:
+        box.clear()
     return sum(storages.values())
 
 
