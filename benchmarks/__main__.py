@@ -62,6 +62,12 @@ def _step(asked: argparse.Namespace) -> dict[str, Any]:
     return measure_steps()
 
 
+def _precision(asked: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.precision import measure_precision
+
+    return measure_precision()
+
+
 def _analysis_scale(asked: argparse.Namespace) -> dict[str, Any]:
     # torch, once loaded, would count as memory of the process that is measured: so no import at the top.
     from benchmarks.analysis_scale import measure_scale
@@ -85,6 +91,7 @@ def _scale(asked: argparse.Namespace) -> dict[str, Any]:
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "analysis_scale": _analysis_scale,
     "step": _step,
+    "precision": _precision,
     "safety": _safety,
     "scale": _scale,
 }
