@@ -75,7 +75,8 @@ class Steps:
     def _replayable(self, x: Images, labels: Classes, moved: Transforms) -> ReplayedStep | None:
         """The step as a graph, made where a batch of this size comes for the second time."""
         learner = self._learner
-        if x.device.type != "cuda" or not learner.is_alone:
+        is_fused = all(group.get("fused") for group in self._optimizer.param_groups)
+        if x.device.type != "cuda" or not learner.is_alone or not is_fused:
             return None
         step = learner.replayed
         if step is None and learner.last_count == len(x):
@@ -88,7 +89,7 @@ class ReplayedStep:
     """A step on batches of one size as one CUDA graph: the losses' many small kernels cost no time on the CPU.
 
     Args:
-        optimizer: fused SGD, whose learning rate may be a tensor.
+        optimizer: fused SGD, which alone takes its learning rate from the device.
         batch: images, labels and transforms of the size to come.
     """
 
@@ -119,7 +120,6 @@ class ReplayedStep:
         _begin_momentum(optimizer)
         try:
             for group in optimizer.param_groups:
-                assert group["fused"], "only the fused step takes its learning rate from the device"
                 group["lr"] = self._weights[2]
             written = [*learner.state(), *_momentum(optimizer)]
             self._step = Graphed(step, (x, labels, moved.boxes, moved.flips), written=written)
