@@ -48,6 +48,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--gate", type=int, default=0, metavar="N", help="scale: so many trials of a second on 16 slots"
     )
+    parser.add_argument(
+        "--data-root", type=Path, help="input, evaluation: folder that holds caltech101; default: made-up pictures"
+    )
     asked = parser.parse_args(arguments)
     unknown = [name for name in asked.names if name not in BENCHMARKS]
     if unknown:
@@ -60,6 +63,18 @@ def _step(asked: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.step import measure_steps
 
     return measure_steps()
+
+
+def _input(asked: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.input import measure_input
+
+    return measure_input(asked.data_root)
+
+
+def _evaluation(asked: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.evaluation import measure_evaluation
+
+    return measure_evaluation(asked.data_root)
 
 
 def _analysis_scale(asked: argparse.Namespace) -> dict[str, Any]:
@@ -85,6 +100,8 @@ def _scale(asked: argparse.Namespace) -> dict[str, Any]:
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "analysis_scale": _analysis_scale,
     "step": _step,
+    "input": _input,
+    "evaluation": _evaluation,
     "safety": _safety,
     "scale": _scale,
 }
