@@ -58,6 +58,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--gate", type=int, default=0, metavar="N", help="scale: so many trials of a second on 16 slots"
     )
+    parser.add_argument(
+        "--data-root", type=Path, help="input, evaluation: folder that holds caltech101; default: made-up pictures"
+    )
     asked = parser.parse_args(arguments)
     unknown = [name for name in asked.names if name not in BENCHMARKS]
     if unknown:
@@ -76,6 +79,18 @@ def _precision(asked: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.precision import measure_precision
 
     return measure_precision()
+
+
+def _input(asked: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.input import measure_input
+
+    return measure_input(asked.data_root)
+
+
+def _evaluation(asked: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.evaluation import measure_evaluation
+
+    return measure_evaluation(asked.data_root)
 
 
 def _analysis_scale(asked: argparse.Namespace) -> dict[str, Any]:
@@ -108,6 +123,8 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "analysis_scale": _analysis_scale,
     "step": _step,
     "precision": _precision,
+    "input": _input,
+    "evaluation": _evaluation,
     "safety": _safety,
     "scale": _scale,
     "packing": _packing,

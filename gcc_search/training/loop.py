@@ -132,10 +132,9 @@ def _train(
         tally.expect(steps.take(x, labels, moved, of=len(batch)))
         if not tally.is_finite(but=steps.num_ahead):
             return _stats(tally, plan, finite=False)
-        on_step(tally.done, len(images))
+        tally.tell(on_step, len(images))
     finite = tally.is_finite()
-    if steps.num_ahead:
-        on_step(tally.done, len(images))
+    tally.tell(on_step, len(images))
     return _stats(tally, plan, finite=finite)
 
 
@@ -145,6 +144,7 @@ class _Tally:
     def __init__(self) -> None:
         self.sums = torch.zeros(4, dtype=torch.float64)
         self.done = 0
+        self._told = 0
         self._expected: deque[Taken] = deque()
 
     def expect(self, taken: Taken) -> None:
@@ -161,6 +161,11 @@ class _Tally:
             self.sums += values.double()
             self.done += taken.count
         return True
+
+    def tell(self, on_step: Callable[[int, int], None], total: int) -> None:
+        if self.done > self._told:
+            on_step(self.done, total)
+            self._told = self.done
 
 
 @contextlib.contextmanager
