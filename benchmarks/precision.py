@@ -25,7 +25,7 @@ from gcc_search.training import terms
 from gcc_search.training.graphed import Graphed
 from gcc_search.training.networks import Network, build_network
 
-NETWORKS = ("resnet18", "resnet50", "convnext_tiny")
+NETWORKS = ("resnet18", "convnext_tiny", "resnet50")
 _COMPILED_LOSSES = (
     (ssim, "_mean_similarity"),
     (ssim, "_mean_similarity_gradient"),
@@ -229,6 +229,7 @@ def measure_precision() -> dict[str, object]:
                 print(f"{name}, {way.name}: {type(error).__name__}: {str(error)[:2000]}", file=sys.stderr)
                 continue
             rows.append(row)
+            print(row, file=sys.stderr, flush=True)
     show(rows)
     hardware = {"hardware": torch.cuda.get_device_name()} if device.type == "cuda" else {}
     return {"precision": [asdict(row) for row in rows]} | hardware
