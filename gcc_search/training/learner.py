@@ -94,7 +94,12 @@ def leading(
         Exception: why another process failed, in place of the connection that broke by it.
     """
     if crew is None:
-        yield Learner(network, terms_of)
+        learner = Learner(network, terms_of)
+        try:
+            yield learner
+        finally:
+            # Its graph, which holds a step's memory, and it hold on to each other.
+            learner.replayed = None
         return
     crew.tell(_BEGIN)
     try:
