@@ -40,7 +40,11 @@ class Transforms:
 
     def to(self, device: torch.device | str) -> Transforms:
         """The same transforms on `device`."""
-        return Transforms(boxes=self.boxes.to(device), flips=self.flips.to(device))
+        # Towards a GPU the host needs not wait: it may go on once what it sends was copied elsewhere.
+        onwards = torch.device(device).type == "cuda"
+        return Transforms(
+            boxes=self.boxes.to(device, non_blocking=onwards), flips=self.flips.to(device, non_blocking=onwards)
+        )
 
     def select(self, indices: Tensor | slice | Sequence[int]) -> Transforms:
         """The transforms at `indices`, in that order."""
@@ -73,7 +77,7 @@ def draw_transforms(
     scale: tuple[float, float],
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     flip_probability: float = 0.5,
-    generator: torch.Generator,
+    generator: torch.Generator | Sequence[torch.Generator],
 ) -> Transforms:
     """A random resized crop and a random flip for each frame of `heights` x `widths` pixels.
 
@@ -84,9 +88,9 @@ def draw_transforms(
     Args:
         scale: least and greatest area of the crop, as shares of the frame.
         ratio: least and greatest width over height, in pixels of the frame; log-uniform in between.
+        generator: one for all, or one for each frame: a single frame gets from it what it gets here.
     """
-    draws = torch.empty(len(heights), 2 * _ATTEMPTS + 3, dtype=torch.float64, device=generator.device)
-    draws = draws.uniform_(generator=generator).to(heights.device)
+    draws = _draw_uniform(len(heights), generator).to(heights.device)
     frames = torch.stack([heights, widths], 1).double()
     areas = frames.prod(1, keepdim=True) * _uniform(draws[:, :_ATTEMPTS], scale[0], scale[1])
     low, high = torch.tensor(ratio, dtype=torch.float64).log().tolist()
@@ -132,6 +136,13 @@ def crop_regions(transforms: Transforms, size: int) -> Regions:
     return (shares[:, 0, :, None] * shares[:, 1, None, :]).float()
 
 
+def _draw_uniform(count: int, generator: torch.Generator | Sequence[torch.Generator]) -> Tensor:
+    if isinstance(generator, torch.Generator):
+        draws = torch.empty(count, 2 * _ATTEMPTS + 3, dtype=torch.float64, device=generator.device)
+        return draws.uniform_(generator=generator)
+    return torch.cat([_draw_uniform(1, own) for own in generator])
+
+
 def _uniform(draws: Tensor, low: float, high: float) -> Tensor:
     return low + (high - low) * draws
 
@@ -146,11 +157,12 @@ def _central_extents(frames: Tensor, ratio: tuple[float, float]) -> Tensor:
 
 def _sample_positions(transforms: Transforms, height: int, width: int, size: int) -> tuple[Tensor, Tensor]:
     """Row and column of each output pixel in `grid_sample`'s units, where -1 and 1 are the frame's outer edges."""
-    frame = torch.tensor([height, width], dtype=torch.float64, device=transforms.boxes.device)
     starts, extents = transforms.boxes[:, :2], transforms.boxes[:, 2:]
     # From the crop's centre outwards, in units of the crop: a sample stays half a source pixel inside its edges.
-    offsets = (torch.arange(size, dtype=torch.float64, device=frame.device) + 0.5) / size - 0.5
-    reach = (0.5 - 0.5 / (extents * frame)).clamp(min=0)[:, :, None]
+    offsets = (torch.arange(size, dtype=torch.float64, device=starts.device) + 0.5) / size - 0.5
+    # One by one: a tensor of both sides would have to be sent to the device, and the host would wait for that.
+    num_pixels = torch.stack([extents[:, 0] * height, extents[:, 1] * width], 1)
+    reach = (0.5 - 0.5 / num_pixels).clamp(min=0)[:, :, None]
     offsets = torch.minimum(torch.maximum(offsets, -reach), reach)
     positions = 2 * (starts[:, :, None] + extents[:, :, None] * (0.5 + offsets)) - 1
     rows, columns = positions.unbind(1)

@@ -53,8 +53,12 @@ class Learner(Generic[Terms]):
             self._step.broadcast_buffers = False
             _share_momentum(network, optimizer)
 
-    def begin(self, count: int) -> slice:
+    def rows_of(self, count: int) -> slice:
         """Which of a batch of `count` images are this process's."""
+        return self._batch.rows_of(count)
+
+    def begin(self, count: int) -> slice:
+        """The same, of the batch that is to be learned from now."""
         self._batch.count = count
         return self._batch.rows
 
@@ -115,7 +119,10 @@ class WholeBatch:
 
     @property
     def rows(self) -> slice:
-        return self._share.rows(self.count)
+        return self.rows_of(self.count)
+
+    def rows_of(self, count: int) -> slice:
+        return self._share.rows(count)
 
     @property
     def num_here(self) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,6 +21,7 @@ from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.datasets import ImageSet
 from gcc_search.training.learner import Learner
 from gcc_search.training.networks import Network, full_precision
+from gcc_search.training.prefetch import prepared
 from gcc_search.training.views import view_features
 
 # ImageNet's channel means and standard deviations, as torchvision's weights expect them.
@@ -94,8 +97,15 @@ class TrainStats:
 def prepare(pixels: Tensor, device: torch.device) -> Images:
     """uint8 (B, 3, H, W) -> float32 on `device`, normalised as ImageNet weights expect."""
     images = pixels.to(device, non_blocking=True).float().div_(255)
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (CHANNEL_MEAN, CHANNEL_STD))
+    mean, std = _channels(device)
     return images.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
+
+
+@functools.lru_cache(maxsize=8)
+def _channels(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, there already: to send them along with each batch would hold a GPU up."""
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (CHANNEL_MEAN, CHANNEL_STD))
+    return mean, std
 
 
 def precision(device: torch.device) -> torch.autocast:
@@ -121,43 +131,40 @@ def train_epoch(
     network.train()
     for group in optimizer.param_groups:
         group["lr"] = plan.lr
-    with _seeded(plan):
-        learner = learner or Learner(network, loss_terms)
-        stats = _train(learner, images, optimizer, plan, on_step or (lambda done, total: None))
+    learner = learner or Learner(network, loss_terms)
+    with _seeded(plan), _batches_of(images, plan, learner) as batches:
+        stats = _train(learner, batches, optimizer, plan, lambda done: on_step(done, len(images)) if on_step else None)
     # The last step may have overflowed, and no loss was taken after it.
     return stats if _is_finite(network) else replace(stats, finite=False)
 
 
 def _train(
     learner: Learner[LossTerms],
-    images: ImageSet,
+    batches: Iterator[_Batch],
     optimizer: torch.optim.Optimizer,
     plan: EpochPlan,
-    on_step: Callable[[int, int], None],
+    on_step: Callable[[int], None],
 ) -> TrainStats:
-    order = torch.randperm(len(images), generator=plan.generator("order"))
-    augment, transform = plan.generator("augment"), plan.generator("transform")
     alpha, beta = plan.explanation.alpha * plan.warmup, plan.explanation.beta * plan.warmup
     sums = torch.zeros(4, dtype=torch.float64)
     done = 0
-    for batch in _batches(order, plan.recipe.batch_size):
-        rows = learner.begin(len(batch))
-        x = perturb(images, batch, plan, generator=augment, rows=rows)
-        moved = _draw(plan, len(batch), transform).select(rows)
-        terms = learner.terms(x, images.labels[batch[rows]].to(plan.device), moved, plan.explanation)
+    for count, x, labels, moved in batches:
+        learner.begin(count)
+        terms = learner.terms(x, labels, moved, plan.explanation)
         # Gradients are averaged over the shares: each share's loss is that of a batch of its size.
         shares = learner.num_shares
-        loss = terms.total(alpha, beta, of=None if shares == 1 else len(batch) / shares)
-        summed = learner.sum(_sums(loss / shares, terms))
+        loss = terms.total(alpha, beta, of=None if shares == 1 else count / shares)
+        # The only wait for the device: the next step is asked for while it is at this one's backward pass.
+        summed = learner.sum(_sums(loss / shares, terms)).cpu()
         if not torch.isfinite(summed[0]):
             return _stats(sums, done, terms, finite=False)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        summed[0] *= len(batch)
-        sums += summed.double().cpu()
-        done += len(batch)
-        on_step(done, len(images))
+        summed[0] *= count
+        sums += summed.double()
+        done += count
+        on_step(done)
     return _stats(sums, done, terms, finite=True)
 
 
@@ -170,7 +177,27 @@ def _seeded(plan: EpochPlan) -> Iterator[None]:
 
 
 def _is_finite(network: Network) -> bool:
-    return all(bool(value.isfinite().all()) for value in network.state_dict().values())
+    return bool(torch.stack([value.isfinite().all() for value in network.state_dict().values()]).all())
+
+
+# How many images it is of; and of the share of them here x as the network sees it, its labels and its transforms.
+_Batch = tuple[int, Images, Classes, Transforms]
+
+
+def _batches_of(
+    images: ImageSet, plan: EpochPlan, learner: Learner[LossTerms]
+) -> AbstractContextManager[Iterator[_Batch]]:
+    """This process's share of an epoch's batches, on the device."""
+    order = torch.randperm(len(images), generator=plan.generator("order"))
+    augment, transform = plan.generator("augment"), plan.generator("transform")
+
+    def make(batch: Tensor) -> _Batch:
+        rows = learner.rows_of(len(batch))
+        x = perturb(images, batch, plan, generator=augment, rows=rows)
+        moved = _draw(plan, len(batch), transform).select(rows)
+        return len(batch), x, images.labels[batch[rows]].to(plan.device, non_blocking=True), moved
+
+    return prepared(make, _batches(order, plan.recipe.batch_size), plan.device)
 
 
 def perturb(
@@ -184,7 +211,7 @@ def perturb(
     crop = draw_transforms(
         images.heights[batch], images.widths[batch], scale=(plan.recipe.crop_scale_min, 1.0), generator=generator
     )
-    stored = prepare(images.pixels(batch[rows]), plan.device)
+    stored = prepare(images.pixels(batch[rows], pinned=plan.device.type == "cuda"), plan.device)
     return apply_transforms(crop.select(rows).to(plan.device), stored, plan.recipe.image_size)
 
 
