@@ -132,7 +132,7 @@ def train_epoch(
     for group in optimizer.param_groups:
         group["lr"] = plan.lr
     learner = learner or Learner(network, loss_terms)
-    with _seeded(plan), _batches_of(images, plan, learner) as batches:
+    with _seeded(plan), batches_of(images, plan, learner) as batches:
         stats = _train(learner, batches, optimizer, plan, lambda done: on_step(done, len(images)) if on_step else None)
     # The last step may have overflowed, and no loss was taken after it.
     return stats if _is_finite(network) else replace(stats, finite=False)
@@ -140,7 +140,7 @@ def train_epoch(
 
 def _train(
     learner: Learner[LossTerms],
-    batches: Iterator[_Batch],
+    batches: Iterator[Batch],
     optimizer: torch.optim.Optimizer,
     plan: EpochPlan,
     on_step: Callable[[int], None],
@@ -181,17 +181,17 @@ def _is_finite(network: Network) -> bool:
 
 
 # How many images it is of; and of the share of them here x as the network sees it, its labels and its transforms.
-_Batch = tuple[int, Images, Classes, Transforms]
+Batch = tuple[int, Images, Classes, Transforms]
 
 
-def _batches_of(
+def batches_of(
     images: ImageSet, plan: EpochPlan, learner: Learner[LossTerms]
-) -> AbstractContextManager[Iterator[_Batch]]:
+) -> AbstractContextManager[Iterator[Batch]]:
     """This process's share of an epoch's batches, on the device."""
     order = torch.randperm(len(images), generator=plan.generator("order"))
     augment, transform = plan.generator("augment"), plan.generator("transform")
 
-    def make(batch: Tensor) -> _Batch:
+    def make(batch: Tensor) -> Batch:
         rows = learner.rows_of(len(batch))
         x = perturb(images, batch, plan, generator=augment, rows=rows)
         moved = _draw(plan, len(batch), transform).select(rows)
