@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import platform
 import shlex
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,22 @@ def main() -> None:
     for name in asked.names:
         found |= BENCHMARKS[name](asked)
     today = datetime.now(UTC).date().isoformat()
-    versions = {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
+    versions = {"python": platform.python_version()} | _versions()
     command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
     parts = [today, found["hardware"], *(asked.names if len(asked.names) < len(BENCHMARKS) else [])]
     path = RESULTS / f"{'-'.join(parts).replace(' ', '-').lower()}.json"
     whole = {"date": today, "command": command, "versions": versions} | found
     write_atomically(path, json.dumps(whole, indent=1).encode())
     print(f"wrote {path}", file=sys.stderr)
+
+
+def _versions() -> dict[str, str]:
+    """Of what is installed: not every benchmark needs Ray."""
+    found = {}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -63,6 +73,12 @@ def _step(asked: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.step import measure_steps
 
     return measure_steps()
+
+
+def _precision(asked: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.precision import measure_precision
+
+    return measure_precision()
 
 
 def _input(asked: argparse.Namespace) -> dict[str, Any]:
@@ -96,14 +112,22 @@ def _scale(asked: argparse.Namespace) -> dict[str, Any]:
     return {"scale": measure_scheduling(sizes=asked.no_work, rounds=asked.rounds, gate=asked.gate)}
 
 
+def _packing(asked: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.packing import measure_packing
+
+    return measure_packing()
+
+
 # The analysis first: see above.
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "analysis_scale": _analysis_scale,
     "step": _step,
+    "precision": _precision,
     "input": _input,
     "evaluation": _evaluation,
     "safety": _safety,
     "scale": _scale,
+    "packing": _packing,
 }
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from gcc_search.posthoc import METHODS, posthoc_heatmaps
 from gcc_search.training.datasets import eval_crop_of
 from gcc_search.training.evaluation import INSERTION_PASSES, Evaluation, measure
 from gcc_search.training.image_set import ImageSet
-from gcc_search.training.loop import precision
 from gcc_search.training.networks import Network, build_network
+from gcc_search.training.terms import precision
 
 NETWORKS = ("resnet18", "resnet50", "convnext_tiny")
 # The cheap ones: what others take lies in their many forward passes.

@@ -21,8 +21,10 @@ from gcc_search.settings import DataSettings, EvaluationSettings, Explanation, R
 from gcc_search.training.checkpoint import save_weights
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.learner import Learner
-from gcc_search.training.loop import EpochPlan, batches_of, loss_terms, train_epoch
+from gcc_search.training.loop import EpochPlan, batches_of, train_epoch
 from gcc_search.training.networks import build_network
+from gcc_search.training.steps import Steps
+from gcc_search.training.terms import loss_terms
 from gcc_search.trial import Progress, Surroundings, make_optimizer, open_dataset, run_trial
 
 NETWORKS = ("resnet18", "resnet50", "convnext_tiny")
@@ -117,17 +119,13 @@ def _works(settings: TrialSettings, images: ImageSet, device: torch.device) -> d
                 pass
 
     with batches_of(images, plan, learner) as batches:
-        _, *ready = next(batches)
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        learner.terms(*ready, plan.explanation).total(1.0, 0.1).backward()
-        optimizer.step()
+        count, *ready = next(batches)
+    steps = Steps(learner, optimizer, plan.explanation, alpha=plan.alpha, beta=plan.beta)
 
     return {
         "input": prepare_all,
-        "step": lambda: [step() for _ in range(num_steps)],
-        "epoch": lambda: train_epoch(network, images, optimizer, plan),
+        "step": lambda: [steps.take(*ready, of=count) for _ in range(num_steps)],
+        "epoch": lambda: train_epoch(network, images, optimizer, plan, learner=learner),
     }
 
 

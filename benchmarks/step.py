@@ -16,8 +16,8 @@ from torch import Tensor
 from benchmarks.rivals import RIVALS, Batch
 from gcc_search.saliency.geometry import draw_transforms
 from gcc_search.settings import Explanation
-from gcc_search.training.loop import loss_terms
 from gcc_search.training.networks import Network, build_network
+from gcc_search.training.terms import loss_terms
 
 NETWORKS = ("resnet18", "resnet50", "convnext_tiny")
 FLOOR = "two views, cross-entropy only"
@@ -50,7 +50,7 @@ def measure_network(name: str, *, batch_size: int, rounds: int, device: torch.de
     """Variants take turns, so that a busy machine slows all of them alike."""
     network = build_network(name, num_classes=101, weights="none", seed=0).to(device).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
-    losses = _losses(network, _make_batch(batch_size, device))
+    losses = _losses(network, make_batch(batch_size, device))
 
     def step(loss: Callable[[], Tensor]) -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -81,7 +81,7 @@ def measure_network(name: str, *, batch_size: int, rounds: int, device: torch.de
     ]
 
 
-def _make_batch(batch_size: int, device: torch.device) -> Batch:
+def make_batch(batch_size: int, device: torch.device) -> Batch:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(batch_size, 3, 224, 224, generator=generator).to(device, memory_format=torch.channels_last)
     frame = torch.full((batch_size,), 224)

@@ -159,10 +159,10 @@ def _sample_positions(transforms: Transforms, height: int, width: int, size: int
     """Row and column of each output pixel in `grid_sample`'s units, where -1 and 1 are the frame's outer edges."""
     starts, extents = transforms.boxes[:, :2], transforms.boxes[:, 2:]
     # From the crop's centre outwards, in units of the crop: a sample stays half a source pixel inside its edges.
-    offsets = (torch.arange(size, dtype=torch.float64, device=starts.device) + 0.5) / size - 0.5
-    # One by one: a tensor of both sides would have to be sent to the device, and the host would wait for that.
-    num_pixels = torch.stack([extents[:, 0] * height, extents[:, 1] * width], 1)
-    reach = (0.5 - 0.5 / num_pixels).clamp(min=0)[:, :, None]
+    offsets = (torch.arange(size, dtype=torch.float64, device=extents.device) + 0.5) / size - 0.5
+    # Numbers, not a tensor of them, which would have to travel to the device.
+    pixels = torch.stack([extents[:, 0] * height, extents[:, 1] * width], 1)
+    reach = (0.5 - 0.5 / pixels).clamp(min=0)[:, :, None]
     offsets = torch.minimum(torch.maximum(offsets, -reach), reach)
     positions = 2 * (starts[:, :, None] + extents[:, :, None] * (0.5 + offsets)) - 1
     rows, columns = positions.unbind(1)

@@ -37,23 +37,30 @@ class _Normalised(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, maps: Tensor) -> Tensor:
-        low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-        eps = 1e-3 * maps.std((1, 2), correction=0, keepdim=True) + 1e-6
-        flat = is_degenerate(maps)[:, None, None]
-        spread = high - low + eps
-        heatmaps = torch.where(flat, 0, (maps - low) / spread)
-        context.save_for_backward(heatmaps, torch.where(flat, 0, 1 / spread))
+        heatmaps, per_unit = _normalised(maps)
+        context.save_for_backward(heatmaps, per_unit)
         return heatmaps
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        heatmaps, per_unit = context.saved_tensors
-        along = (gradient * heatmaps).sum((1, 2), keepdim=True)
-        of_low = (along - gradient.sum((1, 2), keepdim=True)) * _shares(heatmaps, heatmaps.amin((1, 2), keepdim=True))
-        of_high = along * _shares(heatmaps, heatmaps.amax((1, 2), keepdim=True))
-        of_maps: Tensor = (gradient + of_low - of_high) * per_unit
-        return of_maps
+        return _normalised_gradient(gradient, *context.saved_tensors)
+
+
+def _normalised(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Heatmaps, and what a unit of each map is worth in them."""
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    eps = 1e-3 * maps.std((1, 2), correction=0, keepdim=True) + 1e-6
+    flat = is_degenerate(maps)[:, None, None]
+    spread = high - low + eps
+    return torch.where(flat, 0, (maps - low) / spread), torch.where(flat, 0, 1 / spread)
+
+
+def _normalised_gradient(gradient: Tensor, heatmaps: Tensor, per_unit: Tensor) -> Tensor:
+    along = (gradient * heatmaps).sum((1, 2), keepdim=True)
+    of_low = (along - gradient.sum((1, 2), keepdim=True)) * _shares(heatmaps, heatmaps.amin((1, 2), keepdim=True))
+    of_high = along * _shares(heatmaps, heatmaps.amax((1, 2), keepdim=True))
+    return (gradient + of_low - of_high) * per_unit
 
 
 def _shares(heatmaps: Tensor, extremes: Tensor) -> Tensor:

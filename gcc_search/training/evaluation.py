@@ -28,9 +28,10 @@ from gcc_search.saliency.shapes import Heatmaps, Images, RawMaps
 from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
 from gcc_search.seeding import derive_seed
 from gcc_search.training.datasets import ImageSet
-from gcc_search.training.loop import precision, prepare
+from gcc_search.training.loop import prepare
 from gcc_search.training.networks import Network, full_precision
 from gcc_search.training.prefetch import prepared
+from gcc_search.training.terms import precision
 
 # The paper's t, whatever the network was trained with: scale 0.08 to 1.
 EVALUATION_SCALE = (0.08, 1.0)

@@ -31,7 +31,7 @@ class Learner(Generic[Terms]):
     """Computes the loss terms of this process's share of a batch.
 
     Args:
-        terms_of: the losses of a network on images, as `loop.loss_terms`.
+        terms_of: the losses of a network on images, as `terms.loss_terms`.
         crew: with whom; all of them make theirs at the same time, and get rank 0's weights and momentum. None: alone.
     """
 
@@ -44,6 +44,7 @@ class Learner(Generic[Terms]):
         crew: Crew | None = None,
     ) -> None:
         self._batch = WholeBatch(ALONE if crew is None else crew.share)
+        self._network = network
         self._step: nn.Module = _Step(network, terms_of)
         if crew is not None:
             assert optimizer is not None, "its momentum is shared"
@@ -52,6 +53,15 @@ class Learner(Generic[Terms]):
             # They are equal everywhere by themselves. (The constructor's own argument warns from torch 2.15 on.)
             self._step.broadcast_buffers = False
             _share_momentum(network, optimizer)
+        self.is_alone = crew is None
+        self.last_count = 0
+        """Images of the last batch."""
+        self.replayed: Any = None
+        """The step as one CUDA graph (`steps.ReplayedStep`), which serves all epochs."""
+
+    def state(self) -> Iterator[Tensor]:
+        """The network's parameters and buffers."""
+        yield from self._network.state_dict().values()
 
     def rows_of(self, count: int) -> slice:
         """Which of a batch of `count` images are this process's."""

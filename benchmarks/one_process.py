@@ -1,0 +1,145 @@
+"""Many trials of one network in one process, on the same batches: equal order and crops, each its own alpha, beta, p.
+
+What they share is the input; what is left to share is the way in which the device is kept busy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from benchmarks.packed_processes import Rate, memory
+from benchmarks.stacked import GroupedTrials, MappedTrials
+from benchmarks.trial_at_hand import Case, Shown, TrialAtHand, timed
+from gcc_search.saliency.geometry import draw_transforms
+from gcc_search.search.worker_memory import give_back_memory
+from gcc_search.training.image_set import ImageSet
+from gcc_search.training.loop import perturb
+from gcc_search.training.terms import loss_terms
+
+
+def shown_batches(case: Case, images: ImageSet, device: torch.device) -> Iterable[Shown]:
+    """For ever, as `train_epoch` draws them."""
+    for epoch in itertools.count(1):
+        plan = case.plan(0, device, epoch=epoch)
+        augment, transform = plan.generator("augment"), plan.generator("transform")
+        frame = torch.full((case.batch_size,), case.image_size)
+        for batch in torch.randperm(len(images), generator=plan.generator("order")).split(case.batch_size):
+            x = perturb(images, batch, plan, generator=augment)
+            moved = draw_transforms(frame, frame, scale=(0.08, 1.0), generator=transform).to(device)
+            yield Shown(x=x, labels=images.labels[batch].to(device), moved=moved)
+
+
+class InTurn:
+    """One trial's step after the other's; with `streams`, each queued in a stream of its own."""
+
+    def __init__(self, case: Case, device: torch.device, count: int, *, streams: bool = False) -> None:
+        self._trials = [(*case.build(device), case.plan(number, device).explanation) for number in range(count)]
+        self._streams = [torch.cuda.Stream(device) for _ in self._trials] if streams else []
+
+    def step(self, shown: Shown) -> Tensor:
+        """Each trial's loss before it."""
+        losses = []
+        for number, (network, optimizer, explanation) in enumerate(self._trials):
+            with self._queued(number):
+                terms = loss_terms(network, shown.x, shown.labels, shown.moved, explanation)
+                loss = terms.total(explanation.alpha, explanation.beta)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.detach())
+        for stream in self._streams:
+            torch.cuda.current_stream().wait_stream(stream)
+        return torch.stack(losses)
+
+    def _queued(self, number: int) -> contextlib.AbstractContextManager[object]:
+        if not self._streams:
+            return contextlib.nullcontext()
+        self._streams[number].wait_stream(torch.cuda.current_stream())
+        return torch.cuda.stream(self._streams[number])
+
+
+def _threads(case: Case, images: ImageSet, device: torch.device, count: int) -> float:
+    """Each trial by `train_epoch` in a thread and on a stream of its own; they share the images."""
+    trials = [TrialAtHand(case, device, number, images) for number in range(count)]
+    for trial in trials:
+        trial.warm_up()
+    rates: list[float] = []
+    start = threading.Barrier(count)
+
+    def run(trial: TrialAtHand) -> None:
+        start.wait()
+        with torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else contextlib.nullcontext():
+            rates.append(timed(case, trial.train))
+
+    runners = [threading.Thread(target=run, args=(trial,)) for trial in trials]
+    for runner in runners:
+        runner.start()
+    for runner in runners:
+        runner.join()
+    if len(rates) < count:
+        raise RuntimeError("a trial in a thread failed; see above")
+    return sum(rates)
+
+
+def _same_batches(
+    case: Case, images: ImageSet, device: torch.device, count: int, step: Callable[[Shown], Tensor]
+) -> float:
+    batches = iter(shown_batches(case, images, device))
+    for _ in range(3):
+        step(next(batches))
+
+    def work(on_batch: Callable[[], None]) -> None:
+        for shown in batches:
+            assert step(shown).cpu().isfinite().all(), "a rate of 1e-4 diverges on no noise"
+            on_batch()
+
+    return count * timed(case, work)
+
+
+WAYS: dict[str, Callable[[Case, ImageSet, torch.device, int], float]] = {
+    "in turn": lambda case, images, device, count: _same_batches(
+        case, images, device, count, InTurn(case, device, count).step
+    ),
+    "streams": lambda case, images, device, count: _same_batches(
+        case, images, device, count, InTurn(case, device, count, streams=True).step
+    ),
+    "grouped": lambda case, images, device, count: _same_batches(
+        case, images, device, count, GroupedTrials(case, device, count).step
+    ),
+    "vmap": lambda case, images, device, count: _same_batches(
+        case, images, device, count, MappedTrials(case, device, count).step
+    ),
+    "threads": _threads,
+}
+
+
+def measure_ways(case: Case, device_name: str, ways: list[str], threads: int) -> dict[str, list[Rate] | str]:
+    """For each way the images a second of all trials of this process, for each count; or why it does not work.
+
+    `peak_bytes` are those of all trials.
+    """
+    torch.set_num_threads(threads)
+    device, images = torch.device(device_name), case.images()
+    found: dict[str, list[Rate] | str] = {}
+    for way in ways:
+        try:
+            found[way] = [_measure_way(case, device, images, way, count) for count in case.counts]
+        except Exception as error:
+            # Which of them torch can do is what is asked.
+            found[way] = f"{type(error).__name__}: {error}"
+    return found
+
+
+def _measure_way(case: Case, device: torch.device, images: ImageSet, way: str, count: int) -> Rate:
+    give_back_memory(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    per_second = WAYS[way](case, images, device, count)
+    peak, used = memory(device)
+    return Rate(count=count, images_per_second=per_second, peak_bytes=peak, device_bytes=used)
