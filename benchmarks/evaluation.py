@@ -17,7 +17,8 @@ from rich.table import Table
 
 from benchmarks.pictures import IMAGE_SIZE, images_to_score
 from benchmarks.timing import best_device, hardware_of, medians_of, take_turns
-from gcc_search.posthoc import METHODS, posthoc_heatmap
+from gcc_search.explaining import POSTHOC_BATCH
+from gcc_search.posthoc import METHODS, posthoc_heatmaps
 from gcc_search.training.datasets import eval_crop_of
 from gcc_search.training.evaluation import INSERTION_PASSES, Evaluation, measure
 from gcc_search.training.image_set import ImageSet
@@ -142,8 +143,9 @@ def _compare(name: str, network: Network, images: ImageSet, size: Size, method: 
     labels = images.labels[: len(x)].tolist()
 
     def ours() -> None:
-        for row, label in enumerate(labels):
-            posthoc_heatmap(network, x[row : row + 1], label, method)
+        for start in range(0, len(x), POSTHOC_BATCH):
+            rows = slice(start, start + POSTHOC_BATCH)
+            posthoc_heatmaps(network, x[rows], labels[rows], method)
 
     def loop(batch_size: int) -> None:
         with getattr(pytorch_grad_cam, METHODS[method])(model=network, target_layers=[network.last_stage]) as cam:

@@ -17,13 +17,13 @@ from rich.table import Table
 
 from benchmarks.pictures import IMAGE_SIZE, photographs
 from benchmarks.timing import best_device, hardware_of, medians_of, synchronise, take_turns
-from gcc_search.saliency.geometry import draw_transforms
 from gcc_search.settings import DataSettings, EvaluationSettings, Explanation, Recipe, TrialSettings
 from gcc_search.training.checkpoint import save_weights
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.learner import Learner
-from gcc_search.training.loop import EpochPlan, perturb, train_epoch
+from gcc_search.training.loop import EpochPlan, batches_of, train_epoch
 from gcc_search.training.networks import build_network
+from gcc_search.training.steps import Steps
 from gcc_search.training.terms import loss_terms
 from gcc_search.trial import Progress, Surroundings, make_optimizer, open_dataset, run_trial
 
@@ -111,29 +111,20 @@ def _works(settings: TrialSettings, images: ImageSet, device: torch.device) -> d
     optimizer = make_optimizer(network, settings)
     plan = EpochPlan(recipe=settings.recipe, explanation=settings.explanation, epoch=1, seed=0, device=device)
     learner = Learner(network, loss_terms)
-    order = torch.arange(len(images)).split(settings.recipe.batch_size)
-
-    def prepare_batch(batch: torch.Tensor, augment: torch.Generator, transform: torch.Generator) -> tuple[Any, ...]:
-        x = perturb(images, batch, plan, generator=augment)
-        frame = torch.full((len(batch),), IMAGE_SIZE)
-        moved = draw_transforms(frame, frame, scale=(0.08, 1.0), generator=transform).to(device)
-        return x, images.labels[batch].to(device), moved
+    num_steps = len(images) // settings.recipe.batch_size
 
     def prepare_all() -> None:
-        augment, transform = plan.generator("augment"), plan.generator("transform")
-        for batch in order:
-            prepare_batch(batch, augment, transform)
+        with batches_of(images, plan, learner) as batches:
+            for _ in batches:
+                pass
 
-    ready = prepare_batch(order[0], plan.generator("augment"), plan.generator("transform"))
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        loss_terms(network, *ready, plan.explanation).total(1.0, 0.1).backward()
-        optimizer.step()
+    with batches_of(images, plan, learner) as batches:
+        count, *ready = next(batches)
+    steps = Steps(learner, optimizer, plan.explanation, alpha=plan.alpha, beta=plan.beta)
 
     return {
         "input": prepare_all,
-        "step": lambda: [step() for _ in order],
+        "step": lambda: [steps.take(*ready, of=count) for _ in range(num_steps)],
         "epoch": lambda: train_epoch(network, images, optimizer, plan, learner=learner),
     }
 

@@ -40,7 +40,11 @@ class Transforms:
 
     def to(self, device: torch.device | str) -> Transforms:
         """The same transforms on `device`."""
-        return Transforms(boxes=self.boxes.to(device), flips=self.flips.to(device))
+        # Towards a GPU the host needs not wait: it may go on once what it sends was copied elsewhere.
+        onwards = torch.device(device).type == "cuda"
+        return Transforms(
+            boxes=self.boxes.to(device, non_blocking=onwards), flips=self.flips.to(device, non_blocking=onwards)
+        )
 
     def select(self, indices: Tensor | slice | Sequence[int]) -> Transforms:
         """The transforms at `indices`, in that order."""
@@ -73,7 +77,7 @@ def draw_transforms(
     scale: tuple[float, float],
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     flip_probability: float = 0.5,
-    generator: torch.Generator,
+    generator: torch.Generator | Sequence[torch.Generator],
 ) -> Transforms:
     """A random resized crop and a random flip for each frame of `heights` x `widths` pixels.
 
@@ -84,9 +88,9 @@ def draw_transforms(
     Args:
         scale: least and greatest area of the crop, as shares of the frame.
         ratio: least and greatest width over height, in pixels of the frame; log-uniform in between.
+        generator: one for all, or one for each frame: a single frame gets from it what it gets here.
     """
-    draws = torch.empty(len(heights), 2 * _ATTEMPTS + 3, dtype=torch.float64, device=generator.device)
-    draws = draws.uniform_(generator=generator).to(heights.device)
+    draws = _draw_uniform(len(heights), generator).to(heights.device)
     frames = torch.stack([heights, widths], 1).double()
     areas = frames.prod(1, keepdim=True) * _uniform(draws[:, :_ATTEMPTS], scale[0], scale[1])
     low, high = torch.tensor(ratio, dtype=torch.float64).log().tolist()
@@ -130,6 +134,13 @@ def crop_regions(transforms: Transforms, size: int) -> Regions:
     ends = (starts + extents)[:, :, None].minimum(pixels + 1)
     shares = (ends - starts[:, :, None].maximum(pixels)).clamp(min=0)
     return (shares[:, 0, :, None] * shares[:, 1, None, :]).float()
+
+
+def _draw_uniform(count: int, generator: torch.Generator | Sequence[torch.Generator]) -> Tensor:
+    if isinstance(generator, torch.Generator):
+        draws = torch.empty(count, 2 * _ATTEMPTS + 3, dtype=torch.float64, device=generator.device)
+        return draws.uniform_(generator=generator)
+    return torch.cat([_draw_uniform(1, own) for own in generator])
 
 
 def _uniform(draws: Tensor, low: float, high: float) -> Tensor:

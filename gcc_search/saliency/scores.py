@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from gcc_search.saliency.geometry import Transforms, crop_regions
 from gcc_search.saliency.losses import sparsity_loss, upsample
-from gcc_search.saliency.shapes import Classes, Curves, Heatmaps, Images, Logits, PerImage, RawMaps, Regions
+from gcc_search.saliency.shapes import Classes, Curves, Heatmaps, Images, Logits, Orders, PerImage, RawMaps, Regions
 from gcc_search.saliency.ssim import filter_separably, gaussian_window
 
 NUM_STEPS = 28
@@ -103,7 +103,7 @@ def insertion_deletion(
     heatmaps: Heatmaps,
     *,
     classes: Classes,
-    seeds: Tensor | list[int],
+    tie_orders: Orders,
     batch_size: int,
 ) -> InsertionScores:
     """Insertion (higher is better) and deletion (lower is better) of RISE (Petsiuk et al., 2018), 29 scores each.
@@ -115,9 +115,9 @@ def insertion_deletion(
         classify: normalised images to logits, in eval mode; called with at most `batch_size` images at a time.
         heatmaps: upsampled and signed; their descending order is that of ReLU(map) with ties broken by the signed map.
         classes: whose softmax probability is the score: those predicted on the whole images.
-        seeds: one per image, for the random order of pixels that are still tied.
+        tie_orders: in which pixels move that are still tied (`draw_tie_orders`); may be on the CPU.
     """
-    ranks, blurred = _ranks(heatmaps, seeds), blur(images)
+    ranks, blurred = _ranks(heatmaps, tie_orders.to(heatmaps.device, non_blocking=True)), blur(images)
     # States 0 to 28 insert; 28, the whole image, is shared; 28 to 56 delete.
     num_states = 2 * NUM_STEPS + 1
     scores = []
@@ -136,6 +136,12 @@ def insertion_deletion(
         insertion_curves=insertion,
         deletion_curves=deletion,
     )
+
+
+def draw_tie_orders(seeds: Tensor | list[int], num_pixels: int) -> Orders:
+    """A random order of the pixels for each seed, int64, on the CPU."""
+    generators = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
+    return torch.stack([torch.randperm(num_pixels, generator=generator) for generator in generators])
 
 
 def blur(images: Images) -> Images:
@@ -161,11 +167,9 @@ def _altered(images: Images, blurred: Images, ranks: Tensor, states: Tensor) -> 
     return torch.where(is_moved, target, source)
 
 
-def _ranks(heatmaps: Heatmaps, seeds: Tensor | list[int]) -> Tensor:
-    """Place of each pixel in the descending order of its heatmap, from 0; the seed alone orders ties."""
-    ranks = torch.empty_like(heatmaps, dtype=torch.long).flatten(1)
-    for row, heatmap, seed in zip(ranks, heatmaps.flatten(1), seeds, strict=True):
-        shuffled = torch.randperm(len(heatmap), generator=torch.Generator().manual_seed(int(seed))).to(heatmap.device)
-        order = shuffled[heatmap[shuffled].argsort(descending=True, stable=True)]
-        row[order] = torch.arange(len(order), device=order.device)
-    return ranks.view_as(heatmaps)
+def _ranks(heatmaps: Heatmaps, tie_orders: Orders) -> Tensor:
+    """Place of each pixel in the descending order of its heatmap, from 0; `tie_orders` decide between equal ones."""
+    descending = heatmaps.flatten(1).gather(1, tie_orders).argsort(dim=1, descending=True, stable=True)
+    order = tie_orders.gather(1, descending)
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places).view_as(heatmaps)

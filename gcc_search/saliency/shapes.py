@@ -24,4 +24,6 @@ Lengths = Int[Tensor, "batch"]
 """One height or width per image, in pixels."""
 Boxes = Float[Tensor, "batch 4"]
 """Top, left, height, width as fractions of the frame."""
+Orders = Int[Tensor, "batch pixels"]
+"""A permutation of the pixels of each image."""
 Curves = Float[Tensor, "batch points"]

@@ -63,8 +63,12 @@ class Learner(Generic[Terms]):
         """The network's parameters and buffers."""
         yield from self._network.state_dict().values()
 
-    def begin(self, count: int) -> slice:
+    def rows_of(self, count: int) -> slice:
         """Which of a batch of `count` images are this process's."""
+        return self._batch.rows_of(count)
+
+    def begin(self, count: int) -> slice:
+        """The same, of the batch that is to be learned from now."""
         self._batch.count = count
         return self._batch.rows
 
@@ -130,7 +134,10 @@ class WholeBatch:
 
     @property
     def rows(self) -> slice:
-        return self._share.rows(self.count)
+        return self.rows_of(self.count)
+
+    def rows_of(self, count: int) -> slice:
+        return self._share.rows(count)
 
     @property
     def num_here(self) -> int:

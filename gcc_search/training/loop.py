@@ -6,18 +6,20 @@ import contextlib
 import functools
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from gcc_search.saliency.geometry import Transforms, apply_transforms, draw_transforms
-from gcc_search.saliency.shapes import Images
+from gcc_search.saliency.shapes import Classes, Images
 from gcc_search.seeding import derive_seed
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.datasets import ImageSet
 from gcc_search.training.learner import Learner
 from gcc_search.training.networks import Network
+from gcc_search.training.prefetch import prepared
 from gcc_search.training.steps import Steps, Taken
 from gcc_search.training.terms import LossTerms, loss_terms
 
@@ -106,35 +108,30 @@ def train_epoch(
     network.train()
     for group in optimizer.param_groups:
         group["lr"] = plan.lr
-    with _seeded(plan):
-        learner = learner or Learner(network, loss_terms)
-        stats = _train(learner, images, optimizer, plan, on_step or (lambda done, total: None))
+    learner = learner or Learner(network, loss_terms)
+    with _seeded(plan), batches_of(images, plan, learner) as batches:
+        stats = _train(learner, batches, optimizer, plan, lambda done: on_step(done, len(images)) if on_step else None)
     # The last step may have overflowed, and no loss was taken after it.
     return stats if _is_finite(network) else replace(stats, finite=False)
 
 
 def _train(
     learner: Learner[LossTerms],
-    images: ImageSet,
+    batches: Iterator[Batch],
     optimizer: torch.optim.Optimizer,
     plan: EpochPlan,
-    on_step: Callable[[int, int], None],
+    on_step: Callable[[int], None],
 ) -> TrainStats:
-    order = torch.randperm(len(images), generator=plan.generator("order"))
-    augment, transform = plan.generator("augment"), plan.generator("transform")
     steps = Steps(learner, optimizer, plan.explanation, alpha=plan.alpha, beta=plan.beta)
     tally = _Tally()
-    for batch in _batches(order, plan.recipe.batch_size):
-        rows = learner.begin(len(batch))
-        x = perturb(images, batch, plan, generator=augment, rows=rows)
-        moved = _draw(plan, len(batch), transform).select(rows)
-        labels = images.labels[batch[rows]].to(plan.device)
-        tally.expect(steps.take(x, labels, moved, of=len(batch)))
+    for count, x, labels, moved in batches:
+        learner.begin(count)
+        tally.expect(steps.take(x, labels, moved, of=count))
         if not tally.is_finite(but=steps.num_ahead):
             return _stats(tally, plan, finite=False)
-        tally.tell(on_step, len(images))
+        tally.tell(on_step)
     finite = tally.is_finite()
-    tally.tell(on_step, len(images))
+    tally.tell(on_step)
     return _stats(tally, plan, finite=finite)
 
 
@@ -162,9 +159,9 @@ class _Tally:
             self.done += taken.count
         return True
 
-    def tell(self, on_step: Callable[[int, int], None], total: int) -> None:
+    def tell(self, on_step: Callable[[int], None]) -> None:
         if self.done > self._told:
-            on_step(self.done, total)
+            on_step(self.done)
             self._told = self.done
 
 
@@ -177,7 +174,27 @@ def _seeded(plan: EpochPlan) -> Iterator[None]:
 
 
 def _is_finite(network: Network) -> bool:
-    return all(bool(value.isfinite().all()) for value in network.state_dict().values())
+    return bool(torch.stack([value.isfinite().all() for value in network.state_dict().values()]).all())
+
+
+# How many images it is of; of this process's share of them x as the network sees it, labels and transforms.
+Batch = tuple[int, Images, Classes, Transforms]
+
+
+def batches_of(
+    images: ImageSet, plan: EpochPlan, learner: Learner[LossTerms]
+) -> AbstractContextManager[Iterator[Batch]]:
+    """This process's share of an epoch's batches, on the device."""
+    order = torch.randperm(len(images), generator=plan.generator("order"))
+    augment, transform = plan.generator("augment"), plan.generator("transform")
+
+    def make(batch: Tensor) -> Batch:
+        rows = learner.rows_of(len(batch))
+        x = perturb(images, batch, plan, generator=augment, rows=rows)
+        moved = _draw(plan, len(batch), transform).select(rows)
+        return len(batch), x, images.labels[batch[rows]].to(plan.device, non_blocking=True), moved
+
+    return prepared(make, _batches(order, plan.recipe.batch_size), plan.device)
 
 
 def perturb(
@@ -191,7 +208,7 @@ def perturb(
     crop = draw_transforms(
         images.heights[batch], images.widths[batch], scale=(plan.recipe.crop_scale_min, 1.0), generator=generator
     )
-    stored = prepare(images.pixels(batch[rows]), plan.device)
+    stored = prepare(images.pixels(batch[rows], pinned=plan.device.type == "cuda"), plan.device)
     return apply_transforms(crop.select(rows).to(plan.device), stored, plan.recipe.image_size)
 
 

@@ -1,0 +1,115 @@
+"""What is made ahead is what would be made in turn, and nothing of it is left behind."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from gcc_search.saliency.geometry import Transforms
+from gcc_search.training.prefetch import prepared
+
+CPU = torch.device("cpu")
+EVERYWHERE = pytest.mark.parametrize("ahead", [False, True])
+
+
+def prefetching_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_stays():
+    yield
+    assert prefetching_threads() == []
+
+
+class Maker:
+    """Draws a number for each item, and remembers which it was asked for."""
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(0)
+        self.asked: list[int] = []
+
+    def __call__(self, item: int) -> tuple[int, torch.Tensor]:
+        self.asked.append(item)
+        return item, torch.rand(2, generator=self.generator)
+
+
+@EVERYWHERE
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_items_come_in_order_with_the_draws_of_one_after_the_other(ahead, count):
+    with prepared(Maker(), range(count), CPU, ahead=ahead) as made:
+        found = list(made)
+    plain = Maker()
+    assert [item for item, _ in found] == list(range(count))
+    assert all(torch.equal(draw, plain(item)[1]) for item, draw in found)
+
+
+def test_a_cpu_makes_each_item_when_it_is_taken():
+    make = Maker()
+    with prepared(make, range(5), CPU) as made:
+        next(made)
+        assert make.asked == [0]
+
+
+def test_ahead_the_next_item_is_made_while_this_one_is_worked_on():
+    begun = [threading.Event() for _ in range(4)]
+
+    def make(item: int) -> tuple[int]:
+        begun[item].set()
+        return (item,)
+
+    with prepared(make, range(4), CPU, ahead=True) as made:
+        for (item,) in made:
+            if item < 3:
+                assert begun[item + 1].wait(10)
+            if item < 2:
+                assert not begun[item + 2].is_set()
+
+
+@EVERYWHERE
+def test_what_making_raises_comes_out_in_its_turn(ahead):
+    def make(item: int) -> tuple[int]:
+        if item == 2:
+            raise OSError("the disk is gone")
+        return (item,)
+
+    with prepared(make, range(4), CPU, ahead=ahead) as made:
+        assert [next(made), next(made)] == [(0,), (1,)]
+        with pytest.raises(OSError, match="the disk is gone"):
+            next(made)
+
+
+@EVERYWHERE
+def test_one_who_leaves_early_leaves_no_thread(ahead):
+    make = Maker()
+
+    def fail_at_the_first() -> None:
+        with prepared(make, range(100), CPU, ahead=ahead) as made:
+            raise KeyError(next(made))
+
+    with pytest.raises(KeyError):
+        fail_at_the_first()
+    assert prefetching_threads() == []
+    assert len(make.asked) <= 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_gets_the_same_values_and_keeps_them_while_it_works_on_them():
+    device = torch.device("cuda")
+    stored = torch.arange(20 * 2**18).view(20, -1)
+
+    def make(item: int) -> tuple[int, torch.Tensor, Transforms]:
+        boxes = torch.full((1, 4), float(item), dtype=torch.float64)
+        transforms = Transforms(boxes=boxes, flips=torch.zeros(1, dtype=torch.bool))
+        return item, stored[item].pin_memory().to(device, non_blocking=True).double(), transforms.to(device)
+
+    sums = []
+    with prepared(make, range(len(stored)), device) as made:
+        for _, values, transforms in made:
+            # Long enough for the next ones to be made, and to be put where these are if they were free.
+            torch.cuda._sleep(20_000_000)
+            sums.append(values.sum() + transforms.boxes.sum())
+    expected = stored.double().sum(1) + 4 * torch.arange(len(stored))
+    assert torch.equal(torch.stack(sums).cpu(), expected)
