@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import gc
@@ -16,6 +17,8 @@ def set_modules_aside() -> None:
     That took half a second of every trial: Ray, torch and what they load are 450,000 objects, a trial leaves 2,000.
     """
     gc.freeze()
+    # At its end a process clears up whatever it can; of what it cannot, libraries complain.
+    atexit.register(gc.unfreeze)
 
 
 def give_back_memory(device: torch.device) -> None:
