@@ -188,8 +188,17 @@ def _empty_network(name: str, num_classes: int) -> Network:
     return ConvNeXtClassifier(model) if name.startswith("convnext") else ResNetClassifier(model)
 
 
+def weights_file(name: str, weights: str) -> Path:
+    """Where `weights` of `build_network` are read from, unless they are `none`.
+
+    Raises:
+        WeightsError: a torchvision name that is neither in torch's cache nor can be fetched.
+    """
+    return _torchvision_file(name, weights) if weights in TORCHVISION_WEIGHTS else Path(weights).expanduser()
+
+
 def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
-    path = _torchvision_file(name, weights) if weights in TORCHVISION_WEIGHTS else Path(weights).expanduser()
+    path = weights_file(name, weights)
     if not path.is_file():
         known = ", ".join(TORCHVISION_WEIGHTS)
         raise WeightsError(f"weights: {weights}: must be a file, none, or one of {known}, got nothing there")
