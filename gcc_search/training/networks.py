@@ -6,6 +6,8 @@ so that a trained network loads into torchvision as it is.
 
 from __future__ import annotations
 
+import copy
+import functools
 import sys
 from abc import abstractmethod
 from http.client import HTTPException
@@ -152,12 +154,23 @@ def build_network(name: str, *, num_classes: int, weights: str, seed: int) -> Ne
     Raises:
         WeightsError: weights that are not there, torn, or of another network.
     """
+    path = None if weights == "none" else _weights_file(name, weights)
+    found = path and path.stat()
+    version = (found.st_ino, found.st_size, found.st_mtime_ns) if found else None
+    return copy.deepcopy(_build_once(name, num_classes, weights, path, version, seed))
+
+
+# Trials that follow each other mostly start from the same, and a copy takes a third or less of the time.
+@functools.lru_cache(maxsize=1)
+def _build_once(
+    name: str, num_classes: int, weights: str, path: Path | None, version: tuple[int, ...] | None, seed: int
+) -> Network:
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would seed the GPUs' generators too.
         torch.default_generator.manual_seed(derive_seed(seed, "weights"))
         network = _empty_network(name, num_classes)
-    if weights != "none":
-        _load_weights(network.model, _read_weights(name, weights), where=weights)
+    if path is not None:
+        _load_weights(network.model, read_tensors(path), where=weights)
     return network.to(memory_format=torch.channels_last)
 
 
@@ -188,12 +201,12 @@ def _empty_network(name: str, num_classes: int) -> Network:
     return ConvNeXtClassifier(model) if name.startswith("convnext") else ResNetClassifier(model)
 
 
-def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
+def _weights_file(name: str, weights: str) -> Path:
     path = _torchvision_file(name, weights) if weights in TORCHVISION_WEIGHTS else Path(weights).expanduser()
     if not path.is_file():
         known = ", ".join(TORCHVISION_WEIGHTS)
         raise WeightsError(f"weights: {weights}: must be a file, none, or one of {known}, got nothing there")
-    return read_tensors(path)
+    return path
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
