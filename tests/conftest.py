@@ -26,9 +26,13 @@ hypothesis.settings.load_profile("repeatable")
 
 @pytest.fixture(scope="session", autouse=True)
 def surroundings_of_tests(tmp_path_factory):
-    """Sums are in one order with one thread, and nobody's own cache is touched."""
+    """Sums are in one order with one thread, and nobody's own cache is touched.
+
+    Of the processes that tests start, too: on a busy machine two threads of one step wait for each other, and spin.
+    """
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("GCC_SEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
