@@ -240,8 +240,15 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_a_trial_runs_without_ray_or_optuna():
-    assert {"ray", "optuna"} & loaded_by("import gcc_search.single, gcc_search.recording") == set()
+def test_a_trial_runs_without_ray_or_optuna_and_torchvision_waits_for_a_network_of_its_own():
+    unwanted = {"ray", "optuna", "torchvision"}
+    assert unwanted & loaded_by("import gcc_search.single, gcc_search.recording") == set()
+
+
+def test_who_looks_on_at_a_cluster_waits_neither_for_torch_nor_for_ray_tune():
+    modules = "gcc_search.search.remote, gcc_search.search.following, gcc_search.search.joining"
+    # Ray Tune loads pandas first.
+    assert {"torch", "optuna", "pandas"} & loaded_by(f"import {modules}") == set()
 
 
 def test_results_are_read_without_torch_or_ray():
@@ -256,4 +263,4 @@ def test_a_space_is_checked_without_torch_or_ray():
 
 
 def test_the_probe_would_notice():
-    assert {"torch", "ray", "optuna"} <= loaded_by("import gcc_search.search.progress")
+    assert {"torch", "ray", "optuna", "pandas"} <= loaded_by("import gcc_search.search.progress")
