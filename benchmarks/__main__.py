@@ -59,7 +59,16 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--gate", type=int, default=0, metavar="N", help="scale: so many trials of a second on 16 slots"
     )
     parser.add_argument(
-        "--data-root", type=Path, help="input, evaluation: folder that holds caltech101; default: made-up pictures"
+        "--data-root",
+        type=Path,
+        help="input, evaluation: folder that holds caltech101; default: made-up pictures",
+    )
+    parser.add_argument(
+        "--in-one-process",
+        type=int,
+        default=100,
+        metavar="N",
+        help="turnaround: trials of one process",
     )
     asked = parser.parse_args(arguments)
     unknown = [name for name in asked.names if name not in BENCHMARKS]
@@ -118,6 +127,12 @@ def _packing(asked: argparse.Namespace) -> dict[str, Any]:
     return measure_packing()
 
 
+def _turnaround(asked: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.turnaround import measure_turnaround
+
+    return measure_turnaround(trials=asked.in_one_process)
+
+
 # The analysis first: see above.
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "analysis_scale": _analysis_scale,
@@ -128,6 +143,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "safety": _safety,
     "scale": _scale,
     "packing": _packing,
+    "turnaround": _turnaround,
 }
 
 if __name__ == "__main__":

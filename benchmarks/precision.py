@@ -134,7 +134,7 @@ def _carried_out(way: Way, device: torch.device) -> Iterator[None]:
     autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=way.bfloat16)
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(terms, "precision", return_value=autocast))
-        stack.enter_context(torch.backends.cudnn.flags(benchmark=way.benchmark, allow_tf32=True))
+        stack.enter_context(torch.backends.cudnn.flags(enabled=True, benchmark=way.benchmark, allow_tf32=True))
         if way.filter == "matrix":
             stack.enter_context(mock.patch.object(ssim, "filter_separably", filter_by_matrix))
         for module, function in _COMPILED_LOSSES if way.compiled_losses else ():

@@ -19,10 +19,11 @@ from gcc_search.analysis.figures import render_as
 from gcc_search.atomic import place_of, write_atomically
 from gcc_search.errors import DataError, ResultsError, SpaceError
 from gcc_search.posthoc import parse_methods, posthoc_heatmaps
-from gcc_search.preparation import choose_device, prepare_images, say
+from gcc_search.preparation import choose_device, prepare_images
 from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.saliency.geometry import apply_transforms
 from gcc_search.saliency.ssim import structural_similarity
+from gcc_search.saying import say
 from gcc_search.trained import Trained, open_trained
 from gcc_search.training.datasets import eval_crop_of
 from gcc_search.training.evaluation import Evaluation, explain

@@ -27,6 +27,7 @@ from gcc_search.training.crew import OVER, Crew
 from gcc_search.training.datasets import DataSet, load_dataset
 from gcc_search.training.evaluation import Columns, Evaluation, measure, summarise
 from gcc_search.training.examples import example_columns
+from gcc_search.training.fresh_network import fresh_network
 from gcc_search.training.learner import Learner, leading
 from gcc_search.training.loop import EpochPlan, TrainStats, train_epoch
 from gcc_search.training.networks import Network, build_network
@@ -98,7 +99,7 @@ def run_trial(settings: TrialSettings, surroundings: Surroundings) -> Iterator[E
     """
     data = open_dataset(settings.data, settings.recipe.image_size)
     device = surroundings.device
-    network = build_network(
+    network = fresh_network(
         settings.network, num_classes=len(data.classes), weights=settings.weights, seed=settings.seed
     ).to(device)
     optimizer = make_optimizer(network, settings)

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from gcc_search.saliency.geometry import upsampling_matrix
+from gcc_search.saliency.products import multiply
 from gcc_search.saliency.shapes import Claims, Heatmaps, PerImage, RawMaps, SizedHeatmaps
 from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
 
@@ -18,7 +20,13 @@ _SIMILARITIES = {"ssim": structural_similarity, "correlation": pearson_correlati
 
 
 def upsample(maps: RawMaps, size: int) -> SizedHeatmaps:
-    """Maps at `size` x `size`, bilinear, align_corners False."""
+    """Maps at `size` x `size`, bilinear, align_corners False.
+
+    Where there is something to be learned by products of matrices: see `geometry.move_maps`.
+    """
+    if maps.requires_grad:
+        rows, columns = (upsampling_matrix(cells, size, maps.device).to(maps.dtype) for cells in maps.shape[1:])
+        return multiply(multiply(rows, maps), columns.mT)
     return functional.interpolate(maps[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0]
 
 
@@ -51,7 +59,7 @@ def _normalised(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Heatmaps, and what a unit of each map is worth in them."""
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     eps = 1e-3 * maps.std((1, 2), correction=0, keepdim=True) + 1e-6
-    flat = is_degenerate(maps)[:, None, None]
+    flat = _are_equal(low, high)
     spread = high - low + eps
     return torch.where(flat, 0, (maps - low) / spread), torch.where(flat, 0, 1 / spread)
 
@@ -71,8 +79,11 @@ def _shares(heatmaps: Tensor, extremes: Tensor) -> Tensor:
 
 def is_degenerate(maps: Heatmaps) -> Claims:
     """Whether each map is constant, up to the rounding that upsampling leaves on a constant. False for NaN."""
-    low, high = maps.detach().amin((1, 2)), maps.detach().amax((1, 2))
-    rounding = 16 * torch.finfo(maps.dtype).eps * torch.maximum(low.abs(), high.abs())
+    return _are_equal(maps.detach().amin((1, 2)), maps.detach().amax((1, 2)))
+
+
+def _are_equal(low: Tensor, high: Tensor) -> Tensor:
+    rounding = 16 * torch.finfo(low.dtype).eps * torch.maximum(low.abs(), high.abs())
     return high - low <= rounding
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from gcc_search.saliency.products import is_exact, multiply
 from gcc_search.saliency.shapes import Heatmaps, PerImage
 
 # Wang et al., 2004, for a data range of 1.
@@ -83,9 +85,8 @@ def _mean_similarity_gradient(gradient: Tensor, a: Tensor, b: Tensor) -> tuple[T
     crossed = scale * 2 * (n2 - n1) / (d1 * d2)
     own = 2 * similarity * (1 / d2 - 1 / d1)
     by_means = (crossed * mean_b + own * mean_a, crossed * mean_a + own * mean_b)
-    # The window is symmetric: its adjoint is itself, over a border of zeros.
-    spread = functional.pad(torch.stack([*by_means, by_squares, by_product], 1), [WINDOW_SIZE - 1] * 4)
-    of_a, of_b, of_squares, of_product = filter_separably(spread, _WINDOW).unbind(1)
+    spread = _spread_separably(torch.stack([*by_means, by_squares, by_product], 1), _WINDOW)
+    of_a, of_b, of_squares, of_product = spread.unbind(1)
     return of_a + 2 * a * of_squares + b * of_product, of_b + 2 * b * of_squares + a * of_product
 
 
@@ -110,8 +111,12 @@ def filter_separably(images: Tensor, window: Sequence[float]) -> Tensor:
     """`window` slid over the last two dimensions, without padding: each shrinks by len(window) - 1.
 
     A sum of shifted copies, not a convolution: cuDNN computes float32 convolutions in TF32 by default and autocast in
-    half precision, and a variance is a small difference of large numbers. On a CPU it is also faster.
+    half precision, and a variance is a small difference of large numbers. On a CPU it is also faster. On a GPU two
+    products with a band of weights take a third of its time.
     """
+    if images.is_cuda and is_exact(images):
+        rows, columns = (_band(tuple(window), images.shape[dim], images.dtype, images.device) for dim in (-2, -1))
+        return multiply(multiply(rows, images), columns.mT)
     for dim in (-2, -1):
         length = images.shape[dim] - len(window) + 1
         filtered = window[0] * images.narrow(dim, 0, length)
@@ -119,6 +124,26 @@ def filter_separably(images: Tensor, window: Sequence[float]) -> Tensor:
             filtered.add_(images.narrow(dim, start, length), alpha=weight)
         images = filtered
     return images
+
+
+def _spread_separably(images: Tensor, window: Sequence[float]) -> Tensor:
+    """The adjoint of `filter_separably` for a symmetric window: each of the last two dimensions grows."""
+    if images.is_cuda and is_exact(images):
+        sizes = (images.shape[dim] + len(window) - 1 for dim in (-2, -1))
+        rows, columns = (_band(tuple(window), size, images.dtype, images.device) for size in sizes)
+        return multiply(multiply(rows.mT, images), columns)
+    # It is its own adjoint, over a border of zeros.
+    return filter_separably(functional.pad(images, [len(window) - 1] * 4), window)
+
+
+@functools.cache
+def _band(window: tuple[float, ...], size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`filter_separably` of one dimension as a matrix."""
+    kept = size - len(window) + 1
+    band = torch.zeros(kept, size, dtype=dtype)
+    for start, weight in enumerate(window):
+        band.diagonal(start)[:kept] = weight
+    return band.to(device)
 
 
 def _zero_mean_unit_norm(maps: Heatmaps) -> Heatmaps:

@@ -15,7 +15,7 @@ from gcc_search.footprint import CudaMeter, wait_until_released
 from gcc_search.recording import record_trial
 from gcc_search.results.schema import EpochRow
 from gcc_search.search.jobs import Job
-from gcc_search.search.worker_memory import give_back_memory
+from gcc_search.search.worker_memory import give_back_memory, set_modules_aside
 from gcc_search.trial import Ended
 from gcc_search.working_folder import working_folder
 
@@ -40,6 +40,7 @@ def train_job(
     Raises:
         Exception: whatever may have spoilt this process for the next job. Ray then puts another in its place.
     """
+    set_modules_aside()
     torch.set_num_threads(threads)
     job, where = Job.from_config(config), torch.device(device)
     if "memory" in job.failures and where.type == "cuda":

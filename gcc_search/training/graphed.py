@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 
 import torch
@@ -23,11 +24,13 @@ class Graphed:
     """
 
     def __init__(self, work: Callable[..., Tensor], example: Iterable[Tensor], *, written: Iterable[Tensor]) -> None:
+        # The graph writes to what `work` holds: it must not be freed before.
+        self._work = work
         self._inputs = [tensor.clone() for tensor in example]
         device = self._inputs[0].device
         kept = [(tensor, tensor.detach().clone()) for tensor in written]
         state = torch.cuda.get_rng_state(device)
-        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        stream = _side_stream(device)
         stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UPS):
@@ -52,3 +55,9 @@ class Graphed:
         """The same on the inputs of the last call."""
         self._graph.replay()
         return self._result
+
+
+@functools.cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all graphs: cuBLAS keeps a workspace, tens of megabytes, for each stream that it ever worked in."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -16,7 +16,6 @@ from torch import Tensor, distributed, nn
 from torch.nn.modules._functions import SyncBatchNorm
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
-from torchvision.ops import StochasticDepth
 
 from gcc_search.training.crew import ALONE, OVER, Crew, Share
 from gcc_search.training.networks import Network
@@ -98,7 +97,12 @@ def leading(
         Exception: why another process failed, in place of the connection that broke by it.
     """
     if crew is None:
-        yield Learner(network, terms_of)
+        learner = Learner(network, terms_of)
+        try:
+            yield learner
+        finally:
+            # Its graph, which holds a step's memory, and it hold on to each other.
+            learner.replayed = None
         return
     crew.tell(_BEGIN)
     try:
@@ -198,7 +202,8 @@ class WholeBatchNorm(nn.BatchNorm2d):
 class WholeStochasticDepth(nn.Module):
     """torchvision's, by row: draws for the whole batch what one process would draw, and takes its own rows of it."""
 
-    def __init__(self, like: StochasticDepth, batch: WholeBatch) -> None:
+    def __init__(self, like: Any, batch: WholeBatch) -> None:
+        """`like`: torchvision's StochasticDepth."""
         super().__init__()
         assert like.mode == "row", "the networks here leave out images, not batches"
         self._like, self._batch = like, batch
@@ -247,6 +252,8 @@ def _sum_over_processes(values: Tensor) -> Tensor:
 
 def _see_whole_batches(network: nn.Module, batch: WholeBatch) -> None:
     """Puts modules that look at a whole batch in the place of those that would take a share of it for one."""
+    from torchvision.ops import StochasticDepth
+
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm2d):

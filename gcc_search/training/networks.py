@@ -6,22 +6,24 @@ so that a trained network loads into torchvision as it is.
 
 from __future__ import annotations
 
-import copy
-import functools
 import sys
 from abc import abstractmethod
 from http.client import HTTPException
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
 
 import torch
-import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gcc_search.errors import WeightsError
 from gcc_search.saliency.shapes import FeatureMaps, Images, Logits, Pooled
 from gcc_search.seeding import derive_seed
+
+if TYPE_CHECKING:
+    # Loads torch's compiler, a second and a half; where no network of it is built, nobody waits for that.
+    import torchvision
 
 TORCHVISION_WEIGHTS = ("IMAGENET1K_V1", "DEFAULT")
 
@@ -154,23 +156,12 @@ def build_network(name: str, *, num_classes: int, weights: str, seed: int) -> Ne
     Raises:
         WeightsError: weights that are not there, torn, or of another network.
     """
-    path = None if weights == "none" else _weights_file(name, weights)
-    found = path and path.stat()
-    version = (found.st_ino, found.st_size, found.st_mtime_ns) if found else None
-    return copy.deepcopy(_build_once(name, num_classes, weights, path, version, seed))
-
-
-# Trials that follow each other mostly start from the same, and a copy takes a third or less of the time.
-@functools.lru_cache(maxsize=1)
-def _build_once(
-    name: str, num_classes: int, weights: str, path: Path | None, version: tuple[int, ...] | None, seed: int
-) -> Network:
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would seed the GPUs' generators too.
         torch.default_generator.manual_seed(derive_seed(seed, "weights"))
         network = _empty_network(name, num_classes)
-    if path is not None:
-        _load_weights(network.model, read_tensors(path), where=weights)
+    if weights != "none":
+        _load_weights(network.model, _read_weights(name, weights), where=weights)
     return network.to(memory_format=torch.channels_last)
 
 
@@ -197,16 +188,27 @@ def restore_network(name: str, tensors: dict[str, Tensor], *, where: str) -> Net
 def _empty_network(name: str, num_classes: int) -> Network:
     if name == "convnet_small":
         return SmallClassifier(SmallConvNet(num_classes))
+    import torchvision
+
     model = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
     return ConvNeXtClassifier(model) if name.startswith("convnext") else ResNetClassifier(model)
 
 
-def _weights_file(name: str, weights: str) -> Path:
-    path = _torchvision_file(name, weights) if weights in TORCHVISION_WEIGHTS else Path(weights).expanduser()
+def weights_file(name: str, weights: str) -> Path:
+    """Where `weights` of `build_network` are read from, unless they are `none`.
+
+    Raises:
+        WeightsError: a torchvision name that is neither in torch's cache nor can be fetched.
+    """
+    return _torchvision_file(name, weights) if weights in TORCHVISION_WEIGHTS else Path(weights).expanduser()
+
+
+def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
+    path = weights_file(name, weights)
     if not path.is_file():
         known = ", ".join(TORCHVISION_WEIGHTS)
         raise WeightsError(f"weights: {weights}: must be a file, none, or one of {known}, got nothing there")
-    return path
+    return read_tensors(path)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -233,6 +235,8 @@ def _torchvision_file(name: str, weights: str) -> Path:
     """Where torch's cache keeps the published weights; fetched where they are not there yet."""
     if name == "convnet_small":
         raise WeightsError(f"weights: {weights}: convnet_small has no published weights; use none, baseline or a file")
+    import torchvision
+
     url: str = torchvision.models.get_model_weights(name)[weights].url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
     if path.exists():

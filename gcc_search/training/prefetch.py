@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -60,7 +61,7 @@ def _made_on_a_stream(
 ) -> Iterator[Made]:
     """Made on a stream beside the caller's, before whose work its own, which is little, comes."""
     callers = torch.cuda.current_stream(device)
-    beside = torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
+    beside = _beside(device)
     beside.wait_stream(callers)
     asked: deque[torch.cuda.Event] = deque()
 
@@ -84,6 +85,12 @@ def _made_on_a_stream(
             # Its memory is not to be given to the next batch before the caller's stream is done with it.
             tensor.record_stream(callers)
         yield made
+
+
+@functools.cache
+def _beside(device: torch.device) -> torch.cuda.Stream:
+    """One for all epochs: torch's allocator keeps memory apart for each stream."""
+    return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
 
 
 def _tensors_in(made: tuple[Any, ...]) -> Iterator[Tensor]:

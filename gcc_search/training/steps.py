@@ -104,13 +104,13 @@ class ReplayedStep:
         self.count = len(x)
         self._optimizer = optimizer
         # What changes from epoch to epoch: alpha, beta, the learning rate.
-        self._weights = torch.zeros(3, device=x.device)
+        self._weights = weights = torch.zeros(3, device=x.device)
         self._set: tuple[float, ...] = ()
 
         def step(x: Tensor, labels: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
             optimizer.zero_grad(set_to_none=True)
             terms = learner.terms(x, labels, Transforms(boxes=boxes, flips=flips), explanation)
-            loss = terms.total(self._weights[0], self._weights[1])
+            loss = terms.total(weights[0], weights[1])
             sums = _sums(loss, terms)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -120,7 +120,7 @@ class ReplayedStep:
         _begin_momentum(optimizer)
         try:
             for group in optimizer.param_groups:
-                group["lr"] = self._weights[2]
+                group["lr"] = weights[2]
             written = [*learner.state(), *_momentum(optimizer)]
             self._step = Graphed(step, (x, labels, moved.boxes, moved.flips), written=written)
         finally:

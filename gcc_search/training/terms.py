@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gcc_search.saliency.geometry import Transforms, apply_transforms, move_heatmaps
+from gcc_search.saliency.geometry import Transforms, apply_transforms, move_maps
 from gcc_search.saliency.gradcam import gradcam
 from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss, upsample
 from gcc_search.saliency.shapes import Classes, Images, PerImage
@@ -77,19 +77,22 @@ def loss_terms(
 
     classes = _explained_classes(logits, count, explanation)
     maps = gradcam(features, network.head, classes, detach_head=explanation.detach == "head")
-    first = upsample(maps[:count], size)
-    sparsity = (
-        sparsity_loss(normalise(first), p=explanation.p, form=explanation.sparsity) if explanation.beta > 0 else None
-    )
+    first, second_maps = maps[:count], maps[count:]
+    lit = [first] if explanation.beta > 0 else []
     if explanation.alpha == 0:
+        heatmap = normalise(upsample(first, size))
+        sparsity = sparsity_loss(heatmap, p=explanation.p, form=explanation.sparsity)
         return LossTerms(cross_entropy=cross_entropy, consistency=None, sparsity=sparsity)
-    second_maps = maps[count:].detach() if explanation.detach == "second-view" else maps[count:]
-    consistency = consistency_loss(
-        normalise(move_heatmaps(transforms, first, size)),
-        normalise(upsample(second_maps, size)),
-        distance=explanation.distance,
+    if explanation.detach == "second-view":
+        second_maps = second_maps.detach()
+    # All in one batch: a GPU minds how many operations there are, not how large these are.
+    whole = upsample(torch.cat([second_maps, *lit]), size)
+    moved, of_moved, *of_first = normalise(torch.cat([move_maps(transforms, first, size), whole])).split(count)  # type: ignore[no-untyped-call]
+    return LossTerms(
+        cross_entropy=cross_entropy,
+        consistency=consistency_loss(moved, of_moved, distance=explanation.distance),
+        sparsity=sparsity_loss(of_first[0], p=explanation.p, form=explanation.sparsity) if of_first else None,
     )
-    return LossTerms(cross_entropy=cross_entropy, consistency=consistency, sparsity=sparsity)
 
 
 def _explained_classes(logits: Tensor, count: int, explanation: Explanation) -> Classes:

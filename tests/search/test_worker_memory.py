@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import gc
 import sys
 import threading
+import weakref
 
 import psutil
 import pytest
 import torch
 
-from gcc_search.search.worker_memory import give_back_memory
+from gcc_search.footprint import in_fresh_process
+from gcc_search.search.worker_memory import give_back_memory, set_modules_aside
 
 MIB = 2**20
 
@@ -28,3 +31,27 @@ def test_what_a_trials_thread_has_freed_goes_back_to_the_machine():
     give_back_memory(torch.device("cpu"))
     assert held - psutil.Process().memory_info().rss > 100 * MIB
     assert len(kept) == 1000
+
+
+class Ring:
+    """Garbage that only a search finds."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+def counts_of_what_is_set_aside() -> list[int]:
+    gc.disable()
+    set_modules_aside()
+    first, ring = gc.get_freeze_count(), weakref.ref(Ring())
+    set_modules_aside()
+    second = gc.get_freeze_count()
+    give_back_memory(torch.device("cpu"))
+    return [first, second, len(gc.get_objects()), int(ring() is None)]
+
+
+def test_modules_are_set_aside_once_and_what_a_trial_leaves_is_still_found():
+    first, second, looked_through, is_found = in_fresh_process(counts_of_what_is_set_aside)
+    assert first == second > 100_000
+    assert looked_through < 1000
+    assert is_found

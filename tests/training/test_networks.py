@@ -123,27 +123,6 @@ def test_a_classifier_of_the_right_size_is_kept(tmp_path):
     assert torch.equal(build_small(tmp_path / "four.pth").model.fc.weight, source["fc.weight"])
 
 
-@pytest.mark.parametrize("from_file", [False, True])
-def test_a_network_built_again_is_as_the_first_was_before_its_training(tmp_path, from_file):
-    torch.save(build_small("none", seed=0).model.state_dict(), tmp_path / "weights.pth")
-    weights = tmp_path / "weights.pth" if from_file else "none"
-    first = build_small(weights)
-    before = {key: value.clone() for key, value in first.model.state_dict().items()}
-    with torch.no_grad():
-        for value in first.model.state_dict().values():
-            value.zero_()
-    again = build_small(weights).model.state_dict()
-    assert all(torch.equal(again[key], value) for key, value in before.items())
-    assert again["stages.0.0.weight"].is_contiguous(memory_format=torch.channels_last)
-
-
-def test_another_file_of_the_same_name_is_read(tmp_path):
-    for seed in (2, 3):
-        state = build_small("none", seed=seed).model.state_dict()
-        save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "weights.safetensors")
-        assert torch.equal(build_small(tmp_path / "weights.safetensors").model.fc.weight, state["fc.weight"])
-
-
 def test_weights_of_another_network_are_one_line(tmp_path):
     path = tmp_path / "resnet.pth"
     torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7), "fc.weight": torch.zeros(4, 96)}, path)

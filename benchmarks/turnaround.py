@@ -1,0 +1,112 @@
+"""From one trial's end to the next one's first step, workers kept or not; whether a process grows by its trials."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from gcc_search.footprint import in_fresh_process
+from gcc_search.identity import Identity
+from gcc_search.recording import record_trial
+from gcc_search.results.reader import read_trial
+from gcc_search.search.worker_memory import give_back_memory, set_modules_aside
+from gcc_search.settings import DataSettings, EvaluationSettings, Explanation, Recipe, TrialSettings
+
+# What is asked, besides what a network's first step takes more than its others.
+BAR_SECONDS = 0.5
+KINDS = {"ours": True, "Ray's default": False}
+GROWTH = TrialSettings(
+    network="resnet18",
+    weights="none",
+    data=DataSettings(name="shapes", num_images=64),
+    recipe=Recipe(epochs=1, image_size=32, lr=0.001),
+    evaluation=EvaluationSettings(insertion_images=1),
+)
+
+
+def measure_growth(device_name: str, trials: int) -> dict[str, Any]:
+    """Bytes that this process holds after each of so many trials, each in a thread of its own, as Ray runs them.
+
+    Args:
+        device_name: on CUDA, what the allocator holds of the device as well.
+    """
+    set_modules_aside()
+    device = torch.device(device_name)
+    resident, reserved = [], []
+    with tempfile.TemporaryDirectory(prefix="gcc-search-bench-") as folder:
+        for number in range(trials):
+            settings = GROWTH.model_copy(update={"explanation": Explanation(alpha=1 + number / trials, beta=0.1)})
+            place, identity = Path(folder, "trials", str(number)), Identity(id=str(number))
+            record = functools.partial(record_trial, settings, place, identity, device=device)
+            runner = threading.Thread(target=lambda record=record: list(record()))
+            runner.start()
+            runner.join()
+            if read_trial(place).record.status != "finished":
+                raise SystemExit(f"every trial must be finished, got one in {place} that is not")
+            shutil.rmtree(place)
+            give_back_memory(device)
+            resident.append(psutil.Process().memory_info().rss)
+            reserved.append(torch.cuda.memory_reserved(device) if device.type == "cuda" else 0)
+    return {
+        "trials": trials,
+        "resident_bytes_by_trial": resident,
+        "reserved_bytes_by_trial": reserved,
+        "growth_bytes_per_trial": _growth(resident),
+        "reserved_growth_bytes_per_trial": _growth(reserved),
+    }
+
+
+def _growth(values: list[int]) -> float:
+    """From the first half's median to the second half's, without the first tenth, in which a process warms up."""
+    steady = values[len(values) // 10 :]
+    half = len(steady) // 2
+    return (statistics.median(steady[half:]) - statistics.median(steady[:half])) / max(1, half)
+
+
+def _medians(*, reuse: bool) -> dict[str, float]:
+    # Not at the top: growth is measured where there is no Ray, too.
+    from benchmarks.one_turnaround import measure_search
+
+    rows = measure_search(reuse=reuse)
+    return {part: statistics.median(row[part] for row in rows) for part in rows[0]}
+
+
+def measure_turnaround(*, trials: int) -> dict[str, Any]:
+    """The section of the results file, printed as well. The search is on the CPU; growth on the GPU where there is one.
+
+    Args:
+        trials: how many the process trains that is watched for growth.
+    """
+    has_ray = importlib.util.find_spec("ray") is not None
+    found = {name: _medians(reuse=reuse) for name, reuse in KINDS.items()} if has_ray else {}
+    growth = in_fresh_process(measure_growth, "cuda" if torch.cuda.is_available() else "cpu", trials)
+    _show(found, growth)
+    return {"turnaround": {"bar_seconds": BAR_SECONDS, "load": os.getloadavg(), "seconds": found, "growth": growth}}
+
+
+def _show(found: dict[str, dict[str, float]], growth: dict[str, Any]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    table = Table("a trial's process", *(f"{part}, s" for part in next(iter(found.values()), {})))
+    for name, parts in found.items():
+        table.add_row(name, *(f"{seconds:.2f}" for seconds in parts.values()))
+    if found:
+        console.print(table)
+    resident = [bytes_ / 2**20 for bytes_ in growth["resident_bytes_by_trial"]]
+    marks = [len(resident) // 10, len(resident) // 2, len(resident) - 1]
+    told = ", ".join(f"{resident[mark]:.0f} MiB after {mark + 1}" for mark in marks)
+    reserved = growth["reserved_growth_bytes_per_trial"] / 2**20
+    print(f"trials in one process: {told}; {growth['growth_bytes_per_trial'] / 2**20:+.3f} MiB a trial")
+    print(f"of the device: {reserved:+.3f} MiB a trial")
