@@ -42,8 +42,8 @@ class Size:
 
 
 SIZES = {
-    "cpu": Size(num_validated=32, num_tested=4, batch_size=32, rounds=2, num_posthoc=8),
-    "cuda": Size(num_validated=512, num_tested=192, batch_size=64, rounds=2, num_posthoc=16),
+    "cpu": Size(num_validated=16, num_tested=2, batch_size=16, rounds=1, num_posthoc=4),
+    "cuda": Size(num_validated=512, num_tested=96, batch_size=64, rounds=2, num_posthoc=8),
 }
 
 
