@@ -32,28 +32,31 @@ POSTHOC = ("gradcam", "gradcam++", "hirescam", "layercam", "eigencam")
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Images scored, of them inserted and deleted, images a batch, rounds, and images for other methods' maps."""
+    """Images to validate on, images to test on, images a batch, rounds, and images for other methods' maps."""
 
-    num_images: int
-    num_inserted: int
+    num_validated: int
+    num_tested: int
     batch_size: int
     rounds: int
     num_posthoc: int
 
 
 SIZES = {
-    "cpu": Size(num_images=32, num_inserted=4, batch_size=32, rounds=2, num_posthoc=8),
-    "cuda": Size(num_images=512, num_inserted=64, batch_size=64, rounds=2, num_posthoc=16),
+    "cpu": Size(num_validated=16, num_tested=2, batch_size=16, rounds=1, num_posthoc=4),
+    "cuda": Size(num_validated=512, num_tested=96, batch_size=64, rounds=2, num_posthoc=8),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """`measure` of all images, `inserted` of them with insertion and deletion; medians over the rounds."""
+    """`measure` of so many images, as of a validation split or, with insertion and deletion of each, of a test split.
+
+    Medians over the rounds.
+    """
 
     network: str
+    split: str
     images: int
-    inserted: int
     batch_size: int
     seconds: float
     forward_seconds: float
@@ -78,12 +81,13 @@ def measure_evaluation(data_root: Path | None) -> dict[str, Any]:
     """The sections of the results file, printed as well; on the GPU where there is one."""
     device = best_device()
     size = SIZES[device.type]
-    images = images_to_score(size.num_images, data_root)
+    images = images_to_score(size.num_validated, data_root)
     rows: list[Row] = []
     posthoc: list[PosthocRow] = []
     for name in track(NETWORKS, description="evaluation", console=Console(stderr=True)):
         network = build_network(name, num_classes=101, weights="none", seed=0).to(device).eval()
-        rows += [_measure(name, network, images, size, inserted=inserted) for inserted in (0, size.num_inserted)]
+        rows.append(_measure(name, network, images, size, split="validation"))
+        rows.append(_measure(name, network, images.subset(torch.arange(size.num_tested)), size, split="test"))
         posthoc += [_compare(name, network, images, size, method) for method in POSTHOC]
     # A pipe has no width of its own.
     Console(width=None if sys.stdout.isatty() else 110).print(_table(rows), _posthoc_table(posthoc))
@@ -91,19 +95,19 @@ def measure_evaluation(data_root: Path | None) -> dict[str, Any]:
     return {"threads": torch.get_num_threads()} | sections | hardware_of(device)
 
 
-def _measure(name: str, network: Network, images: ImageSet, size: Size, *, inserted: int) -> Row:
-    device = best_device()
-    # The test split is measured once, so each round has a seed and draws of its own; validation is every epoch's.
-    seeds = itertools.count() if inserted else itertools.repeat(0)
+def _measure(name: str, network: Network, images: ImageSet, size: Size, *, split: str) -> Row:
+    # A test split is measured once, so each round has a seed and draws of its own; validation is every epoch's.
+    seeds = itertools.count() if split == "test" else itertools.repeat(0)
+    inserted = len(images) if split == "test" else 0
     works = {
         "measure": lambda: measure(network, images, _evaluation(size, seed=next(seeds), inserted=inserted)),
-        "forward": lambda: _pass_forward(network, size, inserted=inserted),
+        "forward": lambda: _pass_forward(network, size.batch_size, count=len(images), inserted=inserted),
     }
-    seconds = medians_of(take_turns(works, device, rounds=size.rounds))
+    seconds = medians_of(take_turns(works, best_device(), rounds=size.rounds))
     return Row(
         network=name,
+        split=split,
         images=len(images),
-        inserted=inserted,
         batch_size=size.batch_size,
         seconds=seconds["measure"],
         forward_seconds=seconds["forward"],
@@ -123,15 +127,14 @@ def _evaluation(size: Size, *, seed: int, inserted: int = 0) -> Evaluation:
 
 
 @torch.no_grad()
-def _pass_forward(network: Network, size: Size, *, inserted: int) -> None:
+def _pass_forward(network: Network, batch_size: int, *, count: int, inserted: int) -> None:
     """Both views of every image together, and the states of those inserted and deleted, in full batches."""
     device = best_device()
-    x = torch.randn(2 * size.batch_size, 3, IMAGE_SIZE, IMAGE_SIZE, device=device)
+    x = torch.randn(2 * batch_size, 3, IMAGE_SIZE, IMAGE_SIZE, device=device)
     x = x.contiguous(memory_format=torch.channels_last)
-    both_views = _parts(2 * size.num_images, 2 * size.batch_size)
-    for count in both_views + _parts(INSERTION_PASSES * inserted, size.batch_size):
+    for shown in _parts(2 * count, 2 * batch_size) + _parts(INSERTION_PASSES * inserted, batch_size):
         with precision(device):
-            network(x[:count])
+            network(x[:shown])
 
 
 def _parts(whole: int, size: int) -> list[int]:
@@ -168,10 +171,10 @@ def _compare(name: str, network: Network, images: ImageSet, size: Size, method: 
 
 
 def _table(rows: list[Row]) -> Table:
-    table = Table("network", "images", "with insertion", "measured in", "forward passes", "ratio")
+    table = Table("network", "split", "images", "measured in", "forward passes", "ratio")
     for row in rows:
         times = (f"{row.seconds:.3f} s", f"{row.forward_seconds:.3f} s", f"{row.time_ratio:.2f}")
-        table.add_row(row.network, str(row.images), str(row.inserted), *times)
+        table.add_row(row.network, row.split, str(row.images), *times)
     return table
 
 

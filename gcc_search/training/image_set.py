@@ -61,7 +61,7 @@ class ImageSet:
             shares = masks.to(device, non_blocking=True).float() / 255
             coarse: Tensor = functional.interpolate(shares[:, None], size=(size, size), mode="area")
             return coarse[:, 0]
-        top, left, height, width = self.boxes[indices].to(device).nan_to_num(0).unbind(1)
+        top, left, height, width = self.boxes[indices].to(device, non_blocking=True).nan_to_num(0).unbind(1)
         return _covered(top, height, size)[:, :, None] * _covered(left, width, size)[:, None, :]
 
     def subset(self, indices: Indices) -> ImageSet:

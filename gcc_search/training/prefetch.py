@@ -16,8 +16,8 @@ from torch import Tensor
 Item = TypeVar("Item")
 Made = TypeVar("Made", bound=tuple[Any, ...])
 
-# Batches that the caller may have asked the GPU for and that it has not begun: more would only fill its memory.
-_MAX_BEHIND = 2
+# Batches whose work the GPU may be asked for and not be at yet: more would only fill its memory.
+_MAX_BEHIND = 1
 
 
 @contextlib.contextmanager

@@ -6,11 +6,21 @@ import threading
 
 import pytest
 import torch
+from torch.testing import assert_close
 
 from gcc_search.saliency.geometry import Transforms
+from gcc_search.settings import Explanation, Recipe
+from gcc_search.training.learner import Learner
+from gcc_search.training.loop import EpochPlan, batches_of
+from gcc_search.training.networks import build_network
 from gcc_search.training.prefetch import prepared
+from gcc_search.training.terms import loss_terms
 
 CPU = torch.device("cpu")
+RECIPE = Recipe(batch_size=12, image_size=64)
+needs_cuda = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="no GPU that torch can use: nothing is made ahead"
+)
 EVERYWHERE = pytest.mark.parametrize("ahead", [False, True])
 
 
@@ -95,7 +105,7 @@ def test_one_who_leaves_early_leaves_no_thread(ahead):
     assert len(make.asked) <= 3
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@needs_cuda
 def test_a_gpu_gets_the_same_values_and_keeps_them_while_it_works_on_them():
     device = torch.device("cuda")
     stored = torch.arange(20 * 2**18).view(20, -1)
@@ -113,3 +123,40 @@ def test_a_gpu_gets_the_same_values_and_keeps_them_while_it_works_on_them():
             sums.append(values.sum() + transforms.boxes.sum())
     expected = stored.double().sum(1) + 4 * torch.arange(len(stored))
     assert torch.equal(torch.stack(sums).cpu(), expected)
+
+
+@needs_cuda
+@pytest.mark.parametrize("explanation", [Explanation(), Explanation(alpha=1.0, beta=0.1)])
+def test_a_gpus_batches_are_those_of_a_cpu(shapes, explanation):
+    found = []
+    for device in (CPU, torch.device("cuda")):
+        plan = EpochPlan(recipe=RECIPE, explanation=explanation, epoch=1, seed=0, device=device)
+        learner = Learner(build_network("convnet_small", num_classes=8, weights="none", seed=0), loss_terms)
+        with batches_of(shapes.train, plan, learner) as batches:
+            found.append([(count, x.cpu(), labels.cpu(), moved.to("cpu")) for count, x, labels, moved in batches])
+    assert len(found[0]) == len(found[1]) == 6
+    for (count, x, labels, moved), (other_count, other_x, other_labels, other_moved) in zip(*found, strict=True):
+        assert count == other_count
+        assert torch.equal(labels, other_labels)
+        assert torch.equal(moved.boxes, other_moved.boxes)
+        assert torch.equal(moved.flips, other_moved.flips)
+        assert_close(x, other_x, rtol=0, atol=1e-4)
+
+
+@needs_cuda
+def test_neither_who_makes_a_batch_nor_who_takes_it_waits_for_the_gpu(shapes):
+    device = torch.device("cuda")
+    plan = EpochPlan(recipe=RECIPE, explanation=Explanation(alpha=1.0), epoch=1, seed=0, device=device)
+    learner = Learner(build_network("convnet_small", num_classes=8, weights="none", seed=0), loss_terms)
+
+    def take_all() -> None:
+        with batches_of(shapes.train, plan, learner) as batches:
+            for _, x, _, _ in batches:
+                x.sum()
+
+    take_all()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        take_all()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
