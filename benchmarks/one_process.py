@@ -129,7 +129,7 @@ def measure_ways(case: Case, device_name: str, ways: list[str], threads: int) ->
     found: dict[str, list[Rate] | str] = {}
     for way in ways:
         try:
-            found[way] = [_measure_way(case, device, images, way, count) for count in case.counts]
+            found[way] = [_measure_way(case, device, images, way, count) for count in case.together]
         except Exception as error:
             # Which of them torch can do is what is asked.
             found[way] = f"{type(error).__name__}: {error}"

@@ -30,7 +30,7 @@ class Case:
     """What is trained, and for how many timed seconds.
 
     Args:
-        counts: of trials at the same time.
+        counts: of trials at the same time, in processes of their own. together: likewise, in one process.
         batches: in an epoch.
         patience_seconds: for all processes to start, and for a slow step of theirs.
     """
@@ -39,6 +39,7 @@ class Case:
     image_size: int
     batch_size: int
     counts: tuple[int, ...]
+    together: tuple[int, ...] = ()
     window_seconds: float
     batches: int = 16
     patience_seconds: float = 900.0

@@ -13,7 +13,9 @@ from benchmarks.stacked import GroupedTrials, MappedTrials
 from benchmarks.trial_at_hand import Case
 
 CPU = torch.device("cpu")
-SMALL = Case(network="convnet_small", image_size=32, batch_size=4, counts=(1, 2), window_seconds=0.2, batches=2)
+SMALL = Case(
+    network="convnet_small", image_size=32, batch_size=4, counts=(1, 2), together=(1, 2), window_seconds=0.2, batches=2
+)
 
 
 @pytest.mark.parametrize("stacked", [GroupedTrials, MappedTrials])
