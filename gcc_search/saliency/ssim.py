@@ -66,12 +66,13 @@ class _MeanSimilarity(torch.autograd.Function):
 
 
 def _mean_similarity(a: Tensor, b: Tensor) -> Tensor:
-    """N1 N2 / (D1 D2), with the window's means A = w*a, B = w*b, E = w*(aa + bb) and R = w*(ab).
+    """N1 N2 / (D1 D2), with the window's means A = w*a, B = w*b, E = w*(aa + bb)/2 and R = w*(ab).
 
-    N1 = 2AB + C1, D1 = A^2 + B^2 + C1, N2 = 2(R - AB) + C2, D2 = E - A^2 - B^2 + C2: variances enter as their sum only.
+    N1 = AB + C1/2, D1 = (A^2 + B^2)/2 + C1/2, N2 = R - AB + C2/2, D2 = E - (A^2 + B^2)/2 + C2/2: half of each of Wang's
+    factors; variances enter as their sum only.
     """
     n1, d1, n2, d2 = _fractions(_moments(a, b))
-    return (n1 / d1 * (n2 / d2)).mean((1, 2))
+    return n1.div_(d1).mul_(n2.div_(d2)).mean((1, 2))
 
 
 def _mean_similarity_gradient(gradient: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,27 +80,28 @@ def _mean_similarity_gradient(gradient: Tensor, a: Tensor, b: Tensor) -> tuple[T
     mean_a, mean_b = moments[:, 0], moments[:, 1]
     n1, d1, n2, d2 = _fractions(moments)
     scale = gradient[:, None, None] / n1[0].numel()
-    by_product = scale * 2 * n1 / (d1 * d2)
-    similarity = scale * (n1 * n2) / (d1 * d2)
-    by_squares = -similarity / d2
-    crossed = scale * 2 * (n2 - n1) / (d1 * d2)
-    own = 2 * similarity * (1 / d2 - 1 / d1)
+    by_product = scale * n1 / (d1 * d2)
+    by_squares = -by_product * n2 / d2
+    crossed = scale * n2 / (d1 * d2) - by_product
+    own = -by_squares - scale * n1 * n2 / (d1 * d1 * d2)
     by_means = (crossed * mean_b + own * mean_a, crossed * mean_a + own * mean_b)
     spread = _spread_separably(torch.stack([*by_means, by_squares, by_product], 1), _WINDOW)
     of_a, of_b, of_squares, of_product = spread.unbind(1)
-    return of_a + 2 * a * of_squares + b * of_product, of_b + 2 * b * of_squares + a * of_product
+    return of_a + a * of_squares + b * of_product, of_b + b * of_squares + a * of_product
 
 
 def _moments(a: Tensor, b: Tensor) -> Tensor:
     """A, B, E and R along the second dimension."""
-    return filter_separably(torch.stack([a, b, a * a + b * b, a * b], 1), _WINDOW)
+    return filter_separably(torch.stack([a, b, (a * a).addcmul_(b, b).mul_(0.5), a * b], 1), _WINDOW)
 
 
 def _fractions(moments: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Numerators and denominators of luminance and of contrast-structure: n1, d1, n2, d2."""
+    """Numerators and denominators of luminance and of contrast-structure: N1, D1, N2, D2."""
     mean_a, mean_b, squares, product = moments.unbind(1)
-    both, crossed = mean_a * mean_a + mean_b * mean_b, mean_a * mean_b
-    return 2 * crossed + _C1, both + _C1, 2 * (product - crossed) + _C2, squares - both + _C2
+    n1 = (mean_a * mean_b).add_(_C1 / 2)
+    d1 = (mean_a * mean_a).addcmul_(mean_b, mean_b).mul_(0.5).add_(_C1 / 2)
+    rest = (_C1 + _C2) / 2
+    return n1, d1, (product - n1).add_(rest), (squares - d1).add_(rest)
 
 
 def pearson_correlation(a: Heatmaps, b: Heatmaps) -> PerImage:
