@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks.markdown import in_markdown
 from gcc_search.atomic import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
@@ -34,7 +35,8 @@ def main() -> None:
     path = RESULTS / f"{'-'.join(parts).replace(' ', '-').lower()}.json"
     whole = {"date": today, "command": command, "versions": versions} | found
     write_atomically(path, json.dumps(whole, indent=1).encode())
-    print(f"wrote {path}", file=sys.stderr)
+    write_atomically(path.with_suffix(".md"), in_markdown(whole).encode())
+    print(f"wrote {path} and {path.with_suffix('.md').name}", file=sys.stderr)
 
 
 def _versions() -> dict[str, str]:
