@@ -35,7 +35,14 @@ RECIPE: dict[str, Any] = {
 }
 EPOCHS = {"cub200": 60, "caltech101": 20}
 EXPLANATION: dict[str, Any] = {
-    **{"distance": "ssim", "sparsity": "paper", "cam_class": "own", "ce_on_views": "first", "detach": "none"},
+    **{
+        "distance": "ssim",
+        "compared_at": "full",
+        "sparsity": "paper",
+        "cam_class": "own",
+        "ce_on_views": "first",
+        "detach": "none",
+    },
     **{"warmup_epochs": 0, "transform_scale_min": 0.08},
 }
 

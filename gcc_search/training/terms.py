@@ -77,22 +77,37 @@ def loss_terms(
 
     classes = _explained_classes(logits, count, explanation)
     maps = gradcam(features, network.head, classes, detach_head=explanation.detach == "head")
-    first, second_maps = maps[:count], maps[count:]
-    lit = [first] if explanation.beta > 0 else []
+    moved_heatmap, of_moved, first = _heatmaps(maps, transforms, size, explanation)
+    consistency = sparsity = None
+    if moved_heatmap is not None and of_moved is not None:
+        consistency = consistency_loss(moved_heatmap, of_moved, distance=explanation.distance)
+    if first is not None:
+        sparsity = sparsity_loss(first, p=explanation.p, form=explanation.sparsity)
+    return LossTerms(cross_entropy=cross_entropy, consistency=consistency, sparsity=sparsity)
+
+
+def _heatmaps(
+    maps: Tensor, transforms: Transforms, size: int, explanation: Explanation
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """t(M(x)) and M(t(x)), where they are compared, and M(x), where it is to be sparse, of the raw maps of both views.
+
+    Each (B, side, side), the first two perhaps of another side than the third. Those of one side are normalised in one
+    batch: a GPU minds how many operations there are, not how large these are.
+    """
+    count = len(transforms)
+    first, second = maps[:count], maps[count:]
     if explanation.alpha == 0:
-        heatmap = normalise(upsample(first, size))
-        sparsity = sparsity_loss(heatmap, p=explanation.p, form=explanation.sparsity)
-        return LossTerms(cross_entropy=cross_entropy, consistency=None, sparsity=sparsity)
+        return None, None, normalise(upsample(first, size))
     if explanation.detach == "second-view":
-        second_maps = second_maps.detach()
-    # All in one batch: a GPU minds how many operations there are, not how large these are.
-    whole = upsample(torch.cat([second_maps, *lit]), size)
-    moved, of_moved, *of_first = normalise(torch.cat([move_maps(transforms, first, size), whole])).split(count)  # type: ignore[no-untyped-call]
-    return LossTerms(
-        cross_entropy=cross_entropy,
-        consistency=consistency_loss(moved, of_moved, distance=explanation.distance),
-        sparsity=sparsity_loss(of_first[0], p=explanation.p, form=explanation.sparsity) if of_first else None,
-    )
+        second = second.detach()
+    is_together = explanation.beta > 0 and explanation.compared_at == "full"
+    side = size if explanation.compared_at == "full" else size // 2
+    whole = upsample(torch.cat([second, first]) if is_together else second, side)
+    normalised = normalise(torch.cat([move_maps(transforms, first, side), whole]))
+    moved, of_moved, *rest = normalised.split(count)  # type: ignore[no-untyped-call]
+    if explanation.beta > 0 and not is_together:
+        rest = [normalise(upsample(first, size))]
+    return moved, of_moved, rest[0] if rest else None
 
 
 def _explained_classes(logits: Tensor, count: int, explanation: Explanation) -> Classes:

@@ -10,7 +10,8 @@ import torchvision.transforms.v2.functional as torchvision_functional
 from torch.nn import functional
 from torch.testing import assert_close
 
-from gcc_search.saliency.geometry import Transforms, apply_transforms, draw_transforms
+from gcc_search.saliency.geometry import Transforms, apply_transforms, draw_transforms, move_heatmaps
+from gcc_search.saliency.gradcam import gradcam
 from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.loop import EpochPlan, perturb, prepare, train_epoch
@@ -204,6 +205,22 @@ def test_gradients_are_finite_differences(network, batch, explanation):
             parameters[name] += step * direction
         # The normalisation's eps, a thousandth of the map's spread, is a constant to the gradient.
         assert_close((sides[0] - sides[1]) / (2 * step), found[name].norm(), rtol=2e-3, atol=0)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.1])
+def test_maps_are_compared_at_half_the_images_side_where_asked(network, batch, beta):
+    x, labels, transforms = batch
+    explanation = Explanation(alpha=1.0, beta=beta, compared_at="half", distance="ssim")
+    terms = loss_terms(network, x, labels, transforms, explanation)
+    features = network.features(torch.cat([x, apply_transforms(transforms, x, 32)]))
+    predicted = network.head(features.mean((2, 3)))[:4].argmax(1).repeat(2)
+    maps = functional.interpolate(gradcam(features, network.head, predicted)[:, None], (16, 16), mode="bilinear")[:, 0]
+    moved, of_moved = normalise(move_heatmaps(transforms, maps[:4], 16)), normalise(maps[4:])
+    assert_close(terms.consistency, consistency_loss(moved, of_moved), rtol=1e-6, atol=1e-8)
+    whole = loss_terms(network, x, labels, transforms, BOTH_TERMS)
+    assert not torch.allclose(terms.consistency, whole.consistency)
+    if beta:
+        assert_close(terms.sparsity, whole.sparsity)
 
 
 def make_plan(*, epoch: int = 1, seed: int = 0, explanation: Explanation | None = None, **recipe) -> EpochPlan:
