@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := shapes
+# So many files of tests are under way at one time.
+TESTERS := 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: search test check bench faults fuzz cluster-test install clean
@@ -21,7 +23,7 @@ search: install
 	$(BIN)/gcc-search analyze runs/$(RUN)
 
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 check: install
 	$(BIN)/ruff format --check gcc_search tests benchmarks

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks.markdown import in_markdown
 from gcc_search.atomic import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
@@ -34,7 +35,8 @@ def main() -> None:
     path = RESULTS / f"{'-'.join(parts).replace(' ', '-').lower()}.json"
     whole = {"date": today, "command": command, "versions": versions} | found
     write_atomically(path, json.dumps(whole, indent=1).encode())
-    print(f"wrote {path}", file=sys.stderr)
+    write_atomically(path.with_suffix(".md"), in_markdown(whole).encode())
+    print(f"wrote {path} and {path.with_suffix('.md').name}", file=sys.stderr)
 
 
 def _versions() -> dict[str, str]:
@@ -59,7 +61,16 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--gate", type=int, default=0, metavar="N", help="scale: so many trials of a second on 16 slots"
     )
     parser.add_argument(
-        "--in-one-process", type=int, default=100, metavar="N", help="turnaround: trials of one process"
+        "--data-root",
+        type=Path,
+        help="input, evaluation: folder that holds caltech101; default: made-up pictures",
+    )
+    parser.add_argument(
+        "--in-one-process",
+        type=int,
+        default=100,
+        metavar="N",
+        help="turnaround: trials of one process",
     )
     asked = parser.parse_args(arguments)
     unknown = [name for name in asked.names if name not in BENCHMARKS]
@@ -73,6 +84,24 @@ def _step(asked: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.step import measure_steps
 
     return measure_steps()
+
+
+def _precision(asked: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.precision import measure_precision
+
+    return measure_precision()
+
+
+def _input(asked: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.input import measure_input
+
+    return measure_input(asked.data_root)
+
+
+def _evaluation(asked: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.evaluation import measure_evaluation
+
+    return measure_evaluation(asked.data_root)
 
 
 def _analysis_scale(asked: argparse.Namespace) -> dict[str, Any]:
@@ -110,6 +139,9 @@ def _turnaround(asked: argparse.Namespace) -> dict[str, Any]:
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "analysis_scale": _analysis_scale,
     "step": _step,
+    "precision": _precision,
+    "input": _input,
+    "evaluation": _evaluation,
     "safety": _safety,
     "scale": _scale,
     "packing": _packing,

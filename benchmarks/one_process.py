@@ -19,7 +19,8 @@ from benchmarks.trial_at_hand import Case, Shown, TrialAtHand, timed
 from gcc_search.saliency.geometry import draw_transforms
 from gcc_search.search.worker_memory import give_back_memory
 from gcc_search.training.image_set import ImageSet
-from gcc_search.training.loop import loss_terms, perturb
+from gcc_search.training.loop import perturb
+from gcc_search.training.terms import loss_terms
 
 
 def shown_batches(case: Case, images: ImageSet, device: torch.device) -> Iterable[Shown]:

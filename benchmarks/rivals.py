@@ -17,8 +17,8 @@ from torch.nn import functional
 from gcc_search.saliency.geometry import Transforms, apply_transforms, move_heatmaps
 from gcc_search.saliency.gradcam import gradcam
 from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss, upsample
-from gcc_search.training.loop import precision
 from gcc_search.training.networks import Network, full_precision
+from gcc_search.training.terms import precision
 
 ALPHA, BETA, P = 1.0, 0.1, 1.0
 # Of CGC's loss, which tells a map from those of the other images of the batch.

@@ -20,8 +20,8 @@ from gcc_search.saliency.geometry import apply_transforms, move_heatmaps
 from gcc_search.saliency.gradcam import gradcam
 from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss, upsample
 from gcc_search.settings import Explanation
-from gcc_search.training.loop import precision
 from gcc_search.training.networks import full_precision
+from gcc_search.training.terms import precision
 
 
 class _Stacked:

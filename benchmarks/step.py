@@ -16,8 +16,9 @@ from torch import Tensor
 from benchmarks.rivals import RIVALS, Batch
 from gcc_search.saliency.geometry import draw_transforms
 from gcc_search.settings import Explanation
-from gcc_search.training.loop import loss_terms
+from gcc_search.training.graphed import Graphed
 from gcc_search.training.networks import Network, build_network
+from gcc_search.training.terms import loss_terms
 
 NETWORKS = ("resnet18", "resnet50", "convnext_tiny")
 FLOOR = "two views, cross-entropy only"
@@ -33,7 +34,12 @@ VARIANTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One variant of a step: medians over rounds, as ratios to `FLOOR` and to `OURS`."""
+    """One variant of a step: medians over rounds, as ratios to `FLOOR` and to `OURS`.
+
+    Args:
+        replayed_seconds: the step as one CUDA graph, as trials take it there; None on the CPU, or where there is none.
+        peak_bytes: of the GPU, over what the network, its momentum and the images take; None on the CPU.
+    """
 
     network: str
     batch_size: int
@@ -44,27 +50,32 @@ class Row:
     saved_bytes: int
     saved_ratio: float
     saved_to_ours: float
+    replayed_seconds: float | None
+    replayed_ratio: float | None
+    replayed_to_ours: float | None
+    peak_bytes: int | None
 
 
 def measure_network(name: str, *, batch_size: int, rounds: int, device: torch.device) -> list[Row]:
     """Variants take turns, so that a busy machine slows all of them alike."""
     network = build_network(name, num_classes=101, weights="none", seed=0).to(device).train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
-    losses = _losses(network, _make_batch(batch_size, device))
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4, fused=device.type == "cuda"
+    )
+    losses = _losses(network, make_batch(batch_size, device))
 
-    def step(loss: Callable[[], Tensor]) -> None:
+    def step(loss: Callable[[], Tensor]) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
-        loss().backward()
+        value = loss()
+        value.backward()
         optimizer.step()
+        return value.detach()
 
-    seconds: dict[str, list[float]] = {variant: [] for variant in losses}
-    for number in range(rounds + 1):
-        for variant, loss in losses.items():
-            taken = _seconds(lambda loss=loss: step(loss), device)
-            if number > 0:
-                seconds[variant].append(taken)
-    medians = {variant: float(torch.tensor(taken).median()) for variant, taken in seconds.items()}
+    steps: dict[str, Callable[[], Tensor]] = {variant: lambda loss=loss: step(loss) for variant, loss in losses.items()}
+    medians = _medians(steps, rounds, device)
     saved = {variant: saved_bytes(loss, network.parameters()) for variant, loss in losses.items()}
+    peaks = {variant: _peak_bytes(of_variant, device) for variant, of_variant in steps.items()}
+    replayed = _medians(_replays(steps, network, optimizer), rounds, device) if device.type == "cuda" else {}
     return [
         Row(
             network=name,
@@ -76,12 +87,55 @@ def measure_network(name: str, *, batch_size: int, rounds: int, device: torch.de
             saved_bytes=saved[variant],
             saved_ratio=saved[variant] / saved[FLOOR],
             saved_to_ours=saved[variant] / saved[OURS],
+            replayed_seconds=replayed.get(variant),
+            replayed_ratio=replayed[variant] / replayed[FLOOR] if variant in replayed else None,
+            replayed_to_ours=replayed[variant] / replayed[OURS] if variant in replayed else None,
+            peak_bytes=peaks[variant],
         )
         for variant in losses
     ]
 
 
-def _make_batch(batch_size: int, device: torch.device) -> Batch:
+def _medians(steps: dict[str, Callable[[], Tensor]], rounds: int, device: torch.device) -> dict[str, float]:
+    """Seconds of each; they take turns, and the first turn warms up."""
+    seconds: dict[str, list[float]] = {variant: [] for variant in steps}
+    for number in range(rounds + 1):
+        for variant, step in steps.items():
+            taken = _seconds(step, device)
+            if number > 0:
+                seconds[variant].append(taken)
+    return {variant: float(torch.tensor(taken).median()) for variant, taken in seconds.items()}
+
+
+def _replays(
+    steps: dict[str, Callable[[], Tensor]], network: Network, optimizer: torch.optim.Optimizer
+) -> dict[str, Callable[[], Tensor]]:
+    """Each step as one CUDA graph, those aside that cannot be one."""
+    momentum = [optimizer.state[parameter]["momentum_buffer"] for parameter in network.parameters()]
+    written = [*network.state_dict().values(), *momentum]
+    replays: dict[str, Callable[[], Tensor]] = {}
+    for variant, step in steps.items():
+        try:
+            graphed = Graphed(lambda unused, step=step: step(), [momentum[0][:0]], written=written)
+        except RuntimeError as error:
+            print(f"{variant}: not replayed: {error}", file=sys.stderr)
+        else:
+            replays[variant] = graphed.replay
+    return replays
+
+
+def _peak_bytes(step: Callable[[], Tensor], device: torch.device) -> int | None:
+    if device.type != "cuda":
+        return None
+    step()
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    step()
+    return torch.cuda.max_memory_allocated(device) - before
+
+
+def make_batch(batch_size: int, device: torch.device) -> Batch:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(batch_size, 3, 224, 224, generator=generator).to(device, memory_format=torch.channels_last)
     frame = torch.full((batch_size,), 224)
@@ -126,7 +180,7 @@ def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> 
     return sum(storages.values())
 
 
-def _seconds(work: Callable[[], None], device: torch.device) -> float:
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     begun = time.perf_counter()
@@ -139,7 +193,7 @@ def _seconds(work: Callable[[], None], device: torch.device) -> float:
 def measure_steps() -> dict[str, object]:
     """The section of the results file, printed as well; on the GPU where there is one."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    batch_size, rounds = (32, 20) if device.type == "cuda" else (8, 5)
+    batch_size, rounds = (32, 10) if device.type == "cuda" else (8, 5)
     rows: list[Row] = []
     for network in track(NETWORKS, description="measuring", console=Console(stderr=True)):
         rows += measure_network(network, batch_size=batch_size, rounds=rounds, device=device)
@@ -149,16 +203,26 @@ def measure_steps() -> dict[str, object]:
 
 
 def show(rows: list[Row]) -> None:
-    table = Table("network", "variant", "s a step", "time / floor", "/ ours", "saved MiB", "saved / floor", "/ ours")
+    table = Table("network", "variant", "ms a step", "/ floor", "/ ours", "saved MiB", "/ floor", "/ ours")
+    if rows[0].peak_bytes is not None:
+        for title in ("replayed ms", "/ floor", "/ ours", "peak MiB"):
+            table.add_column(title)
     for row in rows:
         numbers = (
-            f"{row.seconds:.3f}",
+            f"{1000 * row.seconds:.1f}",
             f"{row.time_ratio:.2f}",
             f"{row.time_to_ours:.2f}",
             f"{row.saved_bytes / 2**20:.0f}",
             f"{row.saved_ratio:.2f}",
             f"{row.saved_to_ours:.2f}",
         )
-        table.add_row(row.network, row.variant, *numbers)
+        on_gpu = () if row.peak_bytes is None else (*_replayed(row), f"{row.peak_bytes / 2**20:.0f}")
+        table.add_row(row.network, row.variant, *numbers, *on_gpu)
     # A pipe has no width of its own.
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    Console(width=None if sys.stdout.isatty() else 150).print(table)
+
+
+def _replayed(row: Row) -> tuple[str, str, str]:
+    if row.replayed_seconds is None:
+        return ("-", "-", "-")
+    return (f"{1000 * row.replayed_seconds:.2f}", f"{row.replayed_ratio:.2f}", f"{row.replayed_to_ours:.2f}")

@@ -13,8 +13,10 @@ from torch import Tensor
 from gcc_search.saliency.geometry import Transforms
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.image_set import ImageSet
+from gcc_search.training.learner import Learner
 from gcc_search.training.loop import EpochPlan, train_epoch
 from gcc_search.training.networks import Network, build_network
+from gcc_search.training.terms import loss_terms
 
 NUM_CLASSES = 101
 # Photographs are stored 8/7 as wide as they are shown.
@@ -82,7 +84,7 @@ class Shown:
 
 def make_sgd(parameters: list[torch.nn.Parameter]) -> torch.optim.SGD:
     """As `trial.make_optimizer`."""
-    return torch.optim.SGD(parameters, lr=1e-4, momentum=0.9, weight_decay=1e-4)
+    return torch.optim.SGD(parameters, lr=1e-4, momentum=0.9, weight_decay=1e-4, fused=parameters[0].is_cuda)
 
 
 class _EnoughError(Exception):
@@ -130,6 +132,7 @@ class TrialAtHand:
         self._case, self._device, self._number = case, device, number
         self._images = images or case.images()
         self._network, self._optimizer = case.build(device)
+        self._learner = Learner(self._network, loss_terms)
         self._epochs: Iterator[int] = itertools.count(1)
 
     def train(self, on_batch: Callable[[], None]) -> None:
@@ -137,7 +140,12 @@ class TrialAtHand:
         for epoch in self._epochs:
             plan = self._case.plan(self._number, self._device, epoch=epoch)
             stats = train_epoch(
-                self._network, self._images, self._optimizer, plan, on_step=lambda done, total: on_batch()
+                self._network,
+                self._images,
+                self._optimizer,
+                plan,
+                learner=self._learner,
+                on_step=lambda done, total: on_batch(),
             )
             assert stats.finite, "a rate of 1e-4 diverges on no noise"
 

@@ -18,18 +18,21 @@ from gcc_search.analysis.explanations_figure import draw_explanations
 from gcc_search.analysis.figures import render_as
 from gcc_search.atomic import place_of, write_atomically
 from gcc_search.errors import DataError, ResultsError, SpaceError
-from gcc_search.posthoc import parse_methods, posthoc_heatmap
-from gcc_search.preparation import choose_device, prepare_images, say
+from gcc_search.posthoc import parse_methods, posthoc_heatmaps
+from gcc_search.preparation import choose_device, prepare_images
 from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.saliency.geometry import apply_transforms
 from gcc_search.saliency.ssim import structural_similarity
+from gcc_search.saying import say
 from gcc_search.trained import Trained, open_trained
 from gcc_search.training.datasets import eval_crop_of
 from gcc_search.training.evaluation import Evaluation, explain
 from gcc_search.training.examples import example_indices, to_pixels
 from gcc_search.training.image_files import read_image_files
 from gcc_search.training.image_set import ImageSet
+from gcc_search.training.networks import Network
 
+POSTHOC_BATCH = 8
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -203,13 +206,10 @@ def _views_of(
     heat, moved, of_moved = explained.heatmaps(rows, evaluation.image_size)
     consistency = structural_similarity(moved, of_moved).tolist()
     on_step(len(x))
+    others = [_others_of(network, x, explained.predicted, method, on_step) for method in methods]
     views = []
     for row in range(len(x)):
         label = int(explained.predicted[row])
-        others = []
-        for method in methods:
-            others.append(posthoc_heatmap(network, x[row : row + 1], label, method).astype(np.float64))
-            on_step(1)
         views.append(
             View(
                 network=trained.name,
@@ -219,10 +219,22 @@ def _views_of(
                 moved_heat=_numpy(moved[row]),
                 heat_of_moved=_numpy(of_moved[row]),
                 consistency=consistency[row],
-                others=tuple(others),
+                others=tuple(heatmaps[row] for heatmaps in others),
             )
         )
     return views
+
+
+def _others_of(
+    network: Network, x: Tensor, classes: Tensor, method: str, on_step: Callable[[int], None]
+) -> list[Floats]:
+    """Another method's heatmap of each image, a few at a time: some take minutes."""
+    heatmaps: list[Floats] = []
+    for start in range(0, len(x), POSTHOC_BATCH):
+        part = slice(start, start + POSTHOC_BATCH)
+        heatmaps += list(posthoc_heatmaps(network, x[part], classes[part].tolist(), method).astype(np.float64))
+        on_step(len(x[part]))
+    return heatmaps
 
 
 def _numpy(heatmap: Tensor) -> Floats:

@@ -23,8 +23,10 @@ from gcc_search.failures import failure_kind, told
 from gcc_search.settings import TrialSettings
 from gcc_search.training.datasets import ImageSet
 from gcc_search.training.evaluation import measure
+from gcc_search.training.learner import Learner
 from gcc_search.training.loop import EpochPlan, train_epoch
 from gcc_search.training.networks import build_network
+from gcc_search.training.terms import loss_terms
 from gcc_search.trial import evaluation_of, make_optimizer, open_dataset
 
 Answer = TypeVar("Answer")
@@ -187,11 +189,12 @@ def _train_briefly(settings: TrialSettings, device: torch.device) -> None:
     evaluation = replace(evaluation, insertion_images=few)
     train = _shortened(data.train, settings.recipe.batch_size, full_batches=FULL_STEPS)
     scored = _shortened(data.test, evaluation.batch_size, full_batches=1)
+    learner = Learner(network, loss_terms)
     for epoch in range(1, EPOCHS + 1):
         plan = EpochPlan(
             recipe=settings.recipe, explanation=settings.explanation, epoch=epoch, seed=settings.seed, device=device
         )
-        train_epoch(network, train, optimizer, plan)
+        train_epoch(network, train, optimizer, plan, learner=learner)
         measure(network, scored, evaluation)
 
 

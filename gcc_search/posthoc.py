@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,24 +49,44 @@ def parse_methods(text: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def posthoc_heatmap(network: Network, image: Tensor, label: int, method: str) -> NDArray[np.float32]:
-    """The heatmap of `method` for class `label` at the image's size, in [0, 1], clipped at 0 before it is scaled.
+def posthoc_heatmaps(network: Network, images: Tensor, labels: Sequence[int], method: str) -> NDArray[np.float32]:
+    """Heatmaps of `method`, (B, size, size), each for its label's class, in [0, 1], clipped at 0 before it is scaled.
 
     Args:
-        image: (1, 3, size, size), normalised.
+        images: (B, 3, size, size), normalised; each gets the heatmap that it would get alone.
     """
     import pytorch_grad_cam
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    explain: Any = getattr(pytorch_grad_cam, METHODS[method])(model=network, target_layers=[network.last_stage])
-    # FinerCAM makes its own target, the class against those nearest to it, and hides the hooks one level deeper.
+    # FinerCAM makes its own targets, one class for all images against those nearest to it.
+    if method == "finercam" and len(labels) > 1:
+        alone = (posthoc_heatmaps(network, images[row : row + 1], [label], method) for row, label in enumerate(labels))
+        return np.concatenate(list(alone))
     finer = method == "finercam"
-    asked = {"target_idx": label} if finer else {"targets": [ClassifierOutputTarget(label)]}
-    # Not its `with` block, which swallows an IndexError; its bars on stderr would tear ours apart.
+    asked = {"target_idx": labels[0]} if finer else {"targets": [ClassifierOutputTarget(label) for label in labels]}
+    # ShapleyCAM alone asks for the gradient of the image as well.
+    with contextlib.nullcontext() if method == "shapleycam" else _gradients_end_at_the_maps(network):
+        explain: Any = getattr(pytorch_grad_cam, METHODS[method])(model=network, target_layers=[network.last_stage])
+        # Not its `with` block, which swallows an IndexError; its bars on stderr would tear ours apart.
+        try:
+            with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # noqa: PTH123
+                heatmaps = explain(input_tensor=images, **asked)
+        finally:
+            # FinerCAM hides its hooks one level deeper.
+            (explain.base_cam if finer else explain).activations_and_grads.release()
+            network.zero_grad(set_to_none=True)
+    return np.asarray(heatmaps, dtype=np.float32)
+
+
+@contextlib.contextmanager
+def _gradients_end_at_the_maps(network: Network) -> Iterator[None]:
+    """Where these methods look at them: none goes through the rest of the network, which is most of their cost."""
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    hook = network.last_stage.register_forward_hook(lambda module, inputs, maps: maps.detach().requires_grad_())
+    network.requires_grad_(False)
     try:
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # noqa: PTH123
-            heatmaps = explain(input_tensor=image, **asked)
+        yield
     finally:
-        (explain.base_cam if finer else explain).activations_and_grads.release()
-        network.zero_grad(set_to_none=True)
-    return np.asarray(heatmaps[0], dtype=np.float32)
+        hook.remove()
+        for parameter in learned:
+            parameter.requires_grad_(True)

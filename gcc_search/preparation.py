@@ -10,14 +10,15 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gcc_search.atomic import as_told
 from gcc_search.errors import ResourceError
 from gcc_search.saliency.geometry import Transforms
+from gcc_search.saying import say
 from gcc_search.settings import DataSettings, Explanation, TrialSettings
 from gcc_search.training.datasets import DataSet, load_dataset
 from gcc_search.training.evaluation import INSERTION_PASSES
-from gcc_search.training.loop import EpochPlan, loss_terms, perturb
+from gcc_search.training.loop import EpochPlan, perturb
 from gcc_search.training.networks import Network, build_network
+from gcc_search.training.terms import loss_terms
 
 __all__ = [
     "Cost",
@@ -27,7 +28,6 @@ __all__ = [
     "describe_images",
     "estimate_cost",
     "prepare_images",
-    "say",
 ]
 
 # A batch is timed as it will be trained; the first of the tries warms up.
@@ -60,11 +60,6 @@ def prepare_images(settings: DataSettings, image_size: int, console: Console) ->
     if len(unreadable) > TOLD_UNREADABLE:
         say(console, f"  ... and {len(unreadable) - TOLD_UNREADABLE} more")
     return data
-
-
-def say(console: Console, line: str) -> None:
-    """A plain line: names and paths hold brackets, and are copied better unwrapped."""
-    console.print(as_told(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def describe_images(image_size: int, data: DataSet) -> dict[str, Any]:

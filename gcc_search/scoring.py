@@ -13,8 +13,9 @@ from gcc_search.analysis.means_table import means_table
 from gcc_search.analysis.measures import means_of
 from gcc_search.errors import DataError, ResultsError, SpaceError
 from gcc_search.keeper import image_columns
-from gcc_search.preparation import DataSet, choose_device, prepare_images, say
+from gcc_search.preparation import DataSet, choose_device, prepare_images
 from gcc_search.results.writer import write_image_table
+from gcc_search.saying import say
 from gcc_search.settings import TrialSettings
 from gcc_search.space import check_settings
 from gcc_search.trained import Trained, open_trained

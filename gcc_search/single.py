@@ -16,11 +16,12 @@ from gcc_search import trial
 from gcc_search.atomic import fetch
 from gcc_search.errors import ResultsError, WeightsError
 from gcc_search.identity import START, Identity, package_versions
-from gcc_search.preparation import DataSet, check_weights, choose_device, describe_images, prepare_images, say
+from gcc_search.preparation import DataSet, check_weights, choose_device, describe_images, prepare_images
 from gcc_search.recording import record_trial
 from gcc_search.repeating import Original
 from gcc_search.results.schema import EpochRow, RunRecord
 from gcc_search.results.writer import write_run
+from gcc_search.saying import say
 from gcc_search.settings import NAME_PATTERN, TrialSettings
 from gcc_search.trial import Ended
 

@@ -29,8 +29,9 @@ from gcc_search.training.evaluation import Columns, Evaluation, measure, summari
 from gcc_search.training.examples import example_columns
 from gcc_search.training.fresh_network import fresh_network
 from gcc_search.training.learner import Learner, leading
-from gcc_search.training.loop import EpochPlan, LossTerms, TrainStats, loss_terms, train_epoch
+from gcc_search.training.loop import EpochPlan, TrainStats, train_epoch
 from gcc_search.training.networks import Network, build_network
+from gcc_search.training.terms import LossTerms, loss_terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,10 +140,14 @@ def assist(settings: TrialSettings, crew: Crew, device: torch.device) -> None:
 
 
 def make_optimizer(network: Network, settings: TrialSettings) -> torch.optim.SGD:
-    """SGD as in the paper's section 3.3.3."""
+    """SGD as in the paper's section 3.3.3; in one kernel where the network is on a GPU."""
     recipe = settings.recipe
     return torch.optim.SGD(
-        network.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        network.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        fused=next(network.parameters()).is_cuda,
     )
 
 
@@ -283,6 +288,7 @@ def _report(surroundings: Surroundings, phase: str, epoch: int) -> Callable[[int
 
 def _peak_memory(device: torch.device) -> float:
     if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
+        # What a replayed graph works in counts as reserved alone.
+        return float(torch.cuda.max_memory_reserved(device))
     # The system's own unit: KiB on Linux, bytes on macOS.
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))

@@ -17,6 +17,7 @@ from gcc_search.results.schema import RunRecord
 from gcc_search.results.writer import write_run
 from gcc_search.settings import DataSettings, EvaluationSettings, Explanation, Recipe, TrialSettings
 from gcc_search.training.datasets import DataSet, load_dataset
+from tests.once import made_once
 
 # A busy machine is no failure, and a failure is one tomorrow as well.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
@@ -25,9 +26,13 @@ hypothesis.settings.load_profile("repeatable")
 
 @pytest.fixture(scope="session", autouse=True)
 def surroundings_of_tests(tmp_path_factory):
-    """Sums are in one order with one thread, and nobody's own cache is touched."""
+    """Sums are in one order with one thread, and nobody's own cache is touched.
+
+    Of the processes that tests start, too: on a busy machine two threads of one step wait for each other, and spin.
+    """
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("GCC_SEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
@@ -95,8 +100,8 @@ def one_ray():
 
 @pytest.fixture(scope="session")
 def tiny_search(tmp_path_factory):
-    """(result, printed) of one real search of three trials."""
+    """(result, printed) of one real search of three trials, for those that only look."""
     # Ray is loaded for those that ask.
     from tests.search.conftest import make_space, run_space
 
-    return run_space(make_space(), tmp_path_factory.mktemp("runs"))
+    return made_once(tmp_path_factory, "tiny_search", lambda folder: run_space(make_space(), folder))

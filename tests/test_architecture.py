@@ -66,7 +66,8 @@ ALLOWED: dict[str, set[str]] = {
     "working_folder": {"identity", "errors", "results", "settings", "storage", "patience"},
     "fetching": {"results", "storage"},
     "repeating": {"identity", "results", "settings", "storage", "errors"},
-    "preparation": {"training", "saliency", "settings", "atomic", "errors"},
+    "saying": {"atomic"},
+    "preparation": {"training", "saliency", "saying", "settings", "errors"},
     "model_file": {"atomic", "errors"},
     "trained": {"model_file", "identity", "training", "results", "settings", "complaints", "errors"},
     "model_card": {"model_file", "analysis"},
@@ -76,6 +77,7 @@ ALLOWED: dict[str, set[str]] = {
         "trial",
         "keeper",
         "preparation",
+        "saying",
         "training",
         "analysis",
         "results",
@@ -89,6 +91,7 @@ ALLOWED: dict[str, set[str]] = {
         "trained",
         "recording",
         "preparation",
+        "saying",
         "training",
         "saliency",
         "analysis",
@@ -96,7 +99,18 @@ ALLOWED: dict[str, set[str]] = {
         "atomic",
         "errors",
     },
-    "single": {"identity", "trial", "recording", "atomic", "repeating", "preparation", "results", "settings", "errors"},
+    "single": {
+        "identity",
+        "trial",
+        "recording",
+        "atomic",
+        "repeating",
+        "preparation",
+        "saying",
+        "results",
+        "settings",
+        "errors",
+    },
     "search": {
         "footprint",
         "identity",
@@ -106,6 +120,7 @@ ALLOWED: dict[str, set[str]] = {
         "trial",
         "recording",
         "preparation",
+        "saying",
         "results",
         "complaints",
         "vocabulary",
@@ -151,6 +166,7 @@ OWNERS: dict[str, set[str]] = {
         "keeper",
         "recording",
         "preparation",
+        "saying",
         "single",
         "model_file",
         "scoring",
@@ -224,8 +240,15 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_a_trial_runs_without_ray_or_optuna():
-    assert {"ray", "optuna"} & loaded_by("import gcc_search.single, gcc_search.recording") == set()
+def test_a_trial_runs_without_ray_or_optuna_and_torchvision_waits_for_a_network_of_its_own():
+    unwanted = {"ray", "optuna", "torchvision"}
+    assert unwanted & loaded_by("import gcc_search.single, gcc_search.recording") == set()
+
+
+def test_who_looks_on_at_a_cluster_waits_neither_for_torch_nor_for_ray_tune():
+    modules = "gcc_search.search.remote, gcc_search.search.following, gcc_search.search.joining"
+    # Ray Tune loads pandas first.
+    assert {"torch", "optuna", "pandas"} & loaded_by(f"import {modules}") == set()
 
 
 def test_results_are_read_without_torch_or_ray():
@@ -240,4 +263,4 @@ def test_a_space_is_checked_without_torch_or_ray():
 
 
 def test_the_probe_would_notice():
-    assert {"torch", "ray", "optuna"} <= loaded_by("import gcc_search.search.progress")
+    assert {"torch", "ray", "optuna", "pandas"} <= loaded_by("import gcc_search.search.progress")

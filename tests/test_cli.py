@@ -15,7 +15,7 @@ import typer
 import yaml
 
 from gcc_search.cli import app
-from tests.search.conftest import TINY
+from tests.search.conftest import ONE_AT_A_TIME, TINY
 
 PROGRAM = [sys.executable, "-m", "gcc_search"]
 
@@ -27,7 +27,7 @@ def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def write_space(folder: Path, **changes: object) -> Path:
     path = folder / "space.yaml"
-    path.write_text(yaml.safe_dump(TINY | changes))
+    path.write_text(yaml.safe_dump(TINY | ONE_AT_A_TIME | changes))
     return path
 
 

@@ -10,7 +10,8 @@ from PIL import Image
 from rich.console import Console
 
 from gcc_search.errors import DataError, WeightsError
-from gcc_search.preparation import check_weights, estimate_cost, prepare_images, say
+from gcc_search.preparation import check_weights, estimate_cost, prepare_images
+from gcc_search.saying import say
 from gcc_search.settings import DataSettings
 
 

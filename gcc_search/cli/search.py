@@ -68,13 +68,15 @@ def search(
     checked = load_space(space, {key: value for key, value in overrides.items() if value is not None})
 
     from gcc_search.search.joining import joined_ray
-    from gcc_search.search.readiness import SearchOptions, prepare_search
     from gcc_search.search.submission import check_version
     from gcc_search.storage.mirror import local_folder
 
     check_version()
     console = Console(stderr=form == "json")
     with joined_ray(address), local_folder(out) as folder:
+        # Loads torch: who cannot join a cluster is told so before.
+        from gcc_search.search.readiness import SearchOptions, prepare_search
+
         options = SearchOptions(out=folder, gpus=gpus, storage=storage, command=command_line(), address=address)
         prepared = prepare_search(checked, options, console)
         if dry_run:
@@ -116,12 +118,13 @@ def resume(
     from gcc_search.results.reader import read_run
     from gcc_search.search.bucket_run import fetch_run
     from gcc_search.search.joining import joined_ray
-    from gcc_search.search.readiness import SearchOptions, reopen_search
     from gcc_search.storage.mirror import local_folder
 
     console = Console(stderr=form == "json")
     with joined_ray(address), local_folder(run) as folder:
         fetch_run(folder)
+        from gcc_search.search.readiness import SearchOptions, reopen_search
+
         options = SearchOptions(
             out=folder.resolve().parent,
             gpus=gpus,

@@ -6,6 +6,7 @@ heatmap.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,12 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gcc_search.saliency.products import multiply
 from gcc_search.saliency.shapes import (
     Boxes,
     Claims,
     Heatmaps,
     Images,
     Lengths,
+    RawMaps,
     Regions,
     SizedHeatmaps,
     SizedImages,
@@ -40,7 +43,11 @@ class Transforms:
 
     def to(self, device: torch.device | str) -> Transforms:
         """The same transforms on `device`."""
-        return Transforms(boxes=self.boxes.to(device), flips=self.flips.to(device))
+        # Towards a GPU the host needs not wait: it may go on once what it sends was copied elsewhere.
+        onwards = torch.device(device).type == "cuda"
+        return Transforms(
+            boxes=self.boxes.to(device, non_blocking=onwards), flips=self.flips.to(device, non_blocking=onwards)
+        )
 
     def select(self, indices: Tensor | slice | Sequence[int]) -> Transforms:
         """The transforms at `indices`, in that order."""
@@ -73,7 +80,7 @@ def draw_transforms(
     scale: tuple[float, float],
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     flip_probability: float = 0.5,
-    generator: torch.Generator,
+    generator: torch.Generator | Sequence[torch.Generator],
 ) -> Transforms:
     """A random resized crop and a random flip for each frame of `heights` x `widths` pixels.
 
@@ -84,9 +91,9 @@ def draw_transforms(
     Args:
         scale: least and greatest area of the crop, as shares of the frame.
         ratio: least and greatest width over height, in pixels of the frame; log-uniform in between.
+        generator: one for all, or one for each frame: a single frame gets from it what it gets here.
     """
-    draws = torch.empty(len(heights), 2 * _ATTEMPTS + 3, dtype=torch.float64, device=generator.device)
-    draws = draws.uniform_(generator=generator).to(heights.device)
+    draws = _draw_uniform(len(heights), generator).to(heights.device)
     frames = torch.stack([heights, widths], 1).double()
     areas = frames.prod(1, keepdim=True) * _uniform(draws[:, :_ATTEMPTS], scale[0], scale[1])
     low, high = torch.tensor(ratio, dtype=torch.float64).log().tolist()
@@ -123,6 +130,20 @@ def move_heatmaps(transforms: Transforms, heatmaps: Heatmaps, size: int) -> Size
     return apply_transforms(transforms, heatmaps[:, None], size)[:, 0]
 
 
+def move_maps(transforms: Transforms, maps: RawMaps, size: int) -> SizedHeatmaps:
+    """t(M) straight from raw maps: `move_heatmaps` of `losses.upsample`, up to rounding; differentiable.
+
+    Both are linear and separable, so each map stands between two matrices of `size` rows. On a GPU the backward pass of
+    `interpolate`, where many pixels add to few cells one after the other, takes a fifth of a step of ResNet18.
+    """
+    positions = _sample_positions(transforms, size, size, size)
+    rows, columns = (
+        _share_of_cells(position.to(maps.device), cells, size).to(maps.dtype)
+        for position, cells in zip(positions, maps.shape[1:], strict=True)
+    )
+    return multiply(multiply(rows, maps), columns.mT)
+
+
 def crop_regions(transforms: Transforms, size: int) -> Regions:
     """Share of each pixel of a `size` x `size` frame that lies inside the crop, in [0, 1]."""
     starts, extents = size * transforms.boxes[:, :2], size * transforms.boxes[:, 2:]
@@ -130,6 +151,13 @@ def crop_regions(transforms: Transforms, size: int) -> Regions:
     ends = (starts + extents)[:, :, None].minimum(pixels + 1)
     shares = (ends - starts[:, :, None].maximum(pixels)).clamp(min=0)
     return (shares[:, 0, :, None] * shares[:, 1, None, :]).float()
+
+
+def _draw_uniform(count: int, generator: torch.Generator | Sequence[torch.Generator]) -> Tensor:
+    if isinstance(generator, torch.Generator):
+        draws = torch.empty(count, 2 * _ATTEMPTS + 3, dtype=torch.float64, device=generator.device)
+        return draws.uniform_(generator=generator)
+    return torch.cat([_draw_uniform(1, own) for own in generator])
 
 
 def _uniform(draws: Tensor, low: float, high: float) -> Tensor:
@@ -146,12 +174,30 @@ def _central_extents(frames: Tensor, ratio: tuple[float, float]) -> Tensor:
 
 def _sample_positions(transforms: Transforms, height: int, width: int, size: int) -> tuple[Tensor, Tensor]:
     """Row and column of each output pixel in `grid_sample`'s units, where -1 and 1 are the frame's outer edges."""
-    frame = torch.tensor([height, width], dtype=torch.float64, device=transforms.boxes.device)
     starts, extents = transforms.boxes[:, :2], transforms.boxes[:, 2:]
     # From the crop's centre outwards, in units of the crop: a sample stays half a source pixel inside its edges.
-    offsets = (torch.arange(size, dtype=torch.float64, device=frame.device) + 0.5) / size - 0.5
-    reach = (0.5 - 0.5 / (extents * frame)).clamp(min=0)[:, :, None]
+    offsets = (torch.arange(size, dtype=torch.float64, device=extents.device) + 0.5) / size - 0.5
+    # Numbers, not a tensor of them, which would have to travel to the device.
+    pixels = torch.stack([extents[:, 0] * height, extents[:, 1] * width], 1)
+    reach = (0.5 - 0.5 / pixels).clamp(min=0)[:, :, None]
     offsets = torch.minimum(torch.maximum(offsets, -reach), reach)
     positions = 2 * (starts[:, :, None] + extents[:, :, None] * (0.5 + offsets)) - 1
     rows, columns = positions.unbind(1)
     return rows, torch.where(transforms.flips[:, None], columns.flip(1), columns)
+
+
+def _share_of_cells(positions: Tensor, cells: int, size: int) -> Tensor:
+    """What each of `cells` adds to the values at `positions` (B, P) of the cells brought to `size`, (B, P, cells)."""
+    pixels = (((positions + 1) * size - 1) / 2).clamp(0, size - 1)
+    before = pixels.floor()
+    after_share = (pixels - before)[:, :, None]
+    spread = upsampling_matrix(cells, size, positions.device)
+    after = (before + 1).clamp(max=size - 1)
+    return (1 - after_share) * spread[before.long()] + after_share * spread[after.long()]
+
+
+@functools.cache
+def upsampling_matrix(cells: int, size: int, device: torch.device) -> Tensor:
+    """What each cell adds to each of `size` pixels, (size, cells), float64: bilinear, align_corners False."""
+    one_each = torch.eye(cells, dtype=torch.float64)[None]
+    return functional.interpolate(one_each, size, mode="linear", align_corners=False)[0].T.contiguous().to(device)

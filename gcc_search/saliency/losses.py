@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from gcc_search.saliency.geometry import upsampling_matrix
+from gcc_search.saliency.products import multiply
 from gcc_search.saliency.shapes import Claims, Heatmaps, PerImage, RawMaps, SizedHeatmaps
 from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
 
@@ -18,7 +20,13 @@ _SIMILARITIES = {"ssim": structural_similarity, "correlation": pearson_correlati
 
 
 def upsample(maps: RawMaps, size: int) -> SizedHeatmaps:
-    """Maps at `size` x `size`, bilinear, align_corners False."""
+    """Maps at `size` x `size`, bilinear, align_corners False.
+
+    Where there is something to be learned by products of matrices: see `geometry.move_maps`.
+    """
+    if maps.requires_grad:
+        rows, columns = (upsampling_matrix(cells, size, maps.device).to(maps.dtype) for cells in maps.shape[1:])
+        return multiply(multiply(rows, maps), columns.mT)
     return functional.interpolate(maps[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0]
 
 
@@ -37,23 +45,30 @@ class _Normalised(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, maps: Tensor) -> Tensor:
-        low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-        eps = 1e-3 * maps.std((1, 2), correction=0, keepdim=True) + 1e-6
-        flat = is_degenerate(maps)[:, None, None]
-        spread = high - low + eps
-        heatmaps = torch.where(flat, 0, (maps - low) / spread)
-        context.save_for_backward(heatmaps, torch.where(flat, 0, 1 / spread))
+        heatmaps, per_unit = _normalised(maps)
+        context.save_for_backward(heatmaps, per_unit)
         return heatmaps
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        heatmaps, per_unit = context.saved_tensors
-        along = (gradient * heatmaps).sum((1, 2), keepdim=True)
-        of_low = (along - gradient.sum((1, 2), keepdim=True)) * _shares(heatmaps, heatmaps.amin((1, 2), keepdim=True))
-        of_high = along * _shares(heatmaps, heatmaps.amax((1, 2), keepdim=True))
-        of_maps: Tensor = (gradient + of_low - of_high) * per_unit
-        return of_maps
+        return _normalised_gradient(gradient, *context.saved_tensors)
+
+
+def _normalised(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Heatmaps, and what a unit of each map is worth in them."""
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    eps = 1e-3 * maps.std((1, 2), correction=0, keepdim=True) + 1e-6
+    flat = _are_equal(low, high)
+    spread = high - low + eps
+    return torch.where(flat, 0, (maps - low) / spread), torch.where(flat, 0, 1 / spread)
+
+
+def _normalised_gradient(gradient: Tensor, heatmaps: Tensor, per_unit: Tensor) -> Tensor:
+    along = (gradient * heatmaps).sum((1, 2), keepdim=True)
+    of_low = (along - gradient.sum((1, 2), keepdim=True)) * _shares(heatmaps, heatmaps.amin((1, 2), keepdim=True))
+    of_high = along * _shares(heatmaps, heatmaps.amax((1, 2), keepdim=True))
+    return (gradient + of_low - of_high) * per_unit
 
 
 def _shares(heatmaps: Tensor, extremes: Tensor) -> Tensor:
@@ -64,8 +79,11 @@ def _shares(heatmaps: Tensor, extremes: Tensor) -> Tensor:
 
 def is_degenerate(maps: Heatmaps) -> Claims:
     """Whether each map is constant, up to the rounding that upsampling leaves on a constant. False for NaN."""
-    low, high = maps.detach().amin((1, 2)), maps.detach().amax((1, 2))
-    rounding = 16 * torch.finfo(maps.dtype).eps * torch.maximum(low.abs(), high.abs())
+    return _are_equal(maps.detach().amin((1, 2)), maps.detach().amax((1, 2)))
+
+
+def _are_equal(low: Tensor, high: Tensor) -> Tensor:
+    rounding = 16 * torch.finfo(low.dtype).eps * torch.maximum(low.abs(), high.abs())
     return high - low <= rounding
 
 

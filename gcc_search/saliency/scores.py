@@ -11,11 +11,24 @@ from torch.nn import functional
 
 from gcc_search.saliency.geometry import Transforms, crop_regions
 from gcc_search.saliency.losses import sparsity_loss, upsample
-from gcc_search.saliency.shapes import Classes, Curves, Heatmaps, Images, Logits, PerImage, RawMaps, Regions
+from gcc_search.saliency.shapes import (
+    Classes,
+    Curves,
+    Heatmaps,
+    Images,
+    Logits,
+    Orders,
+    PerImage,
+    RawMaps,
+    Regions,
+    States,
+)
 from gcc_search.saliency.ssim import filter_separably, gaussian_window
 
 NUM_STEPS = 28
 """Steps of insertion and of deletion: 1,792 pixels each at 224 x 224."""
+# States 0 to 28 insert; 28, the whole image, is shared; 28 to 56 delete.
+_NUM_STATES = 2 * NUM_STEPS + 1
 _BLUR_SIZE = 11
 _BLUR_SIGMA = 5.0
 _BLUR_REACH = 20
@@ -103,7 +116,7 @@ def insertion_deletion(
     heatmaps: Heatmaps,
     *,
     classes: Classes,
-    seeds: Tensor | list[int],
+    tie_orders: Orders,
     batch_size: int,
 ) -> InsertionScores:
     """Insertion (higher is better) and deletion (lower is better) of RISE (Petsiuk et al., 2018), 29 scores each.
@@ -115,18 +128,16 @@ def insertion_deletion(
         classify: normalised images to logits, in eval mode; called with at most `batch_size` images at a time.
         heatmaps: upsampled and signed; their descending order is that of ReLU(map) with ties broken by the signed map.
         classes: whose softmax probability is the score: those predicted on the whole images.
-        seeds: one per image, for the random order of pixels that are still tied.
+        tie_orders: in which pixels move that are still tied (`draw_tie_orders`); may be on the CPU.
     """
-    ranks, blurred = _ranks(heatmaps, seeds), blur(images)
-    # States 0 to 28 insert; 28, the whole image, is shared; 28 to 56 delete.
-    num_states = 2 * NUM_STEPS + 1
-    scores = []
-    for start in range(0, len(images) * num_states, batch_size):
-        rows = torch.arange(start, min(start + batch_size, len(images) * num_states), device=images.device)
-        which, state = rows // num_states, rows % num_states
-        logits = classify(_altered(images[which], blurred[which], ranks[which], state))
-        scores.append(logits.float().softmax(1).gather(1, classes[which, None])[:, 0])
-    curves = torch.cat(scores).view(len(images), num_states)
+    ranks, blurred = _ranks(heatmaps, tie_orders.to(heatmaps.device, non_blocking=True)), blur(images)
+    num_states = len(images) * _NUM_STATES
+    probabilities = []
+    for start in range(0, num_states, batch_size):
+        shown = _states(images, blurred, ranks, range(start, min(start + batch_size, num_states)))
+        probabilities.append(classify(shown).float().softmax(1))
+    of_classes = torch.cat(probabilities).gather(1, classes.repeat_interleave(_NUM_STATES)[:, None])
+    curves = of_classes.view(len(images), _NUM_STATES)
     insertion, deletion = curves[:, : NUM_STEPS + 1], curves[:, NUM_STEPS:]
     return InsertionScores(
         iauc=torch.trapezoid(insertion, dim=1) / NUM_STEPS,
@@ -136,6 +147,12 @@ def insertion_deletion(
         insertion_curves=insertion,
         deletion_curves=deletion,
     )
+
+
+def draw_tie_orders(seeds: Tensor | list[int], num_pixels: int) -> Orders:
+    """A random order of the pixels for each seed, int64, on the CPU."""
+    generators = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
+    return torch.stack([torch.randperm(num_pixels, generator=generator) for generator in generators])
 
 
 def blur(images: Images) -> Images:
@@ -151,21 +168,28 @@ def blur(images: Images) -> Images:
     return filter_separably(functional.pad(images, [_BLUR_SIZE // 2] * 4), window.tolist())
 
 
-def _altered(images: Images, blurred: Images, ranks: Tensor, states: Tensor) -> Images:
-    """Each image in its state: so many of its first-ranked pixels inserted into its blur, or deleted from it."""
+def _states(images: Images, blurred: Images, ranks: Tensor, places: range) -> States:
+    """The images at these places in the row of every image's states, one image's after another's."""
+    states = torch.arange(_NUM_STATES, device=images.device)
     steps = torch.where(states <= NUM_STEPS, states, states - NUM_STEPS)
-    num_moved = (steps.double() * images.shape[2:].numel() / NUM_STEPS).round()
-    is_moved = (ranks < num_moved[:, None, None])[:, None]
-    inserting = (states <= NUM_STEPS)[:, None, None, None]
-    source, target = torch.where(inserting, blurred, images), torch.where(inserting, images, 0)
-    return torch.where(is_moved, target, source)
+    num_moved = (steps.double() * images.shape[2:].numel() / NUM_STEPS).round()[:, None, None]
+    shown, empty = images.new_empty(len(places), *images.shape[1:]), images.new_zeros(())
+    place = places.start
+    while place < places.stop:
+        image, state = divmod(place, _NUM_STATES)
+        # Up to where one image's insertion ends, or its deletion, they are made at once.
+        is_inserting = state <= NUM_STEPS
+        count = min((NUM_STEPS + 1 if is_inserting else _NUM_STATES) - state, places.stop - place)
+        is_moved = (ranks[image] < num_moved[state : state + count])[:, None]
+        source, target = (blurred[image], images[image]) if is_inserting else (images[image], empty)
+        torch.where(is_moved, target, source, out=shown[place - places.start :][:count])
+        place += count
+    return shown
 
 
-def _ranks(heatmaps: Heatmaps, seeds: Tensor | list[int]) -> Tensor:
-    """Place of each pixel in the descending order of its heatmap, from 0; the seed alone orders ties."""
-    ranks = torch.empty_like(heatmaps, dtype=torch.long).flatten(1)
-    for row, heatmap, seed in zip(ranks, heatmaps.flatten(1), seeds, strict=True):
-        shuffled = torch.randperm(len(heatmap), generator=torch.Generator().manual_seed(int(seed))).to(heatmap.device)
-        order = shuffled[heatmap[shuffled].argsort(descending=True, stable=True)]
-        row[order] = torch.arange(len(order), device=order.device)
-    return ranks.view_as(heatmaps)
+def _ranks(heatmaps: Heatmaps, tie_orders: Orders) -> Tensor:
+    """Place of each pixel in the descending order of its heatmap, from 0; `tie_orders` decide between equal ones."""
+    descending = heatmaps.flatten(1).gather(1, tie_orders).argsort(dim=1, descending=True, stable=True)
+    order = tie_orders.gather(1, descending)
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places).view_as(heatmaps)

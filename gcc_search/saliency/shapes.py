@@ -6,6 +6,8 @@ from torch import Tensor
 Images = Float[Tensor, "batch channels height width"]
 SizedImages = Float[Tensor, "batch channels {size} {size}"]
 """Images of the size that the function's own argument `size` asks for."""
+States = Float[Tensor, "states channels height width"]
+"""Images, each in several states of insertion and deletion."""
 FeatureMaps = Float[Tensor, "batch features rows columns"]
 Pooled = Float[Tensor, "batch features"]
 RawMaps = Float[Tensor, "batch rows columns"]
@@ -24,4 +26,6 @@ Lengths = Int[Tensor, "batch"]
 """One height or width per image, in pixels."""
 Boxes = Float[Tensor, "batch 4"]
 """Top, left, height, width as fractions of the frame."""
+Orders = Int[Tensor, "batch pixels"]
+"""A permutation of the pixels of each image."""
 Curves = Float[Tensor, "batch points"]

@@ -145,9 +145,11 @@ def remove_stale_scratch() -> None:
     """Removes the scratch folders of searches that were killed: the process in the name is gone."""
     for folder in _scratch_parent().glob(f"{SCRATCH}*-*"):
         pid = folder.name.removeprefix(SCRATCH).split("-")[0]
-        is_ours = folder.lstat().st_uid == os.getuid() and not folder.is_symlink()
-        if is_ours and pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
+        # Another search may end just now, or removes the same folder.
+        with contextlib.suppress(FileNotFoundError):
+            is_ours = folder.lstat().st_uid == os.getuid() and not folder.is_symlink()
+            if is_ours and pid.isdigit() and not psutil.pid_exists(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _scratch_parent() -> Path:

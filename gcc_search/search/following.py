@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gcc_search.errors import UnreachableError
-from gcc_search.preparation import say
+from gcc_search.saying import say
 from gcc_search.search.frames import read_frame
 from gcc_search.search.job_client import JobClient
 from gcc_search.search.submission import STOP_SECONDS, results_of

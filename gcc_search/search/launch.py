@@ -26,10 +26,11 @@ from gcc_search.footprint import MemoryMeter
 from gcc_search.identity import package_versions
 from gcc_search.occupancy import only_writer
 from gcc_search.patience import Contact
-from gcc_search.preparation import describe_images, say
+from gcc_search.preparation import describe_images
 from gcc_search.results.reader import read_run, read_run_record, read_trial
 from gcc_search.results.schema import RunRecord, Status
 from gcc_search.results.writer import write_run, write_trial
+from gcc_search.saying import say
 from gcc_search.search.bucket_run import StudySender, check_silence, fetch_record, send_study, storage_error_in
 from gcc_search.search.cluster import local_ray, remove_stale_scratch
 from gcc_search.search.frontier import find_frontier

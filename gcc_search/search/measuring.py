@@ -12,7 +12,7 @@ from rich.console import Console
 
 from gcc_search.errors import ClusterError
 from gcc_search.footprint import CudaMeter, MemoryMeter, Reading, find_gpus, in_fresh_process, measure_networks
-from gcc_search.preparation import say
+from gcc_search.saying import say
 from gcc_search.search.asking import answer_of, or_reason
 from gcc_search.search.cluster import joined_nodes, plan
 from gcc_search.search.jobs import image_sizes

@@ -6,7 +6,8 @@ import torch
 from rich.console import Console
 
 from gcc_search.atomic import place_of
-from gcc_search.preparation import estimate_cost, say
+from gcc_search.preparation import estimate_cost
+from gcc_search.saying import say
 from gcc_search.search.jobs import baseline_combinations
 from gcc_search.search.measuring import pack_trials
 from gcc_search.search.readiness import Prepared

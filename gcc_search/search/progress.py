@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gcc_search.objectives import METRICS
-from gcc_search.preparation import say
+from gcc_search.saying import say
 from gcc_search.search.frames import frame_seconds, write_frame
 from gcc_search.search.job_queue import JobQueue, Outcome
 from gcc_search.search.jobs import Job

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +12,11 @@ from rich.console import Console
 from gcc_search.atomic import fetch, place_of
 from gcc_search.complaints import explain_error
 from gcc_search.errors import ResultsError, SpaceError
-from gcc_search.preparation import DataSet, check_weights, prepare_images, say
+from gcc_search.preparation import DataSet, check_weights, prepare_images
 from gcc_search.results.reader import Run
+from gcc_search.saying import say
 from gcc_search.search.cluster import is_shared, plan
+from gcc_search.search.going_on import resume_command
 from gcc_search.search.inspection import Wanted, inspect_cluster
 from gcc_search.search.jobs import image_sizes
 from gcc_search.search.lock import LOCK
@@ -45,13 +46,6 @@ class SearchOptions:
     def resume_command(self, run: Path) -> str:
         """What goes on with a search in `run`, in a shell."""
         return resume_command(place_of(run), gpus=self.gpus, storage=self.storage, address=self.address)
-
-
-def resume_command(run: str, *, gpus: int | None, storage: str | None, address: str | None) -> str:
-    """What goes on with a search in `run`, a folder or a bucket's URL, with options of `gcc-search resume`."""
-    chosen = {"--gpus": gpus, "--storage": storage, "--address": address}
-    words = [word for name, value in chosen.items() if value is not None for word in (name, str(value))]
-    return shlex.join(["gcc-search", "resume", run, *words])
 
 
 @dataclass(frozen=True, kw_only=True)

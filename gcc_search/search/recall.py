@@ -17,9 +17,9 @@ from rich.progress import track
 from gcc_search.atomic import remove_tree
 from gcc_search.errors import ResultsError
 from gcc_search.patience import Contact
-from gcc_search.preparation import say
 from gcc_search.results.reader import Run, Trial, find_damage, network_problem
 from gcc_search.results.schema import NETWORK_FILE
+from gcc_search.saying import say
 from gcc_search.search.baselines import is_whole
 from gcc_search.search.bucket_run import missing_files
 from gcc_search.search.job_queue import JobQueue

@@ -21,13 +21,12 @@ from rich.live import Live
 from rich.text import Text
 
 from gcc_search.errors import ClusterError, SpaceError
-from gcc_search.preparation import say
+from gcc_search.saying import say
 from gcc_search.search.following import show_line
 from gcc_search.search.frames import read_frame
+from gcc_search.search.going_on import ASKS, resume_command
 from gcc_search.search.head_search import HeadSearch, Said
 from gcc_search.search.ray_client import ON_HEAD, connected
-from gcc_search.search.readiness import resume_command
-from gcc_search.search.stopping import ASKS
 from gcc_search.search.submission import check_place, make_submission
 
 STOPPED_BY_USER = 130

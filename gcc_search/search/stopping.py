@@ -19,7 +19,8 @@ from typing import Any
 import psutil
 from ray.tune import Callback
 
-ASKS = (signal.SIGINT, signal.SIGTERM)
+from gcc_search.search.going_on import ASKS
+
 # An orderly end takes a few seconds; after this, none is coming.
 GRACE_SECONDS = 12.0
 # Ray ends its driver, without a word of use, 14 seconds after its raylet died and 60 after its gcs_server did.

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gcc_search.atomic import place_of
-from gcc_search.preparation import say
 from gcc_search.results.schema import TrialRecord
+from gcc_search.saying import say
 from gcc_search.search.job_queue import Outcome
 from gcc_search.search.launch import SearchResult
 

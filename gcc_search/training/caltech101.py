@@ -9,8 +9,6 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import torchvision
-
 from gcc_search.errors import DataError
 from gcc_search.settings import DataSettings
 from gcc_search.training.image_cache import exclusive
@@ -80,6 +78,8 @@ def _download(root: Path) -> None:
             return
         with tempfile.TemporaryDirectory(dir=root, prefix=".caltech101-") as scratch:
             try:
+                import torchvision
+
                 torchvision.datasets.Caltech101(scratch, download=True)
             except (OSError, RuntimeError, ImportError) as error:
                 raise DataError(

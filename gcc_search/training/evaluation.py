@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from gcc_search.saliency.losses import is_degenerate, normalise, upsample
 from gcc_search.saliency.scores import (
     corrected_consistency,
     crop_mass,
+    draw_tie_orders,
     gini_index,
     heatmap_norm,
     insertion_deletion,
@@ -26,8 +28,10 @@ from gcc_search.saliency.shapes import Heatmaps, Images, RawMaps
 from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
 from gcc_search.seeding import derive_seed
 from gcc_search.training.datasets import ImageSet
-from gcc_search.training.loop import precision, prepare
+from gcc_search.training.loop import prepare
 from gcc_search.training.networks import Network, full_precision
+from gcc_search.training.prefetch import prepared
+from gcc_search.training.terms import precision
 
 # The paper's t, whatever the network was trained with: scale 0.08 to 1.
 EVALUATION_SCALE = (0.08, 1.0)
@@ -52,26 +56,17 @@ class Evaluation:
 
     def show(self, images: ImageSet, batch: Tensor) -> Images:
         """The centre crop of each image, as the network sees it."""
-        return apply_transforms(self._view(images, batch), prepare(images.pixels(batch), self.device), self.image_size)
+        pixels = images.pixels(batch, pinned=self.device.type == "cuda")
+        return apply_transforms(self._view(images, batch), prepare(pixels, self.device), self.image_size)
 
     def regions(self, images: ImageSet, batch: Tensor) -> Tensor:
         """Box or mask of each image in the frame of `show`, (B, size, size) in [0, 1]."""
-        whole = images.regions(batch, self.image_size).to(self.device)
+        whole = images.regions(batch, self.image_size, self.device)
         return move_heatmaps(self._view(images, batch), whole, self.image_size)
 
     def transforms(self, count: int) -> Transforms:
         """t for images 0 to count - 1; image i's depends on (seed, i) alone."""
-        frame = torch.tensor([self.image_size])
-        drawn = [
-            draw_transforms(
-                frame,
-                frame,
-                scale=EVALUATION_SCALE,
-                generator=torch.Generator().manual_seed(derive_seed(self.seed, i, "evaluation transform")),
-            )
-            for i in range(count)
-        ]
-        return Transforms.concatenate(drawn).to(self.device)
+        return _draw_evaluation_transforms(self.seed, count, self.image_size).to(self.device)
 
     def partners(self, count: int) -> Tensor:
         """For each image another one of the set, fixed by the seed: a random cycle through all of them."""
@@ -86,6 +81,15 @@ class Evaluation:
         return view.to(self.device)
 
 
+# Every epoch asks for the same ones, and so does every trial after it.
+@functools.lru_cache(maxsize=8)
+def _draw_evaluation_transforms(seed: int, count: int, size: int) -> Transforms:
+    seeds = (derive_seed(seed, i, "evaluation transform") for i in range(count))
+    generators = [torch.Generator().manual_seed(own) for own in seeds]
+    frame = torch.full((count,), size)
+    return draw_transforms(frame, frame, scale=EVALUATION_SCALE, generator=generators)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Explained:
     """What one pass over the images gives: predictions, and the maps of both views for the first view's class."""
@@ -96,7 +100,7 @@ class Explained:
     moved_maps: RawMaps
     transforms: Transforms
 
-    def heatmaps(self, rows: Tensor, size: int) -> tuple[Heatmaps, Heatmaps, Heatmaps]:
+    def heatmaps(self, rows: Tensor | slice, size: int) -> tuple[Heatmaps, Heatmaps, Heatmaps]:
         """M(x), t(M(x)) and M(t(x)) of the images at `rows`, at size x size, in [0, 1]."""
         full = upsample(self.maps[rows], size)
         moved = move_heatmaps(self.transforms.select(rows), full, size)
@@ -160,40 +164,54 @@ def explain(
     chosen = torch.arange(len(images)) if chosen is None else chosen
     transforms = evaluation.transforms(len(images)).select(chosen.to(evaluation.device))
     parts: list[tuple[Tensor, ...]] = []
-    for batch in _batches(torch.arange(len(chosen)), evaluation.batch_size):
-        x = evaluation.show(images, chosen[batch])
-        moved = apply_transforms(transforms.select(batch.to(x.device)), x, evaluation.image_size)
-        with precision(x.device):
-            features = network.features(torch.cat([x, moved]))
-        features = full_precision(features)
-        probabilities = network.head(features[: len(batch)].mean((2, 3))).softmax(1)
-        confidence, predicted = probabilities.max(1)
-        maps = gradcam(features, network.head, predicted.repeat(2))
-        parts.append((predicted, confidence, maps[: len(batch)], maps[len(batch) :]))
-        if progress:
-            progress.add(2 * len(batch))
+
+    def show(rows: slice) -> tuple[slice, Images]:
+        return rows, evaluation.show(images, chosen[rows])
+
+    with prepared(show, _parts(len(chosen), evaluation.batch_size), evaluation.device) as batches:
+        for rows, x in batches:
+            parts.append(_explain_batch(network, x, transforms.select(rows)))
+            if progress:
+                progress.add(2 * len(x))
     predicted, confidence, maps, moved_maps = (torch.cat(column) for column in zip(*parts, strict=True))
     return Explained(
         predicted=predicted, confidence=confidence, maps=maps, moved_maps=moved_maps, transforms=transforms
     )
 
 
+def _explain_batch(network: Network, x: Images, transforms: Transforms) -> tuple[Tensor, ...]:
+    """Predictions, confidences, and the maps of both views."""
+    moved = apply_transforms(transforms, x, x.shape[-1])
+    with precision(x.device):
+        features = network.features(torch.cat([x, moved]))
+    features = full_precision(features)
+    probabilities = network.head(features[: len(x)].mean((2, 3))).softmax(1)
+    confidence, predicted = probabilities.max(1)
+    maps = gradcam(features, network.head, predicted.repeat(2))
+    return predicted, confidence, maps[: len(x)], maps[len(x) :]
+
+
 def _map_columns(images: ImageSet, explained: Explained, evaluation: Evaluation) -> Columns:
     partners = evaluation.partners(len(images)).to(evaluation.device)
+    positions = torch.arange(len(images))
     parts: list[dict[str, Tensor]] = []
-    for batch in _batches(torch.arange(len(images)), evaluation.batch_size):
-        rows = batch.to(evaluation.device)
-        scores = _map_scores(explained, rows, partners[rows], evaluation.image_size)
-        if images.has_regions:
-            scores |= _region_scores(explained.maps[rows], evaluation.regions(images, batch))
-        parts.append({name: values.double().cpu() for name, values in scores.items()})
-    columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def draw_regions(rows: slice) -> tuple[slice, Tensor | None]:
+        return rows, evaluation.regions(images, positions[rows]) if images.has_regions else None
+
+    with prepared(draw_regions, _parts(len(images), evaluation.batch_size), evaluation.device) as batches:
+        for rows, regions in batches:
+            scores = _map_scores(explained, rows, partners[rows], evaluation.image_size)
+            if regions is not None:
+                scores |= _region_scores(explained.maps[rows], regions)
+            parts.append(scores)
+    columns = {name: torch.cat([part[name] for part in parts]).double().cpu() for name in parts[0]}
     columns["degenerate"] = columns["degenerate"] > 0
     nothing = torch.full((len(images),), math.nan, dtype=torch.float64)
     return {"box_mass": nothing, "pointing": nothing, "box_share": nothing} | columns
 
 
-def _map_scores(explained: Explained, rows: Tensor, partners: Tensor, size: int) -> dict[str, Tensor]:
+def _map_scores(explained: Explained, rows: slice, partners: Tensor, size: int) -> dict[str, Tensor]:
     transforms, maps = explained.transforms.select(rows), explained.maps[rows]
     heatmap, moved, of_moved = explained.heatmaps(rows, size)
     other = normalise(move_heatmaps(transforms, upsample(explained.maps[partners], size), size))
@@ -228,31 +246,39 @@ def _insertion_columns(
     chosen = torch.randperm(count, generator=generator)[:inserted].sort().values
     names = ("iauc", "dauc", "iauc_start", "iauc_end")
     columns = {name: torch.full((count,), math.nan, dtype=torch.float64) for name in names}
-    for batch in _batches(chosen, max(1, evaluation.batch_size // 8)):
-        rows = batch.to(evaluation.device)
-        scores = insertion_deletion(
-            lambda shown: _classify(network, shown),
-            evaluation.show(images, batch),
-            upsample(explained.maps[rows], evaluation.image_size),
-            classes=explained.predicted[rows],
-            seeds=[derive_seed(evaluation.seed, int(i), "insertion ties") for i in batch],
-            batch_size=evaluation.batch_size,
-        )
-        for name in names:
-            columns[name][batch] = getattr(scores, name).double().cpu()
-        progress.add(INSERTION_PASSES * len(batch))
+
+    def show(batch: Tensor) -> tuple[Tensor, Images, Tensor, Tensor]:
+        seeds = [derive_seed(evaluation.seed, int(i), "insertion ties") for i in batch]
+        orders = draw_tie_orders(seeds, evaluation.image_size**2)
+        x = evaluation.show(images, batch)
+        return batch, x, batch.to(x.device), orders.to(x.device)
+
+    def classify(shown: Images) -> Tensor:
+        with precision(shown.device):
+            logits: Tensor = network(shown)
+        progress.add(len(shown))
+        return logits
+
+    # A GPU takes as long for the last batch of states, which is not full: of 32 images it is one in 29, of 8 one in 8.
+    together = evaluation.batch_size // (2 if evaluation.device.type == "cuda" else 8)
+    batches = [chosen[part] for part in _parts(inserted, max(1, together))]
+    with prepared(show, batches, evaluation.device) as ready:
+        for batch, x, rows, orders in ready:
+            scores = insertion_deletion(
+                classify,
+                x,
+                upsample(explained.maps[rows], evaluation.image_size),
+                classes=explained.predicted[rows],
+                tie_orders=orders,
+                batch_size=evaluation.batch_size,
+            )
+            for name in names:
+                columns[name][batch] = getattr(scores, name).double().cpu()
     return columns
 
 
-def _batches(indices: Tensor, size: int) -> tuple[Tensor, ...]:
-    # split() of nothing is one empty batch.
-    return tuple(indices.split(size)) if len(indices) else ()  # type: ignore[no-untyped-call]
-
-
-def _classify(network: Network, shown: Images) -> Tensor:
-    with precision(shown.device):
-        logits: Tensor = network(shown)
-    return logits
+def _parts(count: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def summarise(columns: Columns) -> dict[str, float | None]:

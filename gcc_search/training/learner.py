@@ -16,7 +16,6 @@ from torch import Tensor, distributed, nn
 from torch.nn.modules._functions import SyncBatchNorm
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
-from torchvision.ops import StochasticDepth
 
 from gcc_search.training.crew import ALONE, OVER, Crew, Share
 from gcc_search.training.networks import Network
@@ -31,7 +30,7 @@ class Learner(Generic[Terms]):
     """Computes the loss terms of this process's share of a batch.
 
     Args:
-        terms_of: the losses of a network on images, as `loop.loss_terms`.
+        terms_of: the losses of a network on images, as `terms.loss_terms`.
         crew: with whom; all of them make theirs at the same time, and get rank 0's weights and momentum. None: alone.
     """
 
@@ -44,6 +43,7 @@ class Learner(Generic[Terms]):
         crew: Crew | None = None,
     ) -> None:
         self._batch = WholeBatch(ALONE if crew is None else crew.share)
+        self._network = network
         self._step: nn.Module = _Step(network, terms_of)
         if crew is not None:
             assert optimizer is not None, "its momentum is shared"
@@ -52,9 +52,22 @@ class Learner(Generic[Terms]):
             # They are equal everywhere by themselves. (The constructor's own argument warns from torch 2.15 on.)
             self._step.broadcast_buffers = False
             _share_momentum(network, optimizer)
+        self.is_alone = crew is None
+        self.last_count = 0
+        """Images of the last batch."""
+        self.replayed: Any = None
+        """The step as one CUDA graph (`steps.ReplayedStep`), which serves all epochs."""
+
+    def state(self) -> Iterator[Tensor]:
+        """The network's parameters and buffers."""
+        yield from self._network.state_dict().values()
+
+    def rows_of(self, count: int) -> slice:
+        """Which of a batch of `count` images are this process's."""
+        return self._batch.rows_of(count)
 
     def begin(self, count: int) -> slice:
-        """Which of a batch of `count` images are this process's."""
+        """The same, of the batch that is to be learned from now."""
         self._batch.count = count
         return self._batch.rows
 
@@ -84,7 +97,12 @@ def leading(
         Exception: why another process failed, in place of the connection that broke by it.
     """
     if crew is None:
-        yield Learner(network, terms_of)
+        learner = Learner(network, terms_of)
+        try:
+            yield learner
+        finally:
+            # Its graph, which holds a step's memory, and it hold on to each other.
+            learner.replayed = None
         return
     crew.tell(_BEGIN)
     try:
@@ -115,7 +133,10 @@ class WholeBatch:
 
     @property
     def rows(self) -> slice:
-        return self._share.rows(self.count)
+        return self.rows_of(self.count)
+
+    def rows_of(self, count: int) -> slice:
+        return self._share.rows(count)
 
     @property
     def num_here(self) -> int:
@@ -181,7 +202,8 @@ class WholeBatchNorm(nn.BatchNorm2d):
 class WholeStochasticDepth(nn.Module):
     """torchvision's, by row: draws for the whole batch what one process would draw, and takes its own rows of it."""
 
-    def __init__(self, like: StochasticDepth, batch: WholeBatch) -> None:
+    def __init__(self, like: Any, batch: WholeBatch) -> None:
+        """`like`: torchvision's StochasticDepth."""
         super().__init__()
         assert like.mode == "row", "the networks here leave out images, not batches"
         self._like, self._batch = like, batch
@@ -230,6 +252,8 @@ def _sum_over_processes(values: Tensor) -> Tensor:
 
 def _see_whole_batches(network: nn.Module, batch: WholeBatch) -> None:
     """Puts modules that look at a whole batch in the place of those that would take a share of it for one."""
+    from torchvision.ops import StochasticDepth
+
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm2d):

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from gcc_search.saliency.geometry import Transforms, apply_transforms, draw_transforms, move_heatmaps
-from gcc_search.saliency.gradcam import gradcam
-from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss, upsample
-from gcc_search.saliency.shapes import Classes, Images, PerImage
+from gcc_search.saliency.geometry import Transforms, apply_transforms, draw_transforms
+from gcc_search.saliency.shapes import Classes, Images
 from gcc_search.seeding import derive_seed
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.datasets import ImageSet
 from gcc_search.training.learner import Learner
-from gcc_search.training.networks import Network, full_precision
-from gcc_search.training.views import view_features
+from gcc_search.training.networks import Network
+from gcc_search.training.prefetch import prepared
+from gcc_search.training.steps import Steps, Taken
+from gcc_search.training.terms import LossTerms, loss_terms
 
 # ImageNet's channel means and standard deviations, as torchvision's weights expect them.
 CHANNEL_MEAN = (0.485, 0.456, 0.406)
@@ -46,35 +48,19 @@ class EpochPlan:
         return min(1.0, self.epoch / (self.explanation.warmup_epochs + 1))
 
     @property
+    def alpha(self) -> float:
+        """Weight of L_C in this epoch."""
+        return self.explanation.alpha * self.warmup
+
+    @property
+    def beta(self) -> float:
+        """Weight of L_S in this epoch."""
+        return self.explanation.beta * self.warmup
+
+    @property
     def lr(self) -> float:
         """Learning rate of this epoch: multiplied by `lr_gamma` every `lr_step_epochs`."""
         return self.recipe.lr * self.recipe.lr_gamma ** ((self.epoch - 1) // self.recipe.lr_step_epochs)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossTerms:
-    """The terms of equation 4, one number per image; a term that was not computed is None."""
-
-    cross_entropy: PerImage
-    consistency: PerImage | None
-    sparsity: PerImage | None
-
-    def total(self, alpha: float, beta: float, *, of: float | None = None) -> Tensor:
-        """Mean over the batch of L_CE + alpha L_C + beta L_S.
-
-        Args:
-            of: what the sum is divided by, where that is not the number of images here.
-        """
-
-        def mean(term: PerImage) -> Tensor:
-            return term.mean() if of is None else term.sum() / of
-
-        loss = mean(self.cross_entropy)
-        if self.consistency is not None:
-            loss = loss + alpha * mean(self.consistency)
-        if self.sparsity is not None:
-            loss = loss + beta * mean(self.sparsity)
-        return loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +80,14 @@ class TrainStats:
 def prepare(pixels: Tensor, device: torch.device) -> Images:
     """uint8 (B, 3, H, W) -> float32 on `device`, normalised as ImageNet weights expect."""
     images = pixels.to(device, non_blocking=True).float().div_(255)
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (CHANNEL_MEAN, CHANNEL_STD))
+    mean, std = _channel_statistics(device)
     return images.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
 
 
-def precision(device: torch.device) -> torch.autocast:
-    """bfloat16 autocast on CUDA, nothing on the CPU."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+@functools.cache
+def _channel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (CHANNEL_MEAN, CHANNEL_STD))
+    return mean, std
 
 
 def train_epoch(
@@ -121,44 +108,61 @@ def train_epoch(
     network.train()
     for group in optimizer.param_groups:
         group["lr"] = plan.lr
-    with _seeded(plan):
-        learner = learner or Learner(network, loss_terms)
-        stats = _train(learner, images, optimizer, plan, on_step or (lambda done, total: None))
+    learner = learner or Learner(network, loss_terms)
+    with _seeded(plan), batches_of(images, plan, learner) as batches:
+        stats = _train(learner, batches, optimizer, plan, lambda done: on_step(done, len(images)) if on_step else None)
     # The last step may have overflowed, and no loss was taken after it.
     return stats if _is_finite(network) else replace(stats, finite=False)
 
 
 def _train(
     learner: Learner[LossTerms],
-    images: ImageSet,
+    batches: Iterator[Batch],
     optimizer: torch.optim.Optimizer,
     plan: EpochPlan,
-    on_step: Callable[[int, int], None],
+    on_step: Callable[[int], None],
 ) -> TrainStats:
-    order = torch.randperm(len(images), generator=plan.generator("order"))
-    augment, transform = plan.generator("augment"), plan.generator("transform")
-    alpha, beta = plan.explanation.alpha * plan.warmup, plan.explanation.beta * plan.warmup
-    sums = torch.zeros(4, dtype=torch.float64)
-    done = 0
-    for batch in _batches(order, plan.recipe.batch_size):
-        rows = learner.begin(len(batch))
-        x = perturb(images, batch, plan, generator=augment, rows=rows)
-        moved = _draw(plan, len(batch), transform).select(rows)
-        terms = learner.terms(x, images.labels[batch[rows]].to(plan.device), moved, plan.explanation)
-        # Gradients are averaged over the shares: each share's loss is that of a batch of its size.
-        shares = learner.num_shares
-        loss = terms.total(alpha, beta, of=None if shares == 1 else len(batch) / shares)
-        summed = learner.sum(_sums(loss / shares, terms))
-        if not torch.isfinite(summed[0]):
-            return _stats(sums, done, terms, finite=False)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        summed[0] *= len(batch)
-        sums += summed.double().cpu()
-        done += len(batch)
-        on_step(done, len(images))
-    return _stats(sums, done, terms, finite=True)
+    steps = Steps(learner, optimizer, plan.explanation, alpha=plan.alpha, beta=plan.beta)
+    tally = _Tally()
+    for count, x, labels, moved in batches:
+        learner.begin(count)
+        tally.expect(steps.take(x, labels, moved, of=count))
+        if not tally.is_finite(but=steps.num_ahead):
+            return _stats(tally, plan, finite=False)
+        tally.tell(on_step)
+    finite = tally.is_finite()
+    tally.tell(on_step)
+    return _stats(tally, plan, finite=finite)
+
+
+class _Tally:
+    """Sums over the steps of an epoch."""
+
+    def __init__(self) -> None:
+        self.sums = torch.zeros(4, dtype=torch.float64)
+        self.done = 0
+        self._told = 0
+        self._expected: deque[Taken] = deque()
+
+    def expect(self, taken: Taken) -> None:
+        self._expected.append(taken)
+
+    def is_finite(self, *, but: int = 0) -> bool:
+        """Whether all steps had a finite loss, the last `but` aside, which are not waited for."""
+        while len(self._expected) > but:
+            taken = self._expected.popleft()
+            values = taken.values()
+            if not torch.isfinite(values[0]):
+                return False
+            values[0] *= taken.count
+            self.sums += values.double()
+            self.done += taken.count
+        return True
+
+    def tell(self, on_step: Callable[[int], None]) -> None:
+        if self.done > self._told:
+            on_step(self.done)
+            self._told = self.done
 
 
 @contextlib.contextmanager
@@ -170,7 +174,27 @@ def _seeded(plan: EpochPlan) -> Iterator[None]:
 
 
 def _is_finite(network: Network) -> bool:
-    return all(bool(value.isfinite().all()) for value in network.state_dict().values())
+    return bool(torch.stack([value.isfinite().all() for value in network.state_dict().values()]).all())
+
+
+# How many images it is of; of this process's share of them x as the network sees it, labels and transforms.
+Batch = tuple[int, Images, Classes, Transforms]
+
+
+def batches_of(
+    images: ImageSet, plan: EpochPlan, learner: Learner[LossTerms]
+) -> AbstractContextManager[Iterator[Batch]]:
+    """This process's share of an epoch's batches, on the device."""
+    order = torch.randperm(len(images), generator=plan.generator("order"))
+    augment, transform = plan.generator("augment"), plan.generator("transform")
+
+    def make(batch: Tensor) -> Batch:
+        rows = learner.rows_of(len(batch))
+        x = perturb(images, batch, plan, generator=augment, rows=rows)
+        moved = _draw(plan, len(batch), transform).select(rows)
+        return len(batch), x, images.labels[batch[rows]].to(plan.device, non_blocking=True), moved
+
+    return prepared(make, _batches(order, plan.recipe.batch_size), plan.device)
 
 
 def perturb(
@@ -184,59 +208,8 @@ def perturb(
     crop = draw_transforms(
         images.heights[batch], images.widths[batch], scale=(plan.recipe.crop_scale_min, 1.0), generator=generator
     )
-    stored = prepare(images.pixels(batch[rows]), plan.device)
+    stored = prepare(images.pixels(batch[rows], pinned=plan.device.type == "cuda"), plan.device)
     return apply_transforms(crop.select(rows).to(plan.device), stored, plan.recipe.image_size)
-
-
-def loss_terms(
-    network: Network, x: Images, labels: Classes, transforms: Transforms, explanation: Explanation
-) -> LossTerms:
-    """Forward pass and losses of one batch. Both views go through the network together: batch statistics are shared.
-
-    A second view that is detached is a target and goes through it by itself (see `view_features`), unless cross-entropy
-    is taken on it as well. The second view is left out where nothing asks for it (alpha = 0 and cross-entropy on the
-    first view alone).
-    """
-    count, size = len(x), x.shape[-1]
-    two_views = explanation.alpha > 0 or explanation.ce_on_views == "both"
-    second_is_target = explanation.detach == "second-view" and explanation.ce_on_views != "both"
-    with precision(x.device):
-        if two_views:
-            moved = apply_transforms(transforms, x, size)
-            features = view_features(network, x, moved, second_is_target=second_is_target)
-        else:
-            features = network.features(x)
-    features = full_precision(features)
-    logits = network.head(features.mean((2, 3)))
-    cross_entropy = functional.cross_entropy(logits[:count], labels, reduction="none")
-    if explanation.ce_on_views == "both":
-        second = functional.cross_entropy(logits[count:], labels, reduction="none")
-        cross_entropy = (cross_entropy + second) / 2
-    if explanation.alpha == 0 and explanation.beta == 0:
-        return LossTerms(cross_entropy=cross_entropy, consistency=None, sparsity=None)
-
-    classes = _explained_classes(logits, count, explanation)
-    maps = gradcam(features, network.head, classes, detach_head=explanation.detach == "head")
-    first = upsample(maps[:count], size)
-    sparsity = (
-        sparsity_loss(normalise(first), p=explanation.p, form=explanation.sparsity) if explanation.beta > 0 else None
-    )
-    if explanation.alpha == 0:
-        return LossTerms(cross_entropy=cross_entropy, consistency=None, sparsity=sparsity)
-    second_maps = maps[count:].detach() if explanation.detach == "second-view" else maps[count:]
-    consistency = consistency_loss(
-        normalise(move_heatmaps(transforms, first, size)),
-        normalise(upsample(second_maps, size)),
-        distance=explanation.distance,
-    )
-    return LossTerms(cross_entropy=cross_entropy, consistency=consistency, sparsity=sparsity)
-
-
-def _explained_classes(logits: Tensor, count: int, explanation: Explanation) -> Classes:
-    predicted = logits.detach().argmax(1)
-    if explanation.cam_class == "own" or len(predicted) == count:
-        return predicted
-    return predicted[:count].repeat(2)
 
 
 def _draw(plan: EpochPlan, count: int, generator: torch.Generator) -> Transforms:
@@ -251,19 +224,12 @@ def _batches(order: Tensor, batch_size: int) -> list[Tensor]:
     return batches[:-1] if len(batches) > 1 and len(batches[-1]) == 1 else batches
 
 
-def _sums(loss: Tensor, terms: LossTerms) -> Tensor:
-    """The loss, and each of its terms summed over the images here."""
-    per_image = (terms.cross_entropy, terms.consistency, terms.sparsity)
-    sums = [loss.new_zeros(()) if term is None else term.detach().sum() for term in per_image]
-    return torch.stack([loss.detach(), *sums])
-
-
-def _stats(sums: Tensor, done: int, terms: LossTerms, *, finite: bool) -> TrainStats:
-    loss, cross_entropy, consistency, sparsity = (sums / done).tolist()
+def _stats(tally: _Tally, plan: EpochPlan, *, finite: bool) -> TrainStats:
+    loss, cross_entropy, consistency, sparsity = (tally.sums / tally.done).tolist()
     return TrainStats(
         loss=loss,
         cross_entropy=cross_entropy,
-        consistency_loss=None if terms.consistency is None else consistency,
-        sparsity_loss=None if terms.sparsity is None else sparsity,
+        consistency_loss=consistency if plan.explanation.alpha > 0 else None,
+        sparsity_loss=sparsity if plan.explanation.beta > 0 else None,
         finite=finite,
     )

@@ -10,16 +10,20 @@ import sys
 from abc import abstractmethod
 from http.client import HTTPException
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
 
 import torch
-import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gcc_search.errors import WeightsError
 from gcc_search.saliency.shapes import FeatureMaps, Images, Logits, Pooled
 from gcc_search.seeding import derive_seed
+
+if TYPE_CHECKING:
+    # Loads torch's compiler, a second and a half; where no network of it is built, nobody waits for that.
+    import torchvision
 
 TORCHVISION_WEIGHTS = ("IMAGENET1K_V1", "DEFAULT")
 
@@ -184,6 +188,8 @@ def restore_network(name: str, tensors: dict[str, Tensor], *, where: str) -> Net
 def _empty_network(name: str, num_classes: int) -> Network:
     if name == "convnet_small":
         return SmallClassifier(SmallConvNet(num_classes))
+    import torchvision
+
     model = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
     return ConvNeXtClassifier(model) if name.startswith("convnext") else ResNetClassifier(model)
 
@@ -229,6 +235,8 @@ def _torchvision_file(name: str, weights: str) -> Path:
     """Where torch's cache keeps the published weights; fetched where they are not there yet."""
     if name == "convnet_small":
         raise WeightsError(f"weights: {weights}: convnet_small has no published weights; use none, baseline or a file")
+    import torchvision
+
     url: str = torchvision.models.get_model_weights(name)[weights].url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
     if path.exists():

@@ -26,9 +26,9 @@ STUBS = {
     "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',
     # `ray symmetric-run ... -- COMMAND` runs the command on the first node and ends with its exit code.
     "ray": 'while [ "$1" != -- ]; do shift; done; shift; "$@"',
-    # A search of three seconds, which stops in order when asked to.
+    # A search of some tenths of a second, which stops in order when asked to.
     "gcc-search": """trap 'echo stopped >> "$CALLS"; exit 130' TERM
-for _ in $(seq 30); do sleep 0.1; done
+for _ in $(seq "${TENTHS:-2}"); do sleep 0.1; done
 exit "${ENDS_WITH:-0}\"""",
 }
 
@@ -146,7 +146,7 @@ def test_a_later_job_resumes_the_run_that_is_there(job, tmp_path):
 
 
 def test_before_the_time_limit_the_search_stops_in_order_and_the_job_queues_itself_again(job, tmp_path):
-    process = job()
+    process = job(TENTHS="300")
     wait_for(tmp_path, "gcc-search")
     time.sleep(0.3)
     process.send_signal(signal.SIGUSR1)

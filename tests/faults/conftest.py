@@ -3,8 +3,9 @@
 import pytest
 
 from tests.faults.lives import Undisturbed, run_undisturbed
+from tests.once import made_once
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory) -> Undisturbed:
-    return run_undisturbed(tmp_path_factory.mktemp("undisturbed"))
+    return made_once(tmp_path_factory, "undisturbed", run_undisturbed)

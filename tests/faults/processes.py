@@ -15,18 +15,19 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.search.conftest import TINY
+from tests.search.conftest import ONE_AT_A_TIME, TINY
 
 MARK = "GCC_SEARCH_FAULTS_MARK"
 
-# One trial at a time: what is sampled then depends on nothing but what came before.
-SPACE: dict[str, Any] = TINY | {
-    "run_cap": 6,
-    # Long enough to be killed in: an epoch takes most of a second.
-    "data": {"name": "shapes", "num_images": 600},
-    # More than half of the cores are one trial at a time, and as few threads as may be: those of a busy machine spin.
-    "resources": {"cpus_per_trial": (psutil.cpu_count() or 1) / 2 + 0.5},
-}
+SPACE: dict[str, Any] = (
+    TINY
+    | ONE_AT_A_TIME
+    | {
+        "run_cap": 6,
+        # Long enough to be killed in: an epoch takes most of a second.
+        "data": {"name": "shapes", "num_images": 600},
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from optuna.storages import InMemoryStorage
 from rich.console import Console
 
 from gcc_search.analysis.findings import find
@@ -94,11 +95,16 @@ def analyzed(run: Path) -> Look:
 
 
 def prepared_resume(run: Path, prepared: Prepared) -> tuple[Look, JobQueue | None]:
-    """As far as `resume` comes before it starts Ray. `prepared`: of the sound run; run.json still says the same."""
+    """As far as `resume` comes before it starts Ray. `prepared`: of the sound run; run.json still says the same.
+
+    A study in memory costs Optuna nothing; in a database, where its tables are made each time, most of the seconds.
+    """
     console = Console(file=io.StringIO(), width=10_000)
     try:
         found = read_run(run)
-        queue, _ = recall(prepared, found, console)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gcc_search.search.recall.open_storage", lambda url: InMemoryStorage())
+            queue, _ = recall(prepared, found, console)
     except GccSearchError as error:
         return Look(refused=str(error), told=""), None
     return Look(refused=None, told=console.file.getvalue()), queue  # type: ignore[attr-defined]
@@ -141,8 +147,8 @@ def copy(tmp_path: Path) -> Callable[[Path], Path]:
     return lambda run: shutil.copytree(run, tmp_path / "tiny")
 
 
-def prepare(run: Path, *, storage: str | None = "sqlite://") -> Prepared:
-    """What `resume` looks at first, with the study in memory unless asked otherwise. It stays good for each copy."""
+def prepare(run: Path, *, storage: str | None = "memory://") -> Prepared:
+    """What `resume` looks at first, with the study in memory or, None, in study.db. It stays good for each copy."""
     options = SearchOptions(out=run.parent, gpus=0, storage=storage)
     return reopen_search(read_run(run), options, Console(file=io.StringIO()))
 

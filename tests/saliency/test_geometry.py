@@ -9,7 +9,15 @@ from torch.testing import assert_close
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as torchvision_functional
 
-from gcc_search.saliency.geometry import Transforms, apply_transforms, crop_regions, draw_transforms, move_heatmaps
+from gcc_search.saliency.geometry import (
+    Transforms,
+    apply_transforms,
+    crop_regions,
+    draw_transforms,
+    move_heatmaps,
+    move_maps,
+)
+from gcc_search.saliency.losses import upsample
 
 PAPER_SCALE = (0.08, 1.0)
 
@@ -205,3 +213,27 @@ def test_crop_region_has_the_area_of_the_crop():
     transforms = draw([33] * 20, [47] * 20)
     areas = transforms.boxes[:, 2:].prod(1).float()
     assert_close(crop_regions(transforms, 14).mean((1, 2)), areas)
+
+
+@pytest.mark.parametrize(("cells", "size"), [(7, 224), (4, 32), (14, 64)])
+def test_raw_maps_moved_at_once_are_those_enlarged_first_and_moved_then(cells, size):
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(6, cells, cells, dtype=torch.float64, generator=generator)
+    transforms = Transforms.concatenate([draw([size] * 4, [size] * 4), Transforms.identity(2)])
+    gradients = []
+    for way in (
+        lambda raw: move_maps(transforms, raw, size),
+        lambda raw: move_heatmaps(transforms, upsample(raw, size), size),
+    ):
+        raw = maps.clone().requires_grad_()
+        moved = way(raw)
+        (moved * torch.linspace(-1, 1, size * size, dtype=torch.float64).view(size, size).sin()).sum().backward()
+        gradients.append((moved.detach(), raw.grad))
+    assert_close(gradients[0], gradients[1], rtol=1e-9, atol=1e-9)
+
+
+def test_maps_at_the_edge_of_a_crop_do_not_reach_beyond_it():
+    """A crop of the left half, whose outermost samples stay inside it."""
+    maps = torch.tensor([[[0.0, 1.0], [0.0, 1.0]]])
+    left = transforms_of([[0.0, 0.0, 1.0, 0.5]], [False])
+    assert_close(move_maps(left, maps, 8), move_heatmaps(left, upsample(maps, 8), 8))

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 from torch.testing import assert_close
 
-from gcc_search.saliency.scores import NUM_STEPS, blur, insertion_deletion
+from gcc_search.saliency.scores import NUM_STEPS, blur, draw_tie_orders, insertion_deletion
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def heatmaps(generator):
 
 def play(network, images, heatmaps, *, classes=None, seeds=(1, 2, 3), batch_size=64):
     classes = network(images).argmax(1) if classes is None else classes
-    seeds = list(seeds)[: len(images)]
-    return insertion_deletion(network, images, heatmaps, classes=classes, seeds=seeds, batch_size=batch_size)
+    orders = draw_tie_orders(list(seeds)[: len(images)], heatmaps[0].numel())
+    return insertion_deletion(network, images, heatmaps, classes=classes, tie_orders=orders, batch_size=batch_size)
 
 
 def rise_blur(image):
@@ -139,13 +139,28 @@ def test_tied_pixels_move_in_an_order_that_the_seed_alone_decides(network, image
     assert not torch.equal(first, other)
 
 
-def test_seeds_may_be_a_tensor(network, images, heatmaps):
-    classes, options = network(images).argmax(1), {"batch_size": 64}
-    as_list, as_tensor = (
-        insertion_deletion(network, images, 0 * heatmaps, classes=classes, seeds=seeds, **options)
-        for seeds in ([5, 6, 7], torch.tensor([5, 6, 7]))
-    )
-    assert torch.equal(as_list.iauc, as_tensor.iauc)
+def test_tied_pixels_move_in_the_order_that_is_drawn_for_their_image():
+    moved = []
+
+    def watching(batch):
+        moved.append((batch == 0).flatten(1))
+        return torch.zeros(len(batch), 2)
+
+    images, flat, classes = torch.ones(2, 1, 7, 4), torch.zeros(2, 7, 4), torch.tensor([0, 0])
+    orders = draw_tie_orders(torch.tensor([1, 2]), 28)
+    insertion_deletion(watching, images, flat, classes=classes, tie_orders=orders, batch_size=57)
+    for image, order in enumerate(orders):
+        for step in range(NUM_STEPS + 1):
+            expected = torch.zeros(28, dtype=torch.bool)
+            expected[order[:step]] = True
+            assert torch.equal(moved[image][NUM_STEPS + step], expected)
+
+
+def test_orders_of_ties_are_permutations_and_each_seeds_own():
+    orders, alone = draw_tie_orders([5, 6, 7], 100), draw_tie_orders([6], 100)
+    assert torch.equal(orders.sort(1).values, torch.arange(100).expand(3, -1))
+    assert torch.equal(orders[1], alone[0])
+    assert not torch.equal(orders[0], orders[1])
 
 
 def test_network_sees_57_images_for_each_in_full_batches(network, images, heatmaps):

@@ -33,14 +33,24 @@ TINY: dict[str, Any] = {
 }
 
 
-@pytest.fixture
+# One trial at a time, on more than half of the cores: what is sampled then depends on nothing but what came before.
+# And one thread for it where there are two cores: several spin while the other worker of these tests is at work.
+ONE_AT_A_TIME: dict[str, Any] = {"resources": {"cpus_per_trial": (psutil.cpu_count() or 1) / 2 + 0.5}}
+
+
+@pytest.fixture(scope="module")
 def cluster():
-    """A head that trains nothing and two machines that do, each a raylet of its own; this process joins them."""
+    """A head that trains nothing and two machines that do, each a raylet of its own; this process joins them.
+
+    One for a file: three raylets take longer to start than most of what is tried on them. A machine that refuses five
+    times in a row is lost, as everywhere, but it is asked twice a second.
+    """
     # Not before gcc_search.search, which says how Ray is to be started.
     import ray
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 100 << 20})
+    head = {"num_cpus": 0, "object_store_memory": 100 << 20, "_system_config": {"health_check_period_ms": 500}}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
         cluster.add_node(num_cpus=psutil.cpu_count(), object_store_memory=100 << 20)
     ray.init(address=cluster.address, log_to_driver=False, logging_level="critical")

@@ -20,7 +20,7 @@ from gcc_search.search.following import follow, print_list, print_logs, print_st
 from gcc_search.search.frames import read_frame, write_frame
 from gcc_search.search.job_client import JobClient
 from gcc_search.search.submission import make_submission, submit
-from tests.search.conftest import TINY
+from tests.search.conftest import ONE_AT_A_TIME, TINY
 from tests.search.heads import running_head
 from tests.search.relay import Relay
 
@@ -41,7 +41,7 @@ def client(head) -> JobClient:
 
 
 def hand_in(client: JobClient, folder: Path, **changes: object) -> str:
-    (folder / "mine.yaml").write_text(yaml.safe_dump(TINY | changes))
+    (folder / "mine.yaml").write_text(yaml.safe_dump(TINY | ONE_AT_A_TIME | changes))
     return submit(make_submission(folder / "mine.yaml", out=str(folder / "runs"), options={"gpus": 0}), client)
 
 
@@ -80,7 +80,7 @@ def wait_for(path: Path) -> None:
 
 def test_a_search_that_is_stopped_ends_as_by_ctrl_c(client, tmp_path):
     job = hand_in(client, tmp_path, run_cap=1000)
-    wait_for(tmp_path / "runs/tiny/trials/convnet_small-0001")
+    wait_for(tmp_path / "runs/tiny/trials/convnet_small-0000")
     assert stop(job, client) == "STOPPED"
     statuses = {trial.record.status for trial in read_run(tmp_path / "runs/tiny").trials}
     assert "running" not in statuses

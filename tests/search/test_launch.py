@@ -13,7 +13,7 @@ from gcc_search.errors import GccSearchError
 from gcc_search.results.reader import read_run, read_trial
 from gcc_search.results.schema import EPOCHS, IMAGES
 from gcc_search.search.readiness import SearchOptions, prepare_search
-from tests.search.conftest import make_space, run_space
+from tests.search.conftest import ONE_AT_A_TIME, make_space, run_space
 
 pytestmark = pytest.mark.usefixtures("one_ray")
 
@@ -90,8 +90,7 @@ def test_a_second_run_finds_the_baselines_of_the_first(tiny_search):
 
 def test_equal_seeds_sample_and_train_alike_at_one_trial_at_a_time(tiny_search, tmp_path):
     first, _ = tiny_search
-    space = make_space(resources={"cpus_per_trial": 1})
-    again, _ = run_space(space, tmp_path)
+    again, _ = run_space(make_space(resources={"cpus_per_trial": 1}, run_cap=1), tmp_path)
     sampled = [[trial.record.sampled for trial in read_run(result.run).trials] for result in (first, again)]
     assert sampled[0][0] == sampled[1][0]
     validation = [read_run(result.run).trials[0].record.validation for result in (first, again)]
@@ -107,6 +106,7 @@ def test_diverged_and_failed_trials_are_rows_with_a_reason_and_the_search_goes_o
         points=points,
         run_cap=None,
         parameters={"alpha": {"values": [1e30, 1.0]}, "beta": {"value": 1.0}},
+        **ONE_AT_A_TIME,
     )
     result, printed = run_space(space, tmp_path)
     diverged, finished = (trial.record for trial in read_run(result.run).trials)
@@ -125,6 +125,7 @@ def test_early_stopping_ends_trials_and_tells_them_as_pruned(tmp_path):
         run_cap=4,
         recipe={"epochs": 3, "lr": 0.01, "image_size": 32},
         early_terminate={"type": "asha", "metric": "gini", "min_epochs": 1, "eta": 4},
+        **ONE_AT_A_TIME,
     )
     result, _ = run_space(space, tmp_path)
     records = [trial.record for trial in read_run(result.run).trials]
@@ -145,6 +146,7 @@ def test_several_networks_get_their_trials_and_baselines(tmp_path):
         recipe={"epochs": 1, "lr": 0.01, "image_size": 32},
         evaluation={"insertion_images": 0},
         run_cap=3,
+        **ONE_AT_A_TIME,
     )
     result, _ = run_space(space, tmp_path)
     run = read_run(result.run)
@@ -157,7 +159,8 @@ def test_several_networks_get_their_trials_and_baselines(tmp_path):
 
 
 def test_values_that_change_the_baseline_get_a_baseline_each(tmp_path):
-    space = make_space(method="grid", run_cap=None, parameters={"alpha": {"value": 1.0}, "seed": {"values": [0, 1]}})
+    parameters = {"alpha": {"value": 1.0}, "seed": {"values": [0, 1]}}
+    space = make_space(method="grid", run_cap=None, parameters=parameters, **ONE_AT_A_TIME)
     result, _ = run_space(space, tmp_path)
     run = read_run(result.run)
     assert len({trial.record.baseline for trial in run.trials}) == 2

@@ -19,7 +19,7 @@ from gcc_search.errors import GccSearchError, SpaceError
 from gcc_search.results.reader import read_run
 from gcc_search.search.ray_client import connected
 from gcc_search.search.remote import search_remotely
-from tests.search.conftest import TINY
+from tests.search.conftest import ONE_AT_A_TIME, TINY
 from tests.search.heads import free_port, running_head
 from tests.search.relay import Relay
 
@@ -52,7 +52,7 @@ def begin(
     address: str, folder: Path, *more: str, command=COMMAND, environment: dict[str, str] | None = None, run_cap: int = 3
 ):
     """The process of a search whose space file is in `folder`, and its results under `folder`/runs."""
-    (folder / "mine.yaml").write_text(yaml.safe_dump(TINY | {"run_cap": run_cap}))
+    (folder / "mine.yaml").write_text(yaml.safe_dump(TINY | ONE_AT_A_TIME | {"run_cap": run_cap}))
     words = ["--space", "mine.yaml", "--address", address, "--gpus", "0", "--out", str(folder / "runs"), *more]
     return start(*command, *words, folder=folder, environment=environment)
 

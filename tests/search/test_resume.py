@@ -25,12 +25,11 @@ from gcc_search.results.writer import write_trial
 from gcc_search.search.launch import run_search
 from gcc_search.search.lock import only_driver
 from gcc_search.search.readiness import SearchOptions, reopen_search
-from tests.search.conftest import TINY, make_space, results_of, run_space
+from tests.search.conftest import ONE_AT_A_TIME, TINY, make_space, results_of, run_space
 
 pytestmark = pytest.mark.usefixtures("one_ray")
 
-# One trial at a time: what is sampled then depends on nothing but what came before.
-SEQUENTIAL = TINY | {"resources": {"cpus_per_trial": psutil.cpu_count()}, "run_cap": 6, "method": "bayes"}
+SEQUENTIAL = TINY | ONE_AT_A_TIME | {"run_cap": 4, "method": "bayes"}
 
 
 def resume(folder: Path) -> tuple[Run, str]:
@@ -68,12 +67,12 @@ def kill_after(folder: Path, space: Path, *, num_ended: int) -> None:
 
 def test_a_killed_search_goes_on_and_ends_as_the_undisturbed_one(undisturbed, tmp_path):
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(SEQUENTIAL))
-    kill_after(tmp_path / "tiny", tmp_path / "space.yaml", num_ended=4)
+    kill_after(tmp_path / "tiny", tmp_path / "space.yaml", num_ended=2)
     run, printed = resume(tmp_path / "tiny")
     assert "resumed: " in printed
     assert results_of(run) == results_of(undisturbed)
     study = optuna.load_study(study_name="tiny/convnet_small", storage=f"sqlite:///{run.folder}/study.db")
-    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 6
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
 
 
 def test_a_search_whose_ray_is_killed_says_so_and_is_resumed(tmp_path):
@@ -100,7 +99,7 @@ def test_a_finished_search_resumes_to_itself(undisturbed, tmp_path):
     shutil.copytree(undisturbed.folder, folder)
     before = {path: path.read_bytes() for path in folder.glob("*/*/*")}
     run, printed = resume(folder)
-    assert "resumed: 6 of 6 trials have ended, 0 go on" in printed
+    assert "resumed: 4 of 4 trials have ended, 0 go on" in printed
     assert {path: path.read_bytes() for path in folder.glob("*/*/*")} == before
     assert results_of(run) == results_of(undisturbed)
 
@@ -109,11 +108,11 @@ def test_a_lost_study_and_a_torn_record_are_made_again(undisturbed, tmp_path):
     folder = tmp_path / "tiny"
     shutil.copytree(undisturbed.folder, folder)
     (folder / "study.db").write_bytes(b"torn")
-    torn = folder / "trials/convnet_small-0005/trial.json"
+    torn = folder / "trials/convnet_small-0003/trial.json"
     torn.write_bytes(torn.read_bytes()[:100])
     run, printed = resume(folder)
     assert "not used: " in printed
-    assert "convnet_small-0005/trial.json: must be whole JSON" in printed
+    assert "convnet_small-0003/trial.json: must be whole JSON" in printed
     assert results_of(run) == results_of(undisturbed)
 
 
@@ -183,8 +182,8 @@ def test_trials_are_recalled_by_number_whatever_their_clocks_said(undisturbed, t
         write_trial(trial.folder, replace(trial.record, started=backwards, updated=backwards))
         os.utime(trial.folder / "trial.json", (1e9 - number, 1e9 - number))
     run, printed = resume(folder)
-    assert "resumed: 6 of 6 trials have ended, 0 go on" in printed
+    assert "resumed: 4 of 4 trials have ended, 0 go on" in printed
     study = optuna.load_study(study_name="tiny/convnet_small", storage=f"sqlite:///{folder}/study.db")
-    ids = [f"convnet_small-{number:04d}" for number in range(6)]
+    ids = [f"convnet_small-{number:04d}" for number in range(4)]
     assert [trial.user_attrs["trial_id"] for trial in study.trials] == ids
     assert [trial.params for trial in study.trials] == [trial.record.sampled for trial in run.trials]

@@ -28,13 +28,12 @@ from gcc_search.search.launch import run_search
 from gcc_search.search.lock import only_driver
 from gcc_search.search.readiness import SearchOptions, reopen_search
 from gcc_search.storage.mirror import local_folder, mirror_of
-from tests.search.conftest import TINY, make_space, results_of, run_space
+from tests.search.conftest import ONE_AT_A_TIME, TINY, make_space, results_of, run_space
 from tests.storage.conftest import serve
 from tests.storage.s3_server import BUCKET, S3Server
 
 URL = f"s3://{BUCKET}/runs"
-# One trial at a time: what is sampled then depends on nothing but what came before.
-SEQUENTIAL = TINY | {"resources": {"cpus_per_trial": psutil.cpu_count()}, "run_cap": 2}
+SEQUENTIAL = TINY | ONE_AT_A_TIME | {"run_cap": 2}
 
 
 @pytest.fixture(scope="module")

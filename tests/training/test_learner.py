@@ -15,8 +15,8 @@ from gcc_search.saliency.geometry import draw_transforms
 from gcc_search.settings import Explanation
 from gcc_search.training.crew import Crew, Share
 from gcc_search.training.learner import Learner, WholeBatch, WholeStochasticDepth
-from gcc_search.training.loop import loss_terms
 from gcc_search.training.networks import ConvNeXtClassifier, Network, SmallClassifier, SmallConvNet
+from gcc_search.training.terms import loss_terms
 from tests.mates import Mates
 
 BOTH_TERMS = Explanation(alpha=1.0, beta=0.1)

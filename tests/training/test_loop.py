@@ -13,8 +13,9 @@ from torch.testing import assert_close
 from gcc_search.saliency.geometry import Transforms, apply_transforms, draw_transforms
 from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss
 from gcc_search.settings import Explanation, Recipe
-from gcc_search.training.loop import EpochPlan, loss_terms, perturb, prepare, train_epoch
+from gcc_search.training.loop import EpochPlan, perturb, prepare, train_epoch
 from gcc_search.training.networks import SmallClassifier, SmallConvNet, build_network
+from gcc_search.training.terms import loss_terms
 
 CPU = torch.device("cpu")
 BOTH_TERMS = Explanation(alpha=1.0, beta=0.1)

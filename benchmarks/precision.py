@@ -1,0 +1,251 @@
+"""How a step is carried out: precision, memory layout, optimiser, compiled parts, one CUDA graph.
+
+What a step computes stays the same; `gradient_error` says how nearly: |g - g32| / |g32| against the float32 step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from unittest import mock
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
+
+from benchmarks.step import FLOOR, OURS, VARIANTS, make_batch
+from gcc_search.saliency import losses, ssim
+from gcc_search.training import terms
+from gcc_search.training.graphed import Graphed
+from gcc_search.training.networks import Network, build_network
+
+NETWORKS = ("resnet18", "convnext_tiny", "resnet50")
+_COMPILED_LOSSES = (
+    (ssim, "_mean_similarity"),
+    (ssim, "_mean_similarity_gradient"),
+    (losses, "_normalised"),
+    (losses, "_normalised_gradient"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One way to carry out a step."""
+
+    name: str
+    bfloat16: bool = True
+    channels_last: bool = True
+    fused: bool = False
+    benchmark: bool = False
+    graph: bool = False
+    compiled_losses: bool = False
+    compiled_network: bool = False
+    filter: str = "shifts"
+
+
+_GRAPH = Way(name="bfloat16, fused SGD, graph", fused=True, graph=True)
+ON_CUDA = (
+    Way(name="float32", bfloat16=False),
+    Way(name="bfloat16"),
+    Way(name="bfloat16, contiguous", channels_last=False),
+    Way(name="bfloat16, fused SGD", fused=True),
+    _GRAPH,
+    replace(_GRAPH, name="the same, cuDNN's choice timed", benchmark=True),
+    replace(_GRAPH, name="graph, window as matrix", filter="matrix"),
+    replace(_GRAPH, name="graph, losses compiled", compiled_losses=True),
+    replace(_GRAPH, name="graph, losses and network compiled", compiled_losses=True, compiled_network=True),
+    Way(name="bfloat16, fused SGD, network compiled", fused=True, compiled_network=True),
+)
+ON_CPU = (
+    Way(name="float32", bfloat16=False),
+    Way(name="float32, contiguous", bfloat16=False, channels_last=False),
+    Way(name="float32, fused SGD", bfloat16=False, fused=True),
+    Way(name="bfloat16"),
+    Way(name="float32, losses compiled", bfloat16=False, compiled_losses=True),
+    Way(name="float32, network compiled", bfloat16=False, compiled_network=True),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One way: medians over the rounds. `peak_bytes` is None on the CPU."""
+
+    network: str
+    way: str
+    batch_size: int
+    floor_seconds: float
+    seconds: float
+    time_ratio: float
+    gradient_error: float
+    peak_bytes: int | None
+    preparing_seconds: float
+
+
+def measure_way(name: str, way: Way, *, batch_size: int, rounds: int, device: torch.device, truth: Tensor) -> Row:
+    begun = time.perf_counter()
+    with _carried_out(way, device):
+        network = _network(name, way, device)
+        error = float((_gradient(network, batch_size, device) - truth).norm() / truth.norm())
+        steps = {variant: _step(network, variant, way, batch_size, device) for variant in (FLOOR, OURS)}
+        for step in steps.values():
+            step()
+        _wait(device)
+        preparing = time.perf_counter() - begun
+        seconds: dict[str, list[float]] = {variant: [] for variant in steps}
+        peak = None
+        for _ in range(rounds):
+            for variant, step in steps.items():
+                if device.type == "cuda":
+                    torch.cuda.reset_peak_memory_stats(device)
+                seconds[variant].append(_time(step, device, repeats=10 if device.type == "cuda" else 1))
+                if device.type == "cuda" and variant == OURS:
+                    peak = torch.cuda.max_memory_allocated(device)
+    floor, ours = (float(torch.tensor(seconds[variant]).median()) for variant in (FLOOR, OURS))
+    return Row(
+        network=name,
+        way=way.name,
+        batch_size=batch_size,
+        floor_seconds=floor,
+        seconds=ours,
+        time_ratio=ours / floor,
+        gradient_error=error,
+        peak_bytes=peak,
+        preparing_seconds=preparing,
+    )
+
+
+def _network(name: str, way: Way, device: torch.device) -> Network:
+    network = build_network(name, num_classes=101, weights="none", seed=0).to(device).train()
+    if not way.channels_last:
+        network = network.to(memory_format=torch.contiguous_format)
+    if way.compiled_network:
+        network.features = torch.compile(network.features)  # type: ignore[method-assign]
+    return network
+
+
+@contextlib.contextmanager
+def _carried_out(way: Way, device: torch.device) -> Iterator[None]:
+    autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=way.bfloat16)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(terms, "precision", return_value=autocast))
+        stack.enter_context(torch.backends.cudnn.flags(enabled=True, benchmark=way.benchmark, allow_tf32=True))
+        if way.filter == "matrix":
+            stack.enter_context(mock.patch.object(ssim, "filter_separably", filter_by_matrix))
+        for module, function in _COMPILED_LOSSES if way.compiled_losses else ():
+            compiled = torch.compile(getattr(module, function), dynamic=False)
+            stack.enter_context(mock.patch.object(module, function, compiled))
+        yield
+
+
+_BANDS: dict[tuple[int, torch.device], Tensor] = {}
+
+
+def filter_by_matrix(images: Tensor, window: list[float]) -> Tensor:
+    """`ssim.filter_separably` as two matrix products."""
+    size = images.shape[-1]
+    if (size, images.device) not in _BANDS:
+        kept = size - len(window) + 1
+        band = torch.zeros(kept, size)
+        for start, weight in enumerate(window):
+            band.diagonal(start)[:kept] = weight
+        _BANDS[size, images.device] = band.to(images.device)
+    band = _BANDS[size, images.device]
+    with torch.autocast(images.device.type, enabled=False):
+        return band @ (images @ band.T)
+
+
+def _gradient(network: Network, batch_size: int, device: torch.device) -> Tensor:
+    """Of the first step, without random draws."""
+    depths = [module for module in network.modules() if isinstance(module, StochasticDepth)]
+    nn.ModuleList(depths).eval()
+    network.zero_grad()
+    _loss(network, OURS, batch_size, device)().backward()
+    nn.ModuleList(depths).train()
+    gradients = [p.grad.detach().float().flatten() for p in network.parameters() if p.grad is not None]
+    return torch.cat(gradients)
+
+
+def _loss(network: Network, variant: str, batch_size: int, device: torch.device) -> Callable[..., Tensor]:
+    batch, explanation = make_batch(batch_size, device), VARIANTS[variant]
+
+    def loss() -> Tensor:
+        found = terms.loss_terms(network, batch.images, batch.labels, batch.second, explanation)
+        return found.total(explanation.alpha, explanation.beta)
+
+    return loss
+
+
+def _step(network: Network, variant: str, way: Way, batch_size: int, device: torch.device) -> Callable[[], Tensor]:
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4, fused=way.fused)
+    loss = _loss(network, variant, batch_size, device)
+
+    def step() -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return value.detach()
+
+    if not way.graph:
+        return step
+    for parameter in network.parameters():
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return Graphed(lambda unused: step(), [torch.zeros(1, device=device)], written=network.state_dict().values()).replay
+
+
+def _time(step: Callable[[], Tensor], device: torch.device, *, repeats: int) -> float:
+    _wait(device)
+    begun = time.perf_counter()
+    for _ in range(repeats):
+        step()
+    _wait(device)
+    return (time.perf_counter() - begun) / repeats
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measure_precision() -> dict[str, object]:
+    """The section of the results file, printed as well; on the GPU where there is one."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    ways, batch_size, rounds = (ON_CUDA, 32, 5) if device.type == "cuda" else (ON_CPU, 8, 3)
+    rows: list[Row] = []
+    for name in NETWORKS:
+        with _carried_out(Way(name="float32", bfloat16=False), device):
+            truth = _gradient(_network(name, ways[0], device), batch_size, device)
+        for way in track(ways, description=name, console=Console(stderr=True)):
+            torch._dynamo.reset()
+            try:
+                row = measure_way(name, way, batch_size=batch_size, rounds=rounds, device=device, truth=truth)
+            except Exception as error:
+                print(f"{name}, {way.name}: {type(error).__name__}: {str(error)[:2000]}", file=sys.stderr)
+                continue
+            rows.append(row)
+            print(row, file=sys.stderr, flush=True)
+    show(rows)
+    hardware = {"hardware": torch.cuda.get_device_name()} if device.type == "cuda" else {}
+    return {"precision": [asdict(row) for row in rows]} | hardware
+
+
+def show(rows: list[Row]) -> None:
+    table = Table("network", "way", "floor ms", "ours ms", "ours / floor", "gradient error", "peak MiB", "preparing s")
+    for row in rows:
+        table.add_row(
+            row.network,
+            row.way,
+            f"{1000 * row.floor_seconds:.2f}",
+            f"{1000 * row.seconds:.2f}",
+            f"{row.time_ratio:.3f}",
+            f"{row.gradient_error:.1e}",
+            "" if row.peak_bytes is None else f"{row.peak_bytes / 2**20:.0f}",
+            f"{row.preparing_seconds:.1f}",
+        )
+    Console(width=None if sys.stdout.isatty() else 130).print(table)

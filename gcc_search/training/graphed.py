@@ -1,0 +1,63 @@
+"""A step of training as one CUDA graph: its hundreds of kernels are launched at once, and the CPU has time to spare."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+# cuDNN and cuBLAS choose and allocate at first use, which a capture does not allow.
+_WARM_UPS = 3
+
+
+class Graphed:
+    """`work` on tensors of fixed shapes on one GPU, captured once and replayed at every call.
+
+    The result and whatever `work` writes are those of the plain call; random draws go on from the generator's state.
+
+    Args:
+        work: on the device alone: no branch on a tensor's value, no copy to or from the CPU, no other shapes later.
+        example: inputs of the shapes to come.
+        written: every tensor that `work` writes to and that outlives it; as they were, once this is made.
+    """
+
+    def __init__(self, work: Callable[..., Tensor], example: Iterable[Tensor], *, written: Iterable[Tensor]) -> None:
+        # The graph writes to what `work` holds: it must not be freed before.
+        self._work = work
+        self._inputs = [tensor.clone() for tensor in example]
+        device = self._inputs[0].device
+        kept = [(tensor, tensor.detach().clone()) for tensor in written]
+        state = torch.cuda.get_rng_state(device)
+        stream = _side_stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UPS):
+                work(*self._inputs)
+        torch.cuda.current_stream(device).wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        # Other threads, which prepare images, may go on meanwhile.
+        with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
+            self._result = work(*self._inputs)
+        with torch.no_grad():
+            for tensor, before in kept:
+                tensor.copy_(before)
+        torch.cuda.set_rng_state(state, device)
+
+    def __call__(self, *tensors: Tensor) -> Tensor:
+        """The result, which the next call overwrites."""
+        for own, given in zip(self._inputs, tensors, strict=True):
+            own.copy_(given, non_blocking=True)
+        return self.replay()
+
+    def replay(self) -> Tensor:
+        """The same on the inputs of the last call."""
+        self._graph.replay()
+        return self._result
+
+
+@functools.cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all graphs: cuBLAS keeps a workspace, tens of megabytes, for each stream that it ever worked in."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

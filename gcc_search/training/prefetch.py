@@ -1,0 +1,101 @@
+"""The next batch prepared while the device is still busy with this one."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import is_dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+Item = TypeVar("Item")
+Made = TypeVar("Made", bound=tuple[Any, ...])
+
+# Batches whose work the GPU may be asked for and not be at yet: more would only fill its memory.
+_MAX_BEHIND = 1
+
+
+@contextlib.contextmanager
+def prepared(
+    make: Callable[[Item], Made], items: Sequence[Item], device: torch.device, *, ahead: bool | None = None
+) -> Iterator[Iterator[Made]]:
+    """`make(item)` of every item, in order: a tuple in which tensors are by themselves or fields of a dataclass.
+
+    Ahead, a thread makes the next one while the caller works on this one. Items are made one after the other either
+    way, so that what is drawn from generators, which nothing else may draw from meanwhile, is the same. The thread is
+    gone when the context ends, however it ends. What `make` raises comes out in its turn.
+
+    Args:
+        ahead: by default on a GPU, which works by itself. A CPU would do both at once, and gain nothing.
+    """
+    if not (device.type == "cuda" if ahead is None else ahead):
+        yield map(make, items)
+        return
+    thread = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+    try:
+        if device.type == "cuda":
+            yield _made_on_a_stream(thread, make, items, device)
+        else:
+            yield (future.result() for future in _one_ahead(lambda item: thread.submit(make, item), items))
+    finally:
+        thread.shutdown(cancel_futures=True)
+
+
+def _one_ahead(begin: Callable[[Item], Future[Made]], items: Sequence[Item]) -> Iterator[Future[Made]]:
+    """Each item's future, once the next one's is begun."""
+    waiting: deque[Future[Made]] = deque()
+    for item in items:
+        waiting.append(begin(item))
+        if len(waiting) > 1:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _made_on_a_stream(
+    thread: ThreadPoolExecutor, make: Callable[[Item], Made], items: Sequence[Item], device: torch.device
+) -> Iterator[Made]:
+    """Made on a stream beside the caller's, before whose work its own, which is little, comes."""
+    callers = torch.cuda.current_stream(device)
+    beside = _beside(device)
+    beside.wait_stream(callers)
+    asked: deque[torch.cuda.Event] = deque()
+
+    def begin(item: Item) -> Future[tuple[Made, torch.cuda.Event]]:
+        # What the caller has asked the GPU for until now: its work on the batches before.
+        asked.append(callers.record_event(torch.cuda.Event(blocking=True)))  # type: ignore[no-untyped-call]
+        reached = asked.popleft() if len(asked) > _MAX_BEHIND else None
+        return thread.submit(make_beside, item, reached)
+
+    def make_beside(item: Item, reached: torch.cuda.Event | None) -> tuple[Made, torch.cuda.Event]:
+        if reached is not None:
+            reached.synchronize()
+        with torch.cuda.stream(beside):
+            made = make(item)
+            return made, beside.record_event()
+
+    for future in _one_ahead(begin, items):
+        made, is_made = future.result()
+        callers.wait_event(is_made)
+        for tensor in _tensors_in(made):
+            # Its memory is not to be given to the next batch before the caller's stream is done with it.
+            tensor.record_stream(callers)
+        yield made
+
+
+@functools.cache
+def _beside(device: torch.device) -> torch.cuda.Stream:
+    """One for all epochs: torch's allocator keeps memory apart for each stream."""
+    return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
+
+
+def _tensors_in(made: tuple[Any, ...]) -> Iterator[Tensor]:
+    for part in made:
+        if isinstance(part, Tensor):
+            yield from (part,) if part.is_cuda else ()
+        elif is_dataclass(part):
+            yield from _tensors_in(tuple(vars(part).values()))

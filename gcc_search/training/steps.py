@@ -1,0 +1,160 @@
+"""Steps of training: forward pass, losses, backward pass, optimiser. On CUDA whole steps are replayed as one graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gcc_search.saliency.geometry import Transforms
+from gcc_search.saliency.shapes import Classes, Images
+from gcc_search.settings import Explanation
+from gcc_search.training.graphed import Graphed
+from gcc_search.training.learner import Learner
+from gcc_search.training.terms import LossTerms
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Taken:
+    """What became of a step over `count` images."""
+
+    count: int
+    sums: Tensor
+    copied: torch.cuda.Event | None = None
+
+    def values(self) -> Tensor:
+        """The mean loss, and each term summed over the images; float32, on the CPU. Waits for the device."""
+        if self.copied is not None:
+            self.copied.synchronize()
+        return self.sums
+
+
+class Steps:
+    """Takes an epoch's steps. A step whose loss is not finite leaves the weights as they are, unless it was a replay.
+
+    Args:
+        alpha, beta: weights of the terms in this epoch.
+    """
+
+    def __init__(
+        self,
+        learner: Learner[LossTerms],
+        optimizer: torch.optim.Optimizer,
+        explanation: Explanation,
+        *,
+        alpha: float,
+        beta: float,
+    ) -> None:
+        self._learner, self._optimizer, self._explanation = learner, optimizer, explanation
+        self._alpha, self._beta = alpha, beta
+        self.num_ahead = 0
+        """How many steps the device may be behind: their values are not to be asked for yet."""
+
+    def take(self, x: Images, labels: Classes, moved: Transforms, *, of: int) -> Taken:
+        """One step on this process's share of a batch `of` so many images."""
+        whole = self._replayable(x, labels, moved)
+        if whole is None:
+            return self._plainly(x, labels, moved, of)
+        self.num_ahead = 1
+        return whole.take(x, labels, moved, alpha=self._alpha, beta=self._beta)
+
+    def _plainly(self, x: Images, labels: Classes, moved: Transforms, of: int) -> Taken:
+        terms = self._learner.terms(x, labels, moved, self._explanation)
+        # Gradients are averaged over the shares: each share's loss is that of a batch of its size.
+        shares = self._learner.num_shares
+        loss = terms.total(self._alpha, self._beta, of=None if shares == 1 else of / shares)
+        summed = self._learner.sum(_sums(loss / shares, terms)).cpu()
+        if torch.isfinite(summed[0]):
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+        return Taken(count=of, sums=summed)
+
+    def _replayable(self, x: Images, labels: Classes, moved: Transforms) -> ReplayedStep | None:
+        """The step as a graph, made where a batch of this size comes for the second time."""
+        learner = self._learner
+        is_fused = all(group.get("fused") for group in self._optimizer.param_groups)
+        if x.device.type != "cuda" or not learner.is_alone or not is_fused:
+            return None
+        step = learner.replayed
+        if step is None and learner.last_count == len(x):
+            step = learner.replayed = ReplayedStep(learner, self._optimizer, self._explanation, (x, labels, moved))
+        learner.last_count = len(x)
+        return step if step is not None and step.count == len(x) else None
+
+
+class ReplayedStep:
+    """A step on batches of one size as one CUDA graph: the losses' many small kernels cost no time on the CPU.
+
+    Args:
+        optimizer: fused SGD, which alone takes its learning rate from the device.
+        batch: images, labels and transforms of the size to come.
+    """
+
+    def __init__(
+        self,
+        learner: Learner[LossTerms],
+        optimizer: torch.optim.Optimizer,
+        explanation: Explanation,
+        batch: tuple[Images, Classes, Transforms],
+    ) -> None:
+        x, labels, moved = batch
+        self.count = len(x)
+        self._optimizer = optimizer
+        # What changes from epoch to epoch: alpha, beta, the learning rate.
+        self._weights = weights = torch.zeros(3, device=x.device)
+        self._set: tuple[float, ...] = ()
+
+        def step(x: Tensor, labels: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
+            optimizer.zero_grad(set_to_none=True)
+            terms = learner.terms(x, labels, Transforms(boxes=boxes, flips=flips), explanation)
+            loss = terms.total(weights[0], weights[1])
+            sums = _sums(loss, terms)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            return sums
+
+        rates = [group["lr"] for group in optimizer.param_groups]
+        _begin_momentum(optimizer)
+        try:
+            for group in optimizer.param_groups:
+                group["lr"] = weights[2]
+            written = [*learner.state(), *_momentum(optimizer)]
+            self._step = Graphed(step, (x, labels, moved.boxes, moved.flips), written=written)
+        finally:
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+
+    def take(self, x: Images, labels: Classes, moved: Transforms, *, alpha: float, beta: float) -> Taken:
+        weights = (alpha, beta, self._optimizer.param_groups[0]["lr"])
+        if weights != self._set:
+            self._weights.copy_(torch.tensor(weights))
+            self._set = weights
+        sums = self._step(x, labels, moved.boxes, moved.flips)
+        on_cpu = torch.empty(sums.shape, dtype=sums.dtype, pin_memory=True).copy_(sums, non_blocking=True)
+        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        copied.record(torch.cuda.current_stream(x.device))
+        return Taken(count=self.count, sums=on_cpu, copied=copied)
+
+
+def _begin_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Zeros, where there is none yet: a first step with them is what it is without."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            if optimizer.state[parameter].get("momentum_buffer") is None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
+def _momentum(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            yield optimizer.state[parameter]["momentum_buffer"]
+
+
+def _sums(loss: Tensor, terms: LossTerms) -> Tensor:
+    """The loss, and each of its terms summed over the images here."""
+    per_image = (terms.cross_entropy, terms.consistency, terms.sparsity)
+    sums = [loss.new_zeros(()) if term is None else term.detach().sum() for term in per_image]
+    return torch.stack([loss.detach(), *sums])

@@ -1,0 +1,86 @@
+"""Steps as one CUDA graph against the same steps taken one kernel after another."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from gcc_search.settings import Explanation, Recipe
+from gcc_search.training.learner import Learner
+from gcc_search.training.loop import EpochPlan, train_epoch
+from gcc_search.training.networks import build_network
+from gcc_search.training.terms import loss_terms
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use: no step is replayed")
+EXPLANATIONS = {
+    "both terms": Explanation(alpha=1.0, beta=0.1, warmup_epochs=2),
+    "second view detached": Explanation(alpha=1.0, beta=0.1, detach="second-view"),
+    "cross-entropy": Explanation(),
+}
+
+
+def make_plan(epoch: int, explanation: Explanation, device: str = "cuda", **recipe) -> EpochPlan:
+    chosen = Recipe(**({"batch_size": 12, "lr": 0.02, "lr_step_epochs": 1, "image_size": 64} | recipe))
+    return EpochPlan(recipe=chosen, explanation=explanation, epoch=epoch, seed=0, device=torch.device(device))
+
+
+def train(shapes, explanation, *, replayed: bool, network: str = "convnet_small", epochs: int = 3, **recipe):
+    """The learner and the rows of so many epochs: five batches of 12 and one of 4."""
+    trained = build_network(network, num_classes=8, weights="none", seed=0).cuda()
+    optimizer = torch.optim.SGD(trained.parameters(), lr=1.0, momentum=0.9, weight_decay=1e-4, fused=True)
+    learner = Learner(trained, loss_terms)
+    learner.is_alone = replayed
+    rows = [
+        train_epoch(trained, shapes.train, optimizer, make_plan(epoch, explanation, **recipe), learner=learner)
+        for epoch in range(1, epochs + 1)
+    ]
+    assert (learner.replayed is not None) == replayed
+    return trained, rows
+
+
+@needs_cuda
+@pytest.mark.parametrize("explanation", EXPLANATIONS.values(), ids=EXPLANATIONS.keys())
+def test_replayed_epochs_are_those_of_plain_steps(shapes, explanation):
+    (plain, rows), (replayed, others) = (train(shapes, explanation, replayed=way) for way in (False, True))
+    for row, other in zip(rows, others, strict=True):
+        assert other.finite
+        assert (other.consistency_loss is None) == (row.consistency_loss is None)
+        assert other.loss == pytest.approx(row.loss, rel=0.02)
+    for name, value in plain.state_dict().items():
+        error = (replayed.state_dict()[name] - value).double().norm() / value.double().norm()
+        assert error < 0.02, name
+    assert replayed.model.stages[0][1].num_batches_tracked == 18
+
+
+@needs_cuda
+def test_random_draws_go_on_between_replays(shapes):
+    """Stochastic depth: the draws of a step that is replayed are those of the plain one, and repeat."""
+    recipe = {"network": "convnext_tiny", "epochs": 1, "lr": 1e-3}
+    plain = train(shapes, EXPLANATIONS["both terms"], replayed=False, **recipe)[1]
+    replayed, again = (train(shapes, EXPLANATIONS["both terms"], replayed=True, **recipe)[1] for _ in range(2))
+    assert replayed[0].cross_entropy == pytest.approx(again[0].cross_entropy, rel=1e-3)
+    assert replayed[0].cross_entropy == pytest.approx(plain[0].cross_entropy, rel=1e-3)
+
+
+@needs_cuda
+def test_a_replayed_loss_that_is_not_finite_ends_the_epoch(shapes):
+    _, rows = train(shapes, EXPLANATIONS["both terms"], replayed=True, epochs=1, lr=1e30)
+    assert not rows[0].finite
+
+
+@needs_cuda
+def test_nothing_is_left_of_a_graph_that_was_tried(shapes):
+    """Its warm-ups train nothing: weights, statistics and momentum are as they were before."""
+    explanation = EXPLANATIONS["cross-entropy"]
+    (plain, _), (replayed, _) = (train(shapes, explanation, replayed=way, epochs=1, lr=1e-9) for way in (False, True))
+    assert_close(replayed.state_dict(), plain.state_dict(), rtol=1e-2, atol=1e-3)
+
+
+def test_on_the_cpu_no_step_is_replayed(shapes):
+    network = build_network("convnet_small", num_classes=8, weights="none", seed=0)
+    learner = Learner(network, loss_terms)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0, fused=True)
+    plan = make_plan(1, EXPLANATIONS["both terms"], device="cpu", image_size=32)
+    assert train_epoch(network, shapes.train, optimizer, plan, learner=learner).finite
+    assert learner.replayed is None
