@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -73,7 +74,14 @@ def measure_packing() -> dict[str, Any]:
         rows += _rows(case, rates)
     show(rows, left_out)
     hardware = {"hardware": torch.cuda.get_device_name()} if device == "cuda" else {}
-    return {"packing": {"cores": _cores(), "rows": [asdict(row) for row in rows], "left_out": left_out}} | hardware
+    return {
+        "packing": {
+            "cores": _cores(),
+            "load": os.getloadavg(),
+            "rows": [asdict(row) for row in rows],
+            "left_out": left_out,
+        }
+    } | hardware
 
 
 def _cores() -> int:

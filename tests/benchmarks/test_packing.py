@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -53,3 +54,18 @@ def test_a_service_that_does_not_start_is_left_out(tmp_path, monkeypatch):
     control.chmod(0o755)
     with pytest.raises(NoMpsError, match="no device"), multi_process_service():
         pass
+
+
+def test_a_service_is_for_processes_of_the_body_alone_and_ends_with_it(tmp_path, monkeypatch):
+    control, heard = tmp_path / "nvidia-cuda-mps-control", tmp_path / "heard"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    control.write_text(
+        f"#!{sys.executable}\nimport os, sys\n"
+        f"said = '' if sys.argv[1:] else input()\n"
+        f"print(sys.argv[1:], said, os.environ['CUDA_MPS_PIPE_DIRECTORY'], file=open({str(heard)!r}, 'a'))\n"
+    )
+    control.chmod(0o755)
+    with multi_process_service():
+        place = os.environ["CUDA_MPS_PIPE_DIRECTORY"]
+    assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
+    assert heard.read_text().splitlines() == [f"['-d']  {place}", f"[] quit {place}"]
