@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -35,7 +36,7 @@ def print_summary(result: SearchResult, console: Console) -> None:
     if result.interrupted or result.gave_up:
         say(console, f"go on:   {result.resume_command}")
     if statuses["finished"]:
-        say(console, f"next:    gcc-search analyze {place_of(result.run)}")
+        say(console, f"next:    gcc-search analyze {shlex.quote(place_of(result.run))}")
 
 
 def to_json(result: SearchResult) -> str:

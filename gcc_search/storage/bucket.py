@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -48,6 +49,10 @@ class Bucket:
 
     def folders(self, key: str) -> list[str]:
         """Names of the folders right below `key`."""
+        if self.place.scheme == "gs":
+            # Google's are not listed unless somebody made them (pyarrow 26), and what lies in them is.
+            below = (name.removeprefix(f"{key}/").partition("/") for name in self.objects(key))
+            return sorted({name for name, slash, _ in below if slash})
         return sorted(info.base_name for info in self._infos(key) if info.type == fs.FileType.Directory)
 
     def look(self, key: str) -> Entry | None:
@@ -82,7 +87,7 @@ class Bucket:
 
     def write(self, content: bytes, key: str) -> None:
         """Replaces the object at `key`. Others see the old one or the new one."""
-        self.tries(lambda: self._write(content, key))
+        self._told_of_the_bucket(lambda: self.tries(lambda: self._write(content, key)))
 
     def write_once(self, content: bytes, key: str) -> None:
         """As `write`, in one try.
@@ -90,7 +95,14 @@ class Bucket:
         Raises:
             OutageError: it failed.
         """
-        self.tries.once(lambda: self._write(content, key))
+        self._told_of_the_bucket(lambda: self.tries.once(lambda: self._write(content, key)))
+
+    def _told_of_the_bucket(self, write: Callable[[], None]) -> None:
+        """Where something is to be written, only the bucket can be missing: Google lists one that does not exist."""
+        try:
+            write()
+        except FileNotFoundError:
+            raise self.tries.missing("NOT_FOUND") from None
 
     def remove(self, key: str) -> None:
         """Removes the object at `key`, if there is one."""
@@ -119,6 +131,11 @@ class Bucket:
 
     def _read(self, key: str) -> bytes:
         with self._fs.open_input_file(self._path(key)) as file:
+            if file.closed:
+                # Google's files that could not be opened, for whatever reason, are given back closed (pyarrow 26).
+                if _entry(self._fs.get_file_info(self._path(key))) is None:
+                    raise FileNotFoundError(key)
+                raise OutageError(f"{key} could not be opened")
             size = file.size()
             content: bytes = file.read()
         if len(content) != size:

@@ -109,9 +109,16 @@ class Tries:
         except OSError as error:
             # Of pyarrow's errors only the text tells them apart.
             text = str(error)
+            # Google's listing of an empty place has no errno (pyarrow 26).
+            if text.startswith("No such file or directory"):
+                raise FileNotFoundError(text) from None
             if (refusal := self._refusal(text)) is not None:
                 raise StorageError(refusal) from None
             raise OutageError(_shortly(text)) from None
+
+    def missing(self, code: str) -> StorageError:
+        """That there is no such bucket, in the server's words."""
+        return StorageError(f"{self._where}: bucket must exist, got {code}; create it or correct its name")
 
     def _refusal(self, text: str) -> str | None:
         match = _AWS.search(text) or _GOOGLE.search(text)
@@ -124,7 +131,7 @@ class Tries:
             variables = _VARIABLES[self._where.partition(":")[0]]
             return f"{self._where}: credentials must allow to list, read and write, got {what}; check {variables}"
         if code in _MISSING:
-            return f"{self._where}: bucket must exist, got {code}; create it or correct its name"
+            return str(self.missing(code))
         if 300 <= status < 500 and status not in (408, 429):
             return f"{self._where}: must take the request, got: {_shortly(text)}; check region and endpoint"
         return None
