@@ -19,8 +19,10 @@ from benchmarks.trial_at_hand import Case, Shown, TrialAtHand, timed
 from gcc_search.saliency.geometry import draw_transforms
 from gcc_search.search.worker_memory import give_back_memory
 from gcc_search.training.image_set import ImageSet
+from gcc_search.training.learner import Learner
 from gcc_search.training.loop import perturb
-from gcc_search.training.terms import loss_terms
+from gcc_search.training.steps import Steps
+from gcc_search.training.terms import LossTerms, loss_terms
 
 
 def shown_batches(case: Case, images: ImageSet, device: torch.device) -> Iterable[Shown]:
@@ -36,26 +38,27 @@ def shown_batches(case: Case, images: ImageSet, device: torch.device) -> Iterabl
 
 
 class InTurn:
-    """One trial's step after the other's; with `streams`, each queued in a stream of its own."""
+    """One trial's step after the other's, as `train_epoch` takes them; with `streams`, each in a stream of its own."""
 
     def __init__(self, case: Case, device: torch.device, count: int, *, streams: bool = False) -> None:
-        self._trials = [(*case.build(device), case.plan(number, device).explanation) for number in range(count)]
+        self._trials = [self._make(case, device, number) for number in range(count)]
         self._streams = [torch.cuda.Stream(device) for _ in self._trials] if streams else []
+
+    def _make(self, case: Case, device: torch.device, number: int) -> tuple[Learner[LossTerms], Steps]:
+        network, optimizer = case.build(device)
+        learner, asked = Learner(network, loss_terms), case.plan(number, device).explanation
+        return learner, Steps(learner, optimizer, asked, alpha=asked.alpha, beta=asked.beta)
 
     def step(self, shown: Shown) -> Tensor:
         """Each trial's loss before it."""
-        losses = []
-        for number, (network, optimizer, explanation) in enumerate(self._trials):
+        taken = []
+        for number, (learner, steps) in enumerate(self._trials):
             with self._queued(number):
-                terms = loss_terms(network, shown.x, shown.labels, shown.moved, explanation)
-                loss = terms.total(explanation.alpha, explanation.beta)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                losses.append(loss.detach())
+                learner.begin(len(shown.x))
+                taken.append(steps.take(shown.x, shown.labels, shown.moved, of=len(shown.x)))
         for stream in self._streams:
             torch.cuda.current_stream().wait_stream(stream)
-        return torch.stack(losses)
+        return torch.stack([one.values()[0] for one in taken])
 
     def _queued(self, number: int) -> contextlib.AbstractContextManager[object]:
         if not self._streams:

@@ -4,7 +4,8 @@ grouped: each convolution has as many groups as there are trials, each normalisa
 statistics are every trial's own, running ones are kept as they are. vmap: `torch.func.functional_call` under
 `torch.func.vmap` over stacked parameters and buffers; in float32 running statistics are updated in place there
 too, in the stack; in bfloat16 all of a network is cast, they among it, and what it makes of them is lost.
-The losses are taken trial by trial in both: the product's are not made for vmap.
+The losses are taken trial by trial in both: the product's are not made for vmap. On CUDA the step is one graph, as
+the product's is.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.trial_at_hand import Case, Shown, make_sgd
-from gcc_search.saliency.geometry import apply_transforms, move_heatmaps
+from gcc_search.saliency.geometry import Transforms, apply_transforms, move_heatmaps
 from gcc_search.saliency.gradcam import gradcam
 from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss, upsample
 from gcc_search.settings import Explanation
+from gcc_search.training.graphed import Graphed
 from gcc_search.training.networks import full_precision
 from gcc_search.training.terms import precision
 
@@ -30,6 +32,7 @@ class _Stacked:
     def __init__(self, case: Case, device: torch.device, count: int) -> None:
         self.networks = [case.build(device)[0] for _ in range(count)]
         self.explanations = [case.plan(number, device).explanation for number in range(count)]
+        self._graph: Graphed | None = None
 
     @functools.cached_property
     def optimizer(self) -> torch.optim.SGD:
@@ -45,15 +48,18 @@ class _Stacked:
 
     def step(self, shown: Shown) -> Tensor:
         """Each trial's loss before it."""
-        with precision(shown.x.device):
-            moved = apply_transforms(shown.moved, shown.x, shown.x.shape[-1])
-            features = self.features(torch.cat([shown.x, moved]))
-        losses = torch.stack(
-            [
-                _loss(of_trial, network.head, shown, explanation)
-                for of_trial, network, explanation in zip(features, self.networks, self.explanations, strict=True)
-            ]
-        )
+        batch = (shown.x, shown.labels, shown.moved.boxes, shown.moved.flips)
+        if shown.x.is_cuda and self._graph is None:
+            # The tries before the capture are steps, too; that does not matter here.
+            self._graph = Graphed(self._learn, batch, written=[])
+        return self._graph(*batch) if self._graph is not None else self._learn(*batch)
+
+    def _learn(self, x: Tensor, labels: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
+        shown = Shown(x=x, labels=labels, moved=Transforms(boxes=boxes, flips=flips))
+        with precision(x.device):
+            features = self.features(torch.cat([x, apply_transforms(shown.moved, x, x.shape[-1])]))
+        trials = zip(features, self.networks, self.explanations, strict=True)
+        losses = torch.stack([_loss(maps, network.head, shown, asked) for maps, network, asked in trials])
         self.optimizer.zero_grad(set_to_none=True)
         losses.sum().backward()
         self.optimizer.step()

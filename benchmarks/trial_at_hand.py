@@ -132,6 +132,7 @@ class TrialAtHand:
         self._case, self._device, self._number = case, device, number
         self._images = images or case.images()
         self._network, self._optimizer = case.build(device)
+        # One for all epochs, as a trial has it: on CUDA it keeps the step's graph.
         self._learner = Learner(self._network, loss_terms)
         self._epochs: Iterator[int] = itertools.count(1)
 

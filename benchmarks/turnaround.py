@@ -43,11 +43,11 @@ def measure_growth(device_name: str, trials: int) -> dict[str, Any]:
     Args:
         device_name: on CUDA, what the allocator holds of the device as well.
     """
-    set_modules_aside()
     device = torch.device(device_name)
     resident, reserved = [], []
     with tempfile.TemporaryDirectory(prefix="gcc-search-bench-") as folder:
         for number in range(trials):
+            set_modules_aside()
             settings = GROWTH.model_copy(update={"explanation": Explanation(alpha=1 + number / trials, beta=0.1)})
             place, identity = Path(folder, "trials", str(number)), Identity(id=str(number))
             record = functools.partial(record_trial, settings, place, identity, device=device)
@@ -93,8 +93,9 @@ def measure_turnaround(*, trials: int) -> dict[str, Any]:
     has_ray = importlib.util.find_spec("ray") is not None
     found = {name: _medians(reuse=reuse) for name, reuse in KINDS.items()} if has_ray else {}
     growth = in_fresh_process(measure_growth, "cuda" if torch.cuda.is_available() else "cpu", trials)
+    rows = [{"a trial's process": name} | parts for name, parts in found.items()]
     _show(found, growth)
-    return {"turnaround": {"bar_seconds": BAR_SECONDS, "load": os.getloadavg(), "seconds": found, "growth": growth}}
+    return {"turnaround": {"bar_seconds": BAR_SECONDS, "load": os.getloadavg(), "seconds": rows, "growth": [growth]}}
 
 
 def _show(found: dict[str, dict[str, float]], growth: dict[str, Any]) -> None:
