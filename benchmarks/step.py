@@ -193,7 +193,7 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
 def measure_steps() -> dict[str, object]:
     """The section of the results file, printed as well; on the GPU where there is one."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    batch_size, rounds = (32, 10) if device.type == "cuda" else (8, 5)
+    batch_size, rounds = (32, 10) if device.type == "cuda" else (4, 3)
     rows: list[Row] = []
     for network in track(NETWORKS, description="measuring", console=Console(stderr=True)):
         rows += measure_network(network, batch_size=batch_size, rounds=rounds, device=device)
