@@ -8,6 +8,7 @@ import json
 import platform
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -25,18 +26,21 @@ PACKAGES = ("torch", "kornia", "numpy", "pyarrow", "matplotlib", "ray", "optuna"
 
 def main() -> None:
     asked = _parse(sys.argv[1:])
-    found: dict[str, Any] = {"hardware": f"{psutil.cpu_count()}-cpu"}
-    for name in asked.names:
-        found |= BENCHMARKS[name](asked)
+    found: dict[str, Any] = {"hardware": f"{psutil.cpu_count()}-cpu", "minutes": {}}
     today = datetime.now(UTC).date().isoformat()
     versions = {"python": platform.python_version()} | _versions()
     command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
-    parts = [today, found["hardware"], *(asked.names if len(asked.names) < len(BENCHMARKS) else [])]
-    path = RESULTS / f"{'-'.join(parts).replace(' ', '-').lower()}.json"
-    whole = {"date": today, "command": command, "versions": versions} | found
-    write_atomically(path, json.dumps(whole, indent=1).encode())
-    write_atomically(path.with_suffix(".md"), in_markdown(whole).encode())
-    print(f"wrote {path} and {path.with_suffix('.md').name}", file=sys.stderr)
+    for name in asked.names:
+        began = time.monotonic()
+        found |= BENCHMARKS[name](asked)
+        found["minutes"][name] = (time.monotonic() - began) / 60
+        # After each: whoever ends it early keeps what was measured.
+        parts = [today, found["hardware"], *(asked.names if len(asked.names) < len(BENCHMARKS) else [])]
+        path = RESULTS / f"{'-'.join(parts).replace(' ', '-').lower()}.json"
+        whole = {"date": today, "command": command, "versions": versions} | found
+        write_atomically(path, json.dumps(whole, indent=1).encode())
+        write_atomically(path.with_suffix(".md"), in_markdown(whole).encode())
+        print(f"wrote {path} and {path.with_suffix('.md').name}", file=sys.stderr)
 
 
 def _versions() -> dict[str, str]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from benchmarks.step import FLOOR, OURS, VARIANTS, make_batch
+from benchmarks.timing import best_device, hardware_of, synchronise
 from gcc_search.saliency import losses, ssim
 from gcc_search.training import terms
 from gcc_search.training.graphed import Graphed
@@ -94,7 +95,7 @@ def measure_way(name: str, way: Way, *, batch_size: int, rounds: int, device: to
         steps = {variant: _step(network, variant, way, batch_size, device) for variant in (FLOOR, OURS)}
         for step in steps.values():
             step()
-        _wait(device)
+        synchronise(device)
         preparing = time.perf_counter() - begun
         seconds: dict[str, list[float]] = {variant: [] for variant in steps}
         peak = None
@@ -199,22 +200,17 @@ def _step(network: Network, variant: str, way: Way, batch_size: int, device: tor
 
 
 def _time(step: Callable[[], Tensor], device: torch.device, *, repeats: int) -> float:
-    _wait(device)
+    synchronise(device)
     begun = time.perf_counter()
     for _ in range(repeats):
         step()
-    _wait(device)
+    synchronise(device)
     return (time.perf_counter() - begun) / repeats
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def measure_precision() -> dict[str, object]:
     """The section of the results file, printed as well; on the GPU where there is one."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     ways, batch_size, rounds = (ON_CUDA, 32, 5) if device.type == "cuda" else (ON_CPU, 4, 2)
     rows: list[Row] = []
     for name in NETWORKS if device.type == "cuda" else NETWORKS[:1]:
@@ -230,8 +226,7 @@ def measure_precision() -> dict[str, object]:
             rows.append(row)
             print(row, file=sys.stderr, flush=True)
     show(rows)
-    hardware = {"hardware": torch.cuda.get_device_name()} if device.type == "cuda" else {}
-    return {"precision": [asdict(row) for row in rows]} | hardware
+    return {"precision": [asdict(row) for row in rows]} | hardware_of(device)
 
 
 def show(rows: list[Row]) -> None:

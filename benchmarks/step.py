@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
@@ -14,6 +13,7 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.rivals import RIVALS, Batch
+from benchmarks.timing import best_device, hardware_of, medians_of, synchronise, take_turns
 from gcc_search.saliency.geometry import draw_transforms
 from gcc_search.settings import Explanation
 from gcc_search.training.graphed import Graphed
@@ -72,10 +72,11 @@ def measure_network(name: str, *, batch_size: int, rounds: int, device: torch.de
         return value.detach()
 
     steps: dict[str, Callable[[], Tensor]] = {variant: lambda loss=loss: step(loss) for variant, loss in losses.items()}
-    medians = _medians(steps, rounds, device)
+    medians = medians_of(take_turns(steps, device, rounds=rounds))
     saved = {variant: saved_bytes(loss, network.parameters()) for variant, loss in losses.items()}
     peaks = {variant: _peak_bytes(of_variant, device) for variant, of_variant in steps.items()}
-    replayed = _medians(_replays(steps, network, optimizer), rounds, device) if device.type == "cuda" else {}
+    replays = _replays(steps, network, optimizer) if device.type == "cuda" else {}
+    replayed = medians_of(take_turns(replays, device, rounds=rounds))
     return [
         Row(
             network=name,
@@ -94,17 +95,6 @@ def measure_network(name: str, *, batch_size: int, rounds: int, device: torch.de
         )
         for variant in losses
     ]
-
-
-def _medians(steps: dict[str, Callable[[], Tensor]], rounds: int, device: torch.device) -> dict[str, float]:
-    """Seconds of each; they take turns, and the first turn warms up."""
-    seconds: dict[str, list[float]] = {variant: [] for variant in steps}
-    for number in range(rounds + 1):
-        for variant, step in steps.items():
-            taken = _seconds(step, device)
-            if number > 0:
-                seconds[variant].append(taken)
-    return {variant: float(torch.tensor(taken).median()) for variant, taken in seconds.items()}
 
 
 def _replays(
@@ -128,7 +118,7 @@ def _peak_bytes(step: Callable[[], Tensor], device: torch.device) -> int | None:
     if device.type != "cuda":
         return None
     step()
-    torch.cuda.synchronize(device)
+    synchronise(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     step()
@@ -180,26 +170,15 @@ def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> 
     return sum(storages.values())
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    begun = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - begun
-
-
 def measure_steps() -> dict[str, object]:
     """The section of the results file, printed as well; on the GPU where there is one."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     batch_size, rounds = (32, 10) if device.type == "cuda" else (4, 3)
     rows: list[Row] = []
     for network in track(NETWORKS, description="measuring", console=Console(stderr=True)):
         rows += measure_network(network, batch_size=batch_size, rounds=rounds, device=device)
     show(rows)
-    hardware = {"hardware": torch.cuda.get_device_name()} if device.type == "cuda" else {}
-    return {"threads": torch.get_num_threads(), "step": [asdict(row) for row in rows]} | hardware
+    return {"threads": torch.get_num_threads(), "step": [asdict(row) for row in rows]} | hardware_of(device)
 
 
 def show(rows: list[Row]) -> None:
