@@ -47,7 +47,6 @@ class Way:
     graph: bool = False
     compiled_losses: bool = False
     compiled_network: bool = False
-    filter: str = "shifts"
 
 
 _GRAPH = Way(name="bfloat16, fused SGD, graph", fused=True, graph=True)
@@ -58,7 +57,6 @@ ON_CUDA = (
     Way(name="bfloat16, fused SGD", fused=True),
     _GRAPH,
     replace(_GRAPH, name="the same, cuDNN's choice timed", benchmark=True),
-    replace(_GRAPH, name="graph, window as matrix", filter="matrix"),
     replace(_GRAPH, name="graph, losses compiled", compiled_losses=True),
     replace(_GRAPH, name="graph, losses and network compiled", compiled_losses=True, compiled_network=True),
     Way(name="bfloat16, fused SGD, network compiled", fused=True, compiled_network=True),
@@ -135,29 +133,10 @@ def _carried_out(way: Way, device: torch.device) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(terms, "precision", return_value=autocast))
         stack.enter_context(torch.backends.cudnn.flags(enabled=True, benchmark=way.benchmark, allow_tf32=True))
-        if way.filter == "matrix":
-            stack.enter_context(mock.patch.object(ssim, "filter_separably", filter_by_matrix))
         for module, function in _COMPILED_LOSSES if way.compiled_losses else ():
             compiled = torch.compile(getattr(module, function), dynamic=False)
             stack.enter_context(mock.patch.object(module, function, compiled))
         yield
-
-
-_BANDS: dict[tuple[int, torch.device], Tensor] = {}
-
-
-def filter_by_matrix(images: Tensor, window: list[float]) -> Tensor:
-    """`ssim.filter_separably` as two matrix products."""
-    size = images.shape[-1]
-    if (size, images.device) not in _BANDS:
-        kept = size - len(window) + 1
-        band = torch.zeros(kept, size)
-        for start, weight in enumerate(window):
-            band.diagonal(start)[:kept] = weight
-        _BANDS[size, images.device] = band.to(images.device)
-    band = _BANDS[size, images.device]
-    with torch.autocast(images.device.type, enabled=False):
-        return band @ (images @ band.T)
 
 
 def _gradient(network: Network, batch_size: int, device: torch.device) -> Tensor:
