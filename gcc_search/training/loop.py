@@ -99,10 +99,11 @@ def train_epoch(
     learner: Learner[LossTerms] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> TrainStats:
-    """Trains for one pass over `images`; stops within one step of a loss that is not finite.
+    """Trains for one pass over `images`; stops at a loss that is not finite, or one step after it on a GPU.
 
     Args:
-        learner: of this network, where other processes train it as well; None: this one alone.
+        learner: of this network, for all of its epochs: other processes may be in it, and a GPU's graph of the step.
+            None: one for this epoch, and this process alone.
         on_step: called with (images done, images in all) after each step.
     """
     network.train()
