@@ -43,6 +43,7 @@ from gcc_search.search.recall import make_queue, make_scheduler, recall
 from gcc_search.search.scheduler import SuccessiveHalving
 from gcc_search.search.stopping import ends_when_asked, heeds_signals
 from gcc_search.search.trainable import train_job
+from gcc_search.search.unsaid import Unsaid
 from gcc_search.search.watchdog import Watchdog
 
 # Of the 15 seconds in which a search ends that is asked to: what Ray and the sending of the study leave.
@@ -200,7 +201,7 @@ def _tune(
                     search_alg=queue,
                     scheduler=scheduler,
                     max_concurrent_trials=machines.slots,
-                    callbacks=[reminder, watchdog, screen, StudySender(run)],
+                    callbacks=[reminder, watchdog, screen, StudySender(run), Unsaid()],
                     verbose=0,
                     reuse_actors=True,
                     raise_on_failed_trial=False,
