@@ -58,6 +58,7 @@ def record_only(
     device: str,
     threads: int,
     fingerprints: dict[int, str],
+    num_processes: int,
     pace: Pace,
 ) -> None:
     """For gcc-search: reports as `train_job` does, and leaves the record of a trial that finished.
