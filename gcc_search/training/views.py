@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from gcc_search.saliency.shapes import Images
 from gcc_search.training.learner import WholeBatchNorm
@@ -24,43 +25,79 @@ def view_features(network: Network, first: Images, second: Images, *, second_is_
     if not second_is_target:
         maps: Tensor = network.features(torch.cat([first, second]))
         return maps
-    with _statistics_of_a_batch(network) as norms:
+    with _seen_by(network) as seen:
         of_first = network.features(first)
-        for norm in norms:
-            norm.hold()
         with torch.no_grad():
+            seen.hold()
             of_second = network.features(second)
     return torch.cat([of_first, of_second])
 
 
 @contextlib.contextmanager
-def _statistics_of_a_batch(network: nn.Module) -> Iterator[list[_BatchStatistics]]:
-    modules = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
-    norms = [_BatchStatistics(module) for module in modules]
+def _seen_by(network: nn.Module) -> Iterator[_Seen]:
+    """What `network` sees of a batch within; its modules are themselves again afterwards."""
+    seen = _Seen(network)
     try:
-        yield norms
+        yield seen
     finally:
-        for norm in norms:
+        seen.release()
+
+
+class _Seen:
+    """The statistics of a batch, by which a network normalises others as well once they are held."""
+
+    def __init__(self, network: nn.Module) -> None:
+        modules = list(network.modules())
+        norms = [module for module in modules if isinstance(module, _BatchNorm) and module.training]
+        self._norms = [_BatchStatistics(norm, self) for norm in norms]
+        convolutions = [module for module in modules if isinstance(module, nn.Conv2d)] if norms else []
+        self._hooks = [convolution.register_forward_hook(self._note) for convolution in convolutions]
+        self._latest: tuple[nn.Conv2d, Tensor] | None = None
+
+    def _note(self, convolution: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        assert isinstance(convolution, nn.Conv2d), "hooked to these alone"
+        self._latest = (convolution, output)
+
+    def source_of(self, batch: Tensor) -> nn.Conv2d | None:
+        """The convolution that has just made `batch`, which nothing else reads in the networks here."""
+        return self._latest[0] if self._latest is not None and self._latest[1] is batch else None
+
+    def hold(self) -> None:
+        self._unhook()
+        for norm in self._norms:
+            norm.hold()
+
+    def release(self) -> None:
+        self._unhook()
+        for norm in self._norms:
             norm.release()
+
+    def _unhook(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._latest = None
 
 
 class _BatchStatistics:
     """Those of one batch normalisation, which tells them of a batch only where its running ones forget all others."""
 
-    def __init__(self, module: _BatchNorm) -> None:
+    def __init__(self, module: _BatchNorm, seen: _Seen) -> None:
         assert module.momentum is not None, "running statistics are averaged exponentially"
         assert module.running_mean is not None, "a network that is evaluated keeps running statistics"
         assert module.running_var is not None, "a network that is evaluated keeps running statistics"
-        self._module, self._momentum = module, module.momentum
+        self._module, self._momentum, self._seen = module, module.momentum, seen
         self._mean, self._variance = module.running_mean, module.running_var
         # The graph keeps those that the first view saw: they are not written to again.
         module.running_mean, module.running_var = self._mean.clone(), self._variance.clone()
-        self._hook = module.register_forward_pre_hook(self._count)
+        self._hook = module.register_forward_pre_hook(self._look)
         self._num_values = 0
+        self._source: nn.Conv2d | None = None
         module.momentum = 1.0
 
-    def _count(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def _look(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         batch: Tensor = inputs[0]
+        # On a GPU folding takes as many small kernels as it saves large ones.
+        self._source = None if batch.is_cuda else self._seen.source_of(batch)
         if isinstance(module, WholeBatchNorm):
             self._num_values = module.num_values(batch)
         else:
@@ -77,10 +114,26 @@ class _BatchStatistics:
         # A running variance is the unbiased one; a batch is normalised by the other.
         self._module.running_var = variance * ((self._num_values - 1) / self._num_values)
         self._module.eval()
+        if self._source is not None:
+            self._fold_into(self._source)
+
+    def _fold_into(self, convolution: nn.Conv2d) -> None:
+        """The convolution normalises by the way: a pass over its output less, a third of the time."""
+        norm = self._module
+        assert norm.running_mean is not None, "see above"
+        assert norm.running_var is not None, "see above"
+        statistics = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+        weight, bias = fuse_conv_bn_weights(convolution.weight, convolution.bias, *statistics)
+        # Over the class's own, until `release`.
+        vars(convolution)["forward"] = lambda images: convolution._conv_forward(images, weight, bias)
+        vars(norm)["forward"] = lambda images: images
 
     def release(self) -> None:
         """The module as it was, its running statistics moved on by the one batch (by none, where it was not held)."""
         self._hook.remove()
+        for module in (self._module, self._source):
+            if module is not None:
+                vars(module).pop("forward", None)
         self._module.running_mean, self._module.running_var = self._mean, self._variance
         self._module.momentum = self._momentum
         self._module.train()

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gcc_search.training.networks import SmallClassifier, SmallConvNet, build_network
 from gcc_search.training.views import view_features
@@ -51,6 +52,32 @@ def test_a_target_that_equals_the_first_view_is_seen_alike(network, views):
     assert_close(first, second)
 
 
+class Normalisations(TorchDispatchMode):
+    """Counts batch normalisations forwards."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += "batch_norm" in func.name() and "backward" not in func.name()
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_convolutions_normalise_a_target_by_the_way(name, views):
+    network = build_network(name, num_classes=5, weights="none", seed=0).double().train()
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for norm in norms:
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.normal_(norm.bias)
+    with Normalisations() as normalisations:
+        first, second = as_target(network, views[0], views[0])
+    assert normalisations.count == len(norms)
+    assert_close(second, first)
+    assert not any("forward" in vars(module) for module in network.modules())
+
+
 def test_a_target_is_normalised_by_the_statistics_of_the_first_view(network, views):
     network.model.stages = nn.Sequential(nn.BatchNorm2d(3)).double()
     _, second = as_target(network, *views)
@@ -90,7 +117,8 @@ def test_the_network_trains_on_after_a_target_and_after_an_error(network, views)
     assert not any(torch.equal(value, copies[name]) for name, value in after.items())
     assert all(module.training for module in network.modules())
     assert {module.momentum for module in network.modules() if isinstance(module, nn.BatchNorm2d)} == {0.1}
-    assert not any(module._forward_pre_hooks for module in network.modules())
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in network.modules())
+    assert not any("forward" in vars(module) for module in network.modules())
 
 
 def test_in_evaluation_nothing_is_touched(network, views):
