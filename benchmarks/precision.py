@@ -1,4 +1,4 @@
-"""How a step is carried out: precision, memory layout, optimiser, compiled parts, one CUDA graph.
+"""How a step is carried out: precision, memory layout, optimiser, compiled parts, one CUDA graph, recomputed blocks.
 
 What a step computes stays the same; `gradient_error` says how nearly: |g - g32| / |g32| against the float32 step.
 """
@@ -19,7 +19,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from benchmarks.step import FLOOR, OURS, VARIANTS, make_batch
+from benchmarks.step import FLOOR, OURS, VARIANTS, make_batch, saved_bytes
 from benchmarks.timing import best_device, hardware_of, synchronise
 from gcc_search.saliency import losses, ssim
 from gcc_search.training import terms
@@ -47,6 +47,7 @@ class Way:
     graph: bool = False
     compiled_losses: bool = False
     compiled_network: bool = False
+    recomputed: bool = False
 
 
 _GRAPH = Way(name="bfloat16, fused SGD, graph", fused=True, graph=True)
@@ -60,6 +61,7 @@ ON_CUDA = (
     replace(_GRAPH, name="graph, losses compiled", compiled_losses=True),
     replace(_GRAPH, name="graph, losses and network compiled", compiled_losses=True, compiled_network=True),
     Way(name="bfloat16, fused SGD, network compiled", fused=True, compiled_network=True),
+    Way(name="bfloat16, fused SGD, activation checkpointing", fused=True, recomputed=True),
 )
 ON_CPU = (
     Way(name="float32", bfloat16=False),
@@ -67,12 +69,18 @@ ON_CPU = (
     Way(name="float32, fused SGD", bfloat16=False, fused=True),
     Way(name="bfloat16"),
     Way(name="float32, network compiled", bfloat16=False, compiled_network=True),
+    Way(name="float32, activation checkpointing", bfloat16=False, recomputed=True),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One way: medians over the rounds. `peak_bytes` is None on the CPU."""
+    """One way: medians over the rounds.
+
+    Args:
+        saved_bytes: what autograd keeps of our step for its backward pass; None where a compiler decides.
+        peak_bytes: None on the CPU.
+    """
 
     network: str
     way: str
@@ -81,6 +89,7 @@ class Row:
     seconds: float
     time_ratio: float
     gradient_error: float
+    saved_bytes: int | None
     peak_bytes: int | None
     preparing_seconds: float
 
@@ -91,6 +100,9 @@ def measure_way(name: str, way: Way, *, batch_size: int, rounds: int, device: to
         network = _network(name, way, device)
         error = float((_gradient(network, batch_size, device) - truth).norm() / truth.norm())
         steps = {variant: _step(network, variant, way, batch_size, device) for variant in (FLOOR, OURS)}
+        saved = None
+        if not (way.compiled_network or way.compiled_losses):
+            saved = saved_bytes(_loss(network, OURS, batch_size, device), network.parameters())
         for step in steps.values():
             step()
         synchronise(device)
@@ -113,6 +125,7 @@ def measure_way(name: str, way: Way, *, batch_size: int, rounds: int, device: to
         seconds=ours,
         time_ratio=ours / floor,
         gradient_error=error,
+        saved_bytes=saved,
         peak_bytes=peak,
         preparing_seconds=preparing,
     )
@@ -120,6 +133,7 @@ def measure_way(name: str, way: Way, *, batch_size: int, rounds: int, device: to
 
 def _network(name: str, way: Way, device: torch.device) -> Network:
     network = build_network(name, num_classes=101, weights="none", seed=0).to(device).train()
+    network.is_recomputed = way.recomputed
     if not way.channels_last:
         network = network.to(memory_format=torch.contiguous_format)
     if way.compiled_network:
@@ -209,7 +223,8 @@ def measure_precision() -> dict[str, object]:
 
 
 def show(rows: list[Row]) -> None:
-    table = Table("network", "way", "floor ms", "ours ms", "ours / floor", "gradient error", "peak MiB", "preparing s")
+    times, bytes_kept = ("floor ms", "ours ms", "ours / floor"), ("saved MiB", "peak MiB")
+    table = Table("network", "way", *times, "gradient error", *bytes_kept, "preparing s")
     for row in rows:
         table.add_row(
             row.network,
@@ -218,6 +233,7 @@ def show(rows: list[Row]) -> None:
             f"{1000 * row.seconds:.2f}",
             f"{row.time_ratio:.3f}",
             f"{row.gradient_error:.1e}",
+            "" if row.saved_bytes is None else f"{row.saved_bytes / 2**20:.0f}",
             "" if row.peak_bytes is None else f"{row.peak_bytes / 2**20:.0f}",
             f"{row.preparing_seconds:.1f}",
         )

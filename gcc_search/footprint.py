@@ -182,6 +182,7 @@ def _train_briefly(settings: TrialSettings, device: torch.device) -> None:
     """Epochs as a trial has them, cut short: whole batches and the last, smaller one, then an evaluation's."""
     data = open_dataset(settings.data, settings.recipe.image_size)
     network = build_network(settings.network, num_classes=len(data.classes), weights="none", seed=0).to(device)
+    network.is_recomputed = settings.activation_checkpointing
     optimizer = make_optimizer(network, settings)
     evaluation = evaluation_of(settings, data, device, insertion=True)
     # Insertion shows an eighth of a batch at a time.

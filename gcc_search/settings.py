@@ -136,3 +136,6 @@ class TrialSettings(Settings):
     explanation: Explanation = Explanation()
     evaluation: EvaluationSettings = EvaluationSettings()
     seed: Count = 0
+    activation_checkpointing: bool = False
+    """Compute the network's blocks again in the backward pass instead of keeping what is inside them: images that are
+    too large otherwise fit, a step takes about a third longer, and results stay the same."""

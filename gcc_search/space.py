@@ -174,6 +174,7 @@ class SearchSpace(Settings):
             "explanation": self.explanation.model_dump(),
             "evaluation": self.evaluation.model_dump(),
             "seed": self.seed,
+            "activation_checkpointing": self.resources.activation_checkpointing,
         }
         for name, value in sampled.items():
             group = _group(name)

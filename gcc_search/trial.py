@@ -102,6 +102,7 @@ def run_trial(settings: TrialSettings, surroundings: Surroundings) -> Iterator[E
     network = fresh_network(
         settings.network, num_classes=len(data.classes), weights=settings.weights, seed=settings.seed
     ).to(device)
+    network.is_recomputed = settings.activation_checkpointing
     optimizer = make_optimizer(network, settings)
     last_epoch = _restore(network, optimizer, surroundings.checkpoints)
     failure: tuple[Status, str] | None = None
@@ -133,6 +134,7 @@ def assist(settings: TrialSettings, crew: Crew, device: torch.device) -> None:
     data = open_dataset(settings.data, settings.recipe.image_size)
     network = build_network(settings.network, num_classes=len(data.classes), weights="none", seed=settings.seed)
     network = network.to(device)
+    network.is_recomputed = settings.activation_checkpointing
     optimizer = make_optimizer(network, settings)
     learner = Learner(network, loss_terms, optimizer=optimizer, crew=crew)
     while (epoch := crew.hear()) != OVER:

@@ -141,6 +141,8 @@ class Resources(Settings):
     is given."""
     trials_per_gpu: Annotated[int | Literal["auto"], BeforeValidator(_trials_per_gpu)] | None = None
     """The same the other way round; auto: as many as fit, by the memory that each network is seen to take at start."""
+    activation_checkpointing: bool = False
+    """See `TrialSettings.activation_checkpointing`: less memory for more time."""
 
     @field_validator("gpus_per_trial")
     @classmethod

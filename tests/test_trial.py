@@ -67,6 +67,13 @@ def test_equal_settings_give_equal_rows_and_columns_bit_for_bit(tiny_trial, undi
         assert_close(ended.columns[name], values, rtol=0, atol=0, equal_nan=True)
 
 
+def test_activations_that_are_computed_again_change_no_bit(tiny_trial, undisturbed):
+    again = with_recipe(tiny_trial, epochs=3).model_copy(update={"activation_checkpointing": True})
+    rows, ended = run(again)
+    assert repeatable(rows) == repeatable(undisturbed[0])
+    assert_close(ended.columns["consistency"], undisturbed[1].columns["consistency"], rtol=0, atol=0, equal_nan=True)
+
+
 def test_another_seed_gives_other_rows(tiny_trial, undisturbed):
     rows, _ = run(tiny_trial.model_copy(update={"seed": 8}))
     assert rows[0].loss != undisturbed[0][0].loss

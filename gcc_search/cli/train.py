@@ -34,6 +34,9 @@ def train(
     image_size: Annotated[int, typer.Option(help="Side of the images as the network sees them, pixels.")] = 224,
     insertion_images: Annotated[int, typer.Option(help="Test images for insertion and deletion AUC.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    activation_checkpointing: Annotated[
+        bool, typer.Option("--activation-checkpointing", help="Less memory for more time: for large images.")
+    ] = False,
     device: Device = None,
     name: Annotated[str | None, typer.Option(help="Name of the run. Default: made from the settings.")] = None,
     out: Out = "runs",
@@ -79,6 +82,7 @@ def train(
             "explanation": {"alpha": alpha, "beta": beta, "p": p, "distance": distance},
             "evaluation": {"insertion_images": insertion_images},
             "seed": seed,
+            "activation_checkpointing": activation_checkpointing,
         }
     )
     with local_folder(out) as runs:

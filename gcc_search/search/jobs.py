@@ -111,7 +111,8 @@ class JobMaker:
 
     def _key(self, settings: TrialSettings) -> str:
         """Folder name of a baseline: equal for equal (network, weights, images, recipe, evaluation, seed)."""
-        decisive = settings.model_dump(mode="json") | {
+        # Whether activations are kept or computed again changes no number.
+        decisive = settings.model_dump(mode="json", exclude={"activation_checkpointing"}) | {
             "data": self.fingerprints[settings.recipe.image_size],
             "weights": _weights_identity(settings.weights),
             "package": __version__,

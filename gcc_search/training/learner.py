@@ -58,6 +58,11 @@ class Learner(Generic[Terms]):
         self.replayed: Any = None
         """The step as one CUDA graph (`steps.ReplayedStep`), which serves all epochs."""
 
+    @property
+    def is_recomputed(self) -> bool:
+        """Whether the network's blocks are computed again in the backward pass, which no CUDA graph can hold."""
+        return self._network.is_recomputed
+
     def state(self) -> Iterator[Tensor]:
         """The network's parameters and buffers."""
         yield from self._network.state_dict().values()

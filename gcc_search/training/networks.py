@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from gcc_search.errors import WeightsError
 from gcc_search.saliency.shapes import FeatureMaps, Images, Logits, Pooled
 from gcc_search.seeding import derive_seed
+from gcc_search.training.recomputing import recomputed
 
 if TYPE_CHECKING:
     # Loads torch's compiler, a second and a half; where no network of it is built, nobody waits for that.
@@ -42,10 +43,22 @@ class Network(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self.is_recomputed = False
+        """Whether blocks are computed again in the backward pass, for memory (activation checkpointing)."""
 
-    @abstractmethod
     def features(self, images: Images) -> FeatureMaps:
         """Output of the last stage before pooling: ResNet `layer4`, ConvNeXt `features`."""
+        if self.is_recomputed and torch.is_grad_enabled():
+            return recomputed(self.blocks, images)
+        return self._features(images)
+
+    @abstractmethod
+    def _features(self, images: Images) -> FeatureMaps: ...
+
+    @property
+    @abstractmethod
+    def blocks(self) -> list[nn.Module]:
+        """What `features` is made of, in turn; none changes its input in place."""
 
     @property
     @abstractmethod
@@ -67,11 +80,16 @@ class Network(nn.Module):
 class ResNetClassifier(Network):
     model: torchvision.models.ResNet
 
-    def features(self, images: Images) -> FeatureMaps:
+    def _features(self, images: Images) -> FeatureMaps:
         m = self.model
         x = m.maxpool(m.relu(m.bn1(m.conv1(images))))
         maps: FeatureMaps = m.layer4(m.layer3(m.layer2(m.layer1(x))))
         return maps
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        m = self.model
+        return [nn.Sequential(m.conv1, m.bn1, m.relu, m.maxpool), *m.layer1, *m.layer2, *m.layer3, *m.layer4]
 
     @property
     def last_stage(self) -> nn.Module:
@@ -87,9 +105,16 @@ class ResNetClassifier(Network):
 class ConvNeXtClassifier(Network):
     model: torchvision.models.ConvNeXt
 
-    def features(self, images: Images) -> FeatureMaps:
+    def _features(self, images: Images) -> FeatureMaps:
         maps: FeatureMaps = self.model.features(images)
         return maps
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        # Stem and downsampling stand between stages of many blocks.
+        first, *rest = self.model.features
+        pairs = zip(rest[::2], rest[1::2], strict=False)
+        return [first, *(block for stage, down in pairs for block in (*stage, down)), *rest[-1]]
 
     @property
     def last_stage(self) -> nn.Module:
@@ -132,9 +157,13 @@ def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 class SmallClassifier(Network):
     model: SmallConvNet
 
-    def features(self, images: Images) -> FeatureMaps:
+    def _features(self, images: Images) -> FeatureMaps:
         maps: FeatureMaps = self.model.stages(images)
         return maps
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        return [*self.model.stages]
 
     @property
     def last_stage(self) -> nn.Module:

@@ -76,7 +76,7 @@ class Steps:
         """The step as a graph, made where a batch of this size comes for the second time."""
         learner = self._learner
         is_fused = all(group.get("fused") for group in self._optimizer.param_groups)
-        if x.device.type != "cuda" or not learner.is_alone or not is_fused:
+        if x.device.type != "cuda" or not learner.is_alone or not is_fused or learner.is_recomputed:
             return None
         step = learner.replayed
         if step is None and learner.last_count == len(x):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -41,9 +42,12 @@ def make_network(name: str) -> Network:
         return ConvNeXtClassifier(model).double()
 
 
-def step(crew: Crew | None, name: str, count: int, explanation: Explanation) -> dict[str, Any]:
+def step(
+    crew: Crew | None, name: str, count: int, explanation: Explanation, *, is_recomputed: bool = False
+) -> dict[str, Any]:
     """What one step on `count` images gives: the loss, gradients, statistics, and momentum after it."""
     network = make_network(name)
+    network.is_recomputed = is_recomputed
     # The others' weights are rank 0's from the beginning.
     if crew is not None and crew.share.rank > 0:
         with torch.no_grad():
@@ -95,6 +99,13 @@ def step(crew: Crew | None, name: str, count: int, explanation: Explanation) -> 
 def test_a_step_of_several_is_that_of_one(mates, name, size, count, explanation):
     alone = step(None, name, count, explanation)
     for found in mates.run(size, step, name, count, explanation):
+        assert_close(found, alone, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["convnet_small", "convnext"])
+def test_blocks_that_are_computed_again_ask_the_others_again(mates, name):
+    alone = step(None, name, 3, BOTH_TERMS)
+    for found in mates.run(2, functools.partial(step, is_recomputed=True), name, 3, BOTH_TERMS):
         assert_close(found, alone, rtol=1e-9, atol=1e-9)
 
 

@@ -1,0 +1,51 @@
+"""Activation checkpointing (Chen et al., 2016): of each block its input alone is kept, and the rest computed again.
+
+What a block computes the second time is what it computed the first time, to the bit where its operations are
+deterministic: random draws are repeated, and running statistics do not move twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+def recomputed(blocks: Iterable[nn.Module], images: Tensor) -> Tensor:
+    """`images` through one block after the other, each computed again in the backward pass."""
+    for block in blocks:
+        images = _recomputed(block, images)
+    return images
+
+
+def _recomputed(block: nn.Module, images: Tensor) -> Tensor:
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
+    # None of our blocks changes its input in place: what is kept of it is what the block saw.
+    outputs: Tensor = checkpoint(
+        block, images, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), _statistics_of_no_use(norms))
+    )
+    return outputs
+
+
+@contextlib.contextmanager
+def _statistics_of_no_use(norms: Iterable[_BatchNorm]) -> Iterator[None]:
+    """Within, running statistics are copies that are thrown away: the first pass has moved them on by this batch."""
+    kept = [(norm, name, value) for norm in norms for name, value in _running(norm)]
+    for norm, name, value in kept:
+        setattr(norm, name, value.clone())
+    try:
+        yield
+    finally:
+        for norm, name, value in kept:
+            setattr(norm, name, value)
+
+
+def _running(norm: _BatchNorm) -> Iterator[tuple[str, Tensor]]:
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        value = getattr(norm, name)
+        if isinstance(value, torch.Tensor):
+            yield name, value
