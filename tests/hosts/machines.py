@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 NAMES = ("laptop", "head", "worker-1", "worker-2", "stranger")
 WORKERS = ("worker-1", "worker-2")
 ADDRESSES = {name: f"{SUBNET}.{10 + number}" for number, name in enumerate(NAMES)}
-_NAMESPACES = ("--net", "--mount", "--uts", "--ipc", "--pid")
+NAMESPACES = ("--net", "--mount", "--uts", "--ipc", "--pid")
 # So that a lost machine is given up after seconds: Ray's own default is half a minute and more.
 SHORTENED = "RAY_health_check_period_ms=1000 RAY_health_check_timeout_ms=2000 RAY_health_check_failure_threshold=5"
 _SSHD = """
@@ -65,7 +65,7 @@ class Host:
             "RAY_USAGE_STATS_ENABLED": "0",
             "COLUMNS": "200",
         }
-        command = ["nsenter", "--target", str(self.pid), *_NAMESPACES, f"--wdns={home}", *words]
+        command = ["nsenter", "--target", str(self.pid), *NAMESPACES, f"--wdns={home}", *words]
         return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, **options)  # type: ignore[call-overload]
 
     def processes(self) -> list[psutil.Process]:
@@ -91,7 +91,7 @@ def made_host(name: str, base: Path, lan: Lan) -> Iterator[Host]:
         "VENV": sys.prefix,
         "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
     }
-    unshare = ["unshare", *_NAMESPACES, "--fork", "--kill-child", "--mount-proc"]
+    unshare = ["unshare", *NAMESPACES, "--fork", "--kill-child", "--mount-proc"]
     command = [*TIED, *unshare, "sh", str(Path(__file__).with_name("host.sh"))]
     with (base / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

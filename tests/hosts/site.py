@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.hosts.machines import NAMES, WORKERS, Host, furnish, made_host
-from tests.hosts.network import Lan, made_lan
+from tests.hosts.machines import NAMES, NAMESPACES, WORKERS, Host, furnish, made_host
+from tests.hosts.network import NETEM, TBF, Lan, made_lan
 
 # Of the folders' names; the process that made one follows.
 FOLDER = "gcc-hosts-"
@@ -25,6 +25,16 @@ _PROGRAMS = {
     "rsync": ("rsync",),
     "util-linux": ("unshare", "nsenter", "setpriv"),
 }
+# Of all that hosts and their network are made of, a bit.
+_TRIED = f"""
+hostname tried
+mount -t tmpfs tmpfs /run
+ip link set lo up
+ip link add lan type bridge
+ip link add port type veth peer name eth0
+ip link set port master lan up
+tc qdisc replace dev port root {" ".join(NETEM)} 2> /run/said || tc qdisc replace dev port root {" ".join(TBF)}
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +67,12 @@ def why_not() -> str | None:
     for package, programs in _PROGRAMS.items():
         if missing := [name for name in programs if shutil.which(name, path=path) is None]:
             return f"no {missing[0]} (Debian: {package})"
-    tried = subprocess.run(["unshare", "--net", "--pid", "--fork", "--mount", "true"], capture_output=True, check=False)
-    return "no right to make namespaces" if tried.returncode else None
+    command = ["unshare", *NAMESPACES, "--fork", "--mount-proc", "sh", "-ec", _TRIED]
+    tried = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PATH": path})
+    if tried.returncode == 0:
+        return None
+    said = tried.stderr.strip().splitlines()
+    return f"no right to make hosts and networks of namespaces ({said[-1] if said else 'no reason given'})"
 
 
 @contextlib.contextmanager

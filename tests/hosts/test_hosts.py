@@ -9,15 +9,17 @@ import subprocess
 import tempfile
 from dataclasses import replace
 
+import pytest
 import yaml
 
 from gcc_search.results.reader import read_trial
 from gcc_search.results.writer import write_trial
 from tests.faults.census import finished_files
+from tests.hosts import site
 from tests.hosts.census import take_census
 from tests.hosts.launch import exported, write_cluster_file
 from tests.hosts.machines import ADDRESSES, ROOT, furnish
-from tests.hosts.site import FOLDER, remove_stale
+from tests.hosts.site import FOLDER, remove_stale, why_not
 
 
 def test_what_is_launched_is_the_shipped_file_with_our_addresses_and_without_an_installation(tmp_path):
@@ -72,3 +74,14 @@ def test_the_census_notices_what_it_is_there_to_notice(tiny_search, tmp_path):
         "study.db: 3 trials asked for, ['COMPLETE', 'RUNNING', 'COMPLETE'] there",
     } <= set(problems)
     assert sum("changed after it was finished" in line for line in problems) >= 1
+
+
+def test_what_the_machine_lacks_for_the_test_is_told(monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert why_not() == "not root"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or why_not() is not None, reason="no root with iproute2, openssh-server, rsync")
+def test_a_machine_that_may_not_make_networks_says_why(monkeypatch):
+    monkeypatch.setattr(site, "_TRIED", "ip link add lan type nonsense")
+    assert why_not() == "no right to make hosts and networks of namespaces (Error: Unknown device type.)"
