@@ -170,10 +170,11 @@ def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> 
     return sum(storages.values())
 
 
-def measure_steps() -> dict[str, object]:
+def measure_steps(*, batch_size: int | None = None) -> dict[str, object]:
     """The section of the results file, printed as well; on the GPU where there is one."""
     device = best_device()
-    batch_size, rounds = (32, 10) if device.type == "cuda" else (4, 3)
+    usual, rounds = (32, 10) if device.type == "cuda" else (4, 3)
+    batch_size = batch_size or usual
     rows: list[Row] = []
     for network in track(NETWORKS, description="measuring", console=Console(stderr=True)):
         rows += measure_network(network, batch_size=batch_size, rounds=rounds, device=device)
