@@ -57,6 +57,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which to run: {', '.join(BENCHMARKS)}; default: all")
     parser.add_argument("--trials", type=int, default=10_000, help="analysis_scale: trials with a scored test split")
     parser.add_argument("--images", type=int, default=2_000, help="analysis_scale: test images of each")
+    parser.add_argument(
+        "--networks", nargs="+", metavar="NETWORK", help="precision: which; default: all on a GPU, resnet18 on a CPU"
+    )
     parser.add_argument("--batch-size", type=int, help="step: images a step; default: 32 on a GPU, 4 on a CPU")
     parser.add_argument(
         "--no-work", type=int, nargs="+", default=[300], metavar="N", help="scale: searches of so many trials each"
@@ -94,7 +97,7 @@ def _step(asked: argparse.Namespace) -> dict[str, Any]:
 def _precision(asked: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.precision import measure_precision
 
-    return measure_precision()
+    return measure_precision(asked.networks)
 
 
 def _input(asked: argparse.Namespace) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from unittest import mock
 
@@ -201,12 +201,13 @@ def _time(step: Callable[[], Tensor], device: torch.device, *, repeats: int) -> 
     return (time.perf_counter() - begun) / repeats
 
 
-def measure_precision() -> dict[str, object]:
+def measure_precision(networks: Sequence[str] | None = None) -> dict[str, object]:
     """The section of the results file, printed as well; on the GPU where there is one."""
     device = best_device()
+    usual = NETWORKS if device.type == "cuda" else NETWORKS[:1]
     ways, batch_size, rounds = (ON_CUDA, 32, 5) if device.type == "cuda" else (ON_CPU, 4, 2)
     rows: list[Row] = []
-    for name in NETWORKS if device.type == "cuda" else NETWORKS[:1]:
+    for name in networks or usual:
         with _carried_out(Way(name="float32", bfloat16=False), device):
             truth = _gradient(_network(name, ways[0], device), batch_size, device)
         for way in track(ways, description=name, console=Console(stderr=True)):
