@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna._hypervolume.hssp import _solve_hssp
 from optuna.distributions import BaseDistribution
 from optuna.samplers._tpe.sampler import _get_reference_point, default_gamma_multiobjective
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from gcc_search.search.levels import Levels, Rows
+from gcc_search.search.subset import choose_subset
 
 # Not a state of Optuna's: a row that no trial has yet.
 _NOT_ASKED = -1
@@ -95,5 +95,5 @@ class History:
         question = tied.tobytes() + count.to_bytes(8)
         if question != self._chosen[0]:
             losses = self._losses[tied]
-            self._chosen = (question, _solve_hssp(losses, tied, count, _get_reference_point(losses)))
+            self._chosen = (question, tied[choose_subset(losses, count, _get_reference_point(losses))])
         return self._chosen[1]

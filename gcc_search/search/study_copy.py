@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial
-from sqlalchemy import event
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import SQLAlchemyError
+
+from gcc_search.search.sampler import KNOWN_OPTUNA
+from gcc_search.search.study_rows import write_begun, write_ended
 
 
 def open_storage(url: str) -> BaseStorage:
@@ -43,13 +50,33 @@ class StudyCopy:
 
     def begin(self, trial: FrozenTrial) -> None:
         """Writes a trial that was asked for just now, as running."""
-        trial_id = self._storage.create_new_trial(self._study_id, trial)
+        with self._tables() as tables:
+            if tables is not None:
+                trial_id = write_begun(tables, self._study_id, trial)
+            else:
+                trial_id = self._storage.create_new_trial(self._study_id, trial)
         self._running[trial.number] = (trial_id, frozenset(trial.system_attrs))
 
     def end(self, trial: FrozenTrial) -> None:
         """Writes how a trial ended that was written as running."""
-        trial_id, begun = self._running.pop(trial.number)
+        trial_id, known = self._running.pop(trial.number)
+        with self._tables() as tables:
+            if tables is not None:
+                write_ended(tables, trial_id, trial, known=known)
+                return
         for name, value in trial.system_attrs.items():
-            if name not in begun:
+            if name not in known:
                 self._storage.set_trial_system_attr(trial_id, name, value)
         self._storage.set_trial_state_values(trial_id, trial.state, trial.values)
+
+    @contextlib.contextmanager
+    def _tables(self) -> Iterator[Connection | None]:
+        """One transaction in Optuna's own tables; None where they may be others than we know."""
+        if not (isinstance(self._storage, RDBStorage) and optuna.__version__.startswith(KNOWN_OPTUNA)):
+            yield None
+            return
+        try:
+            with self._storage.engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise StorageInternalError(str(error)) from error

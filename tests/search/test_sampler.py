@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import optuna
 import pytest
+from optuna._hypervolume.hssp import _solve_hssp
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import TrialState
@@ -13,6 +14,7 @@ from gcc_search.pareto import non_dominated
 from gcc_search.search.history import History
 from gcc_search.search.levels import Levels
 from gcc_search.search.sampler import KNOWN_OPTUNA, HistorySampler, make_sampler
+from gcc_search.search.subset import choose_subset
 from tests.search.conftest import make_space
 
 TRIALS = 120
@@ -97,3 +99,15 @@ def test_levels_are_those_of_peeling_one_frontier_after_another(columns, decimal
         if len(left) == 0:
             break
     assert levels.ranks.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("columns", [2, 3, 4])
+@pytest.mark.parametrize("count", [1, 7, 39, 40])
+def test_the_subset_is_the_one_that_optuna_chooses(columns, count):
+    points = np.random.default_rng(count).normal(size=(4000, columns))
+    points = np.repeat(points[non_dominated(points, [False] * columns)][:20], 2, axis=0)
+    worst = points.max(axis=0)
+    for reference in (worst, worst + 0.5, np.full(columns, np.inf)):
+        places = np.arange(len(points))
+        expected = _solve_hssp(points, places, min(count, len(points)), reference)
+        assert set(choose_subset(points, min(count, len(points)), reference)) == set(expected)

@@ -125,9 +125,11 @@ def test_no_trial_stays_running_and_early_stopped_ones_are_not_complete(status, 
     assert [trial.state.name for trial in study._study.trials] == [state]
 
 
+@pytest.mark.parametrize("version", ["5.0.0", "5.1.0"])
 @pytest.mark.parametrize("status", ["finished", "stopped", "failed", "diverged"])
-def test_the_database_holds_what_the_sampler_sees(tmp_path, status):
-    """To each setting, value, constraint and state; points to be tried first, too."""
+def test_the_database_holds_what_the_sampler_sees(tmp_path, monkeypatch, status, version):
+    """To each setting, value, constraint and state; points to be tried first, too. Written by us, and by Optuna."""
+    monkeypatch.setattr(optuna, "__version__", version)
     space = make_space(points=[{"alpha": 0.5, "beta": 0.25}], constraints=["accuracy >= baseline - 1.0"])
     database = tmp_path / "study.db"
     study = NetworkStudy(space, "convnet_small", open_own_storage(database), cap=20)
