@@ -74,7 +74,7 @@ def measure_network(name: str, *, batch_size: int, rounds: int, device: torch.de
     steps: dict[str, Callable[[], Tensor]] = {variant: lambda loss=loss: step(loss) for variant, loss in losses.items()}
     medians = medians_of(take_turns(steps, device, rounds=rounds))
     saved = {variant: saved_bytes(loss, network.parameters()) for variant, loss in losses.items()}
-    peaks = {variant: _peak_bytes(of_variant, device) for variant, of_variant in steps.items()}
+    peaks = {variant: _peak_bytes(of_variant, optimizer, device) for variant, of_variant in steps.items()}
     replays = _replays(steps, network, optimizer) if device.type == "cuda" else {}
     replayed = medians_of(take_turns(replays, device, rounds=rounds))
     return [
@@ -114,10 +114,12 @@ def _replays(
     return replays
 
 
-def _peak_bytes(step: Callable[[], Tensor], device: torch.device) -> int | None:
+def _peak_bytes(step: Callable[[], Tensor], optimizer: torch.optim.Optimizer, device: torch.device) -> int | None:
     if device.type != "cuda":
         return None
     step()
+    # A step frees the last one's gradients before it begins.
+    optimizer.zero_grad(set_to_none=True)
     synchronise(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from ray.tune.search import Searcher
 
-from gcc_search.atomic import require_room
+from gcc_search.atomic import remove_tree, require_room
 from gcc_search.errors import OccupiedError, ResultsError
 from gcc_search.occupancy import only_writer
 from gcc_search.patience import Contact, patiently
@@ -20,7 +20,7 @@ from gcc_search.results.writer import write_trial
 from gcc_search.search.baselines import find_baseline
 from gcc_search.search.bucket_run import fetch_record
 from gcc_search.search.ends import never_ran, read_end
-from gcc_search.search.jobs import Job, JobMaker
+from gcc_search.search.jobs import FOLDERS, Job, JobMaker, baseline_combinations
 from gcc_search.search.retries import Death, again, goes_on, told
 from gcc_search.search.study import NetworkStudy, trial_name, violations
 from gcc_search.settings import NetworkName
@@ -63,6 +63,8 @@ class JobQueue(Searcher):
         self._waiting: list[Job] = []
         self._running: dict[str, Job] = {}
         self._settled: dict[str, TrialRecord] = {}
+        # By baseline: trials of an earlier process that are judged once it is trained again.
+        self._untold: dict[str, list[tuple[Job, TrialRecord]]] = {}
         self._num_failed = 0
         self.outcomes: list[Outcome] = []
 
@@ -80,6 +82,11 @@ class JobQueue(Searcher):
         return sum(job.is_trial for job in self._waiting)
 
     @property
+    def num_ended(self) -> int:
+        """Trials that have ended, those that wait for their baseline to be judged included."""
+        return sum(outcome.job.is_trial for outcome in self.outcomes) + sum(map(len, self._untold.values()))
+
+    @property
     def is_done(self) -> bool:
         """Whether every trial has ended, and every baseline that any of them needs."""
         return not (self._waiting or self._running) and all(study.is_exhausted for study in self._studies.values())
@@ -92,18 +99,27 @@ class JobQueue(Searcher):
     # An earlier process's side: what it had trained, in the order it had asked.
 
     def recall(self, record: TrialRecord, baseline: TrialRecord | None, *, is_whole: bool) -> None:
-        """A trial that had ended. A baseline that is not whole counts for this trial, and is trained again."""
+        """A trial that had ended.
+
+        Args:
+            baseline: as it had ended; None where it had not, or is lost: a finished trial is judged when it has again.
+            is_whole: False where it counts for this trial alone: finished, but damaged, it is trained again, and where
+                it failed, when another trial needs it.
+        """
         study = self._studies[cast(NetworkName, record.network)]
         study.recall(record.id, record.sampled)
         *prerequisites, job = self._maker.jobs_of(study.network, record.id, record.sampled)
         if baseline is not None:
             self._settled[baseline.id] = baseline
+        elif record.status == "finished":
+            self._wait_for_prerequisites(prerequisites)
         self._close(job, record)
         # What made it fail may have been mended since.
         self._num_failed = 0
-        if not is_whole:
-            self._settled.pop(job.identity.baseline or "", None)
-            self._wait_for_prerequisites(prerequisites)
+        if baseline is not None and not is_whole:
+            del self._settled[baseline.id]
+            if baseline.status == "finished":
+                self._wait_for_prerequisites(prerequisites)
 
     def go_on_with(self, network: NetworkName, number: int, record: TrialRecord | None) -> None:
         """A trial that had begun; without its record its settings are sampled again."""
@@ -111,6 +127,8 @@ class JobQueue(Searcher):
         if record is None:
             trial_id, sampled = study.ask()
             assert trial_id == trial_name(network, number), "trials are recalled in order"
+            # More trials have ended than when it was asked for first: these may be other settings.
+            remove_tree(self._run / FOLDERS["trial"] / trial_id / "checkpoint")
         else:
             trial_id, sampled = record.id, record.sampled
             study.recall(trial_id, sampled)
@@ -121,7 +139,7 @@ class JobQueue(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         self._await_room()
         self._drop_hopeless()
-        job = None if self.gives_up else self._next_job()
+        job = self._next_job()
         if job is not None:
             self._running[trial_id] = job
             return job.to_config()
@@ -158,7 +176,7 @@ class JobQueue(Searcher):
         """What may start now. A job that is to be alone waits, and all others with it, until nothing runs."""
         if any(job.alone for job in self._running.values()):
             return None
-        while True:
+        while not self.gives_up:
             job = self._find_ready()
             if job is not None:
                 if job.alone and self._running:
@@ -167,11 +185,14 @@ class JobQueue(Searcher):
                 return job
             if not self._ask():
                 return None
+            self._drop_hopeless()
+        return None
 
     def _ask(self) -> bool:
         """Asks the next study in turn for a trial; False where none may be asked now."""
         held = {job.settings.network for job in self._waiting if job.is_trial}
-        open_studies = [s for s in self._studies.values() if not s.is_exhausted and s.network not in held]
+        closed = held | {network for network in self._studies if self._is_hopeless(network)}
+        open_studies = [s for s in self._studies.values() if not s.is_exhausted and s.network not in closed]
         if not open_studies:
             return False
         study = min(open_studies, key=lambda item: item.num_asked)
@@ -219,6 +240,11 @@ class JobQueue(Searcher):
                 reason = f"the {failed.role} {failed.id} it needs {failed.status}: {failed.reason}"
                 self._settle(job, never_ran(job, failed, reason))
 
+    def _is_hopeless(self, network: str) -> bool:
+        """Whether none of the baselines that its trials can need is finished, nor will be."""
+        ended = [r.status for r in self._settled.values() if r.role == "baseline" and r.network == network]
+        return sum(status != "finished" for status in ended) >= baseline_combinations(self._space)
+
     def _has_failed(self, key: str) -> bool:
         return key in self._settled and self._settled[key].status != "finished"
 
@@ -255,8 +281,14 @@ class JobQueue(Searcher):
         if not job.is_trial:
             self._settled[job.id] = record
             self.outcomes.append(Outcome(job=job, record=record, baseline=None, feasible=False))
+            for trial, ended in self._untold.pop(job.id, []):
+                self._close(trial, ended)
             return
-        baseline = self._settled.get(job.identity.baseline or "")
+        key = job.identity.baseline or ""
+        baseline = self._settled.get(key)
+        if baseline is None and key in {other.id for other in (*self._waiting, *self._running.values())}:
+            self._untold.setdefault(key, []).append((job, record))
+            return
         self._studies[job.settings.network].tell(record, baseline)
         holds = all(value <= 0 for value in violations(self._space, record, baseline).values())
         feasible = record.status == "finished" and holds

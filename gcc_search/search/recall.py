@@ -84,18 +84,18 @@ def recall(prepared: Prepared, run: Run, console: Console) -> tuple[JobQueue, Su
         say(console, f"damaged: {problem}")
     _remove_states(run, prepared.space)
     queue, scheduler = make_queue(prepared, console), make_scheduler(prepared.space)
-    # One that failed is as it was left.
-    whole = {key for key, found in run.baselines.items() if found.record.status != "finished" or is_whole(found)}
+    baselines = {key: found.record for key, found in run.baselines.items() if _has_ended(found, prepared.space)}
+    # One that failed may have been mended since; what diverges does so again.
+    whole = {key for key, record in baselines.items() if record.status != "failed" and _is_sound(run.baselines[key])}
     for network, number, trial in _in_order(prepared.space, run):
         if trial is None or not _has_ended(trial, prepared.space):
             queue.go_on_with(network, number, trial.record if trial else None)
         else:
             key = trial.record.baseline or ""
-            baseline = run.baselines[key].record if key in run.baselines else None
-            queue.recall(trial.record, baseline, is_whole=key in whole)
+            queue.recall(trial.record, baselines.get(key), is_whole=key in whole)
         if scheduler and trial:
             _fill_rungs(scheduler, trial)
-    ended = sum(outcome.job.is_trial for outcome in queue.outcomes)
+    ended = queue.num_ended
     to_begin = queue.num_trials - ended - queue.num_waiting
     rest = f", {to_begin} have not begun" if to_begin else ""
     say(console, f"resumed: {ended} of {queue.num_trials} trials have ended, {queue.num_waiting} go on{rest}")
@@ -127,6 +127,10 @@ def _damage_of(trial: Trial) -> Iterator[str]:
     yield from find_damage(trial)
     if not (trial.folder / NETWORK_FILE).exists() and (missing := network_problem(trial)):
         yield missing
+
+
+def _is_sound(baseline: Trial) -> bool:
+    return baseline.record.status != "finished" or is_whole(baseline)
 
 
 def _has_ended(trial: Trial, space: SearchSpace) -> bool:

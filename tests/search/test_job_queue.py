@@ -1,0 +1,176 @@
+"""What is trained next and what comes of it: the real queue over real records, workers aside, who leave these."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ray.tune.search import Searcher
+from rich.console import Console
+
+from gcc_search.results.reader import read_run, read_trial
+from gcc_search.results.schema import Status
+from gcc_search.results.writer import write_trial
+from gcc_search.search.job_queue import JobQueue
+from gcc_search.search.jobs import Job
+from gcc_search.search.launch import _write_run
+from gcc_search.search.readiness import Prepared, SearchOptions, prepare_search
+from gcc_search.search.recall import make_queue, recall
+from tests.search.conftest import make_space
+from tests.search.test_study import make_record
+
+ALONE = {"weights": "none", "start": None, "constraints": ["accuracy >= baseline - 1"]}
+TWO_RATES = {"lr": {"values": [0.001, 100.0]}, "alpha": {"distribution": "uniform", "min": 0.1, "max": 1.0}}
+
+How = Callable[[Job], tuple[Status, float]]
+
+
+def prepare(out: Path, **changes) -> Prepared:
+    prepared = prepare_search(
+        make_space(**ALONE | changes), SearchOptions(out=out, gpus=0, command=""), Console(file=io.StringIO())
+    )
+    prepared.run.mkdir()
+    _write_run(prepared)
+    return prepared
+
+
+def recalled(prepared: Prepared) -> JobQueue:
+    queue, _ = recall(prepared, read_run(prepared.run), Console(file=io.StringIO()))
+    return queue
+
+
+def leave(job: Job, run: Path, status: Status, accuracy: float) -> None:
+    """The record that a worker leaves."""
+    record = make_record(job.id, status=status, accuracy_points=accuracy)
+    write_trial(
+        job.folder(run),
+        replace(
+            record,
+            role=job.identity.role,
+            sampled=job.identity.sampled,
+            baseline=job.identity.baseline,
+            settings=job.settings.model_dump(mode="json"),
+            failures=["error"] if status == "failed" else [],
+        ),
+    )
+
+
+def work(queue: JobQueue, run: Path, how: How, *, slots: int = 1, jobs: int = 1000) -> list[Job]:
+    """What so many workers do, in turn, until there is nothing more to do."""
+    running: dict[str, Job] = {}
+    done: list[Job] = []
+    while len(done) < jobs:
+        config = queue.suggest(f"ray-{len(done) + len(running)}") if len(running) < slots else None
+        if isinstance(config, dict):
+            running[f"ray-{len(done) + len(running)}"] = Job.from_config(config)
+            continue
+        if not running:
+            assert config == Searcher.FINISHED
+            break
+        name = next(iter(running))
+        job = running.pop(name)
+        leave(job, run, *how(job))
+        queue.on_trial_complete(name)
+        done.append(job)
+    return done
+
+
+def all_well(job: Job) -> tuple[Status, float]:
+    return "finished", 80.0
+
+
+def steep_ones_diverge(job: Job) -> tuple[Status, float]:
+    return ("diverged" if job.settings.recipe.lr > 1 else "finished"), 80.0
+
+
+def statuses(queue: JobQueue) -> Counter[str]:
+    return Counter(outcome.record.status for outcome in queue.outcomes if outcome.job.is_trial)
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_baseline_that_diverges_takes_its_own_trials_with_it_and_no_others(tmp_path, slots):
+    prepared = prepare(tmp_path, parameters=TWO_RATES, run_cap=12)
+    queue = make_queue(prepared, Console(file=io.StringIO()))
+    work(queue, prepared.run, steep_ones_diverge, slots=slots)
+    found = statuses(queue)
+    assert queue.is_done
+    assert found.total() == 12
+    assert found["finished"] > 2
+    assert found["failed"] > 2
+    failed = {outcome.record.reason for outcome in queue.outcomes if outcome.record.status == "failed"}
+    assert all("it needs diverged" in str(reason) for reason in failed)
+
+
+def test_where_no_baseline_is_left_nothing_more_is_asked_for(tmp_path):
+    prepared = prepare(tmp_path, run_cap=12)
+    queue = make_queue(prepared, Console(file=io.StringIO()))
+    done = work(queue, prepared.run, lambda job: ("diverged", 10.0))
+    assert [job.identity.role for job in done] == ["baseline"]
+    assert statuses(queue) == {"failed": 1}
+
+
+def test_trials_are_not_judged_by_a_baseline_that_is_half_trained(tmp_path):
+    prepared = prepare(tmp_path, run_cap=3)
+    first = make_queue(prepared, Console(file=io.StringIO()))
+    baseline, *trials = work(first, prepared.run, lambda job: ("finished", 80.0 if job.is_trial else 90.0), jobs=3)
+    assert not any(outcome.feasible for outcome in first.outcomes)
+    leave(baseline, prepared.run, "interrupted", 20.0)
+
+    queue = recalled(prepared)
+    assert (queue.num_ended, queue.outcomes) == (2, [])
+    last = work(queue, prepared.run, lambda job: ("finished", 90.0))
+    assert last[0].id == baseline.id
+    assert {outcome.job.id: outcome.feasible for outcome in queue.outcomes if outcome.job.is_trial} == {
+        trials[0].id: False,
+        trials[1].id: False,
+        last[1].id: True,
+    }
+    assert queue.num_ended == 3
+
+
+def test_a_trial_that_had_begun_waits_for_a_baseline_that_was_interrupted(tmp_path):
+    prepared = prepare(tmp_path, run_cap=2)
+    first = make_queue(prepared, Console(file=io.StringIO()))
+    baseline, trial = work(first, prepared.run, all_well, jobs=2)
+    for job in (baseline, trial):
+        leave(job, prepared.run, "interrupted", 20.0)
+    queue = recalled(prepared)
+    assert [job.id for job in work(queue, prepared.run, all_well, jobs=2)] == [baseline.id, trial.id]
+    assert statuses(queue) == {"finished": 1}
+
+
+def test_a_baseline_that_is_lost_is_trained_before_its_trials_are_judged(tmp_path):
+    prepared = prepare(tmp_path, run_cap=2)
+    first = make_queue(prepared, Console(file=io.StringIO()))
+    baseline, trial = work(first, prepared.run, all_well, jobs=2)
+    (baseline.folder(prepared.run) / "trial.json").unlink()
+    queue = recalled(prepared)
+    assert work(queue, prepared.run, all_well, jobs=1)[0].id == baseline.id
+    assert {outcome.job.id: outcome.feasible for outcome in queue.outcomes if outcome.job.is_trial} == {trial.id: True}
+
+
+def test_a_baseline_that_failed_is_tried_again_after_a_resume_if_a_trial_needs_it(tmp_path):
+    prepared = prepare(tmp_path, run_cap=2)
+    first = make_queue(prepared, Console(file=io.StringIO()))
+    work(first, prepared.run, lambda job: ("failed", 0.0))
+    queue = recalled(prepared)
+    again = work(queue, prepared.run, all_well)
+    assert [job.identity.role for job in again] == ["baseline", "trial"]
+    assert statuses(queue) == {"failed": 1, "finished": 1}
+
+
+def test_a_trial_whose_record_is_torn_does_not_go_on_from_what_may_be_anothers_state(tmp_path):
+    prepared = prepare(tmp_path, run_cap=2)
+    _, trial = work(make_queue(prepared, Console(file=io.StringIO())), prepared.run, all_well, jobs=2)
+    folder = trial.folder(prepared.run)
+    (folder / "trial.json").write_text("{")
+    (folder / "checkpoint").mkdir()
+    (folder / "checkpoint" / "epoch").write_text("of whichever settings it had")
+    queue = recalled(prepared)
+    assert not (folder / "checkpoint").exists()
+    work(queue, prepared.run, all_well)
+    assert read_trial(folder).record.status == "finished"
