@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from importlib.metadata import version
 from pathlib import Path
 
 from gcc_search.atomic import remove_tree
@@ -14,19 +15,24 @@ from gcc_search.search.bucket_run import baseline_folders, fetch_trial
 from gcc_search.storage.mirror import push_tree
 
 
-def find_baseline(run: Path, key: str) -> TrialRecord | None:
+def find_baseline(run: Path, key: str, *, on_gpu: bool) -> TrialRecord | None:
     """The finished baseline `key`, or None. One that a run beside this one holds is copied into this one.
 
-    Equal keys mean equal network, weights, images, recipe, evaluation and seed, so an equal result.
+    Equal keys mean equal network, weights, images, recipe, evaluation and seed, so an equal result on like machines: of
+    another run's, one that was trained with another torch, or on a CPU where this search has GPUs, is left.
     """
     own = run / "baselines" / key
     for folder in baseline_folders(run, key):
         record = _read_finished(folder)
-        if record is not None:
+        if record is not None and (folder == own or _is_alike(record, on_gpu=on_gpu)):
             if folder != own:
                 _copy(folder, own)
             return record
     return None
+
+
+def _is_alike(record: TrialRecord, *, on_gpu: bool) -> bool:
+    return (record.device != "cpu") == on_gpu and record.versions.get("torch") == version("torch")
 
 
 def _read_finished(folder: Path) -> TrialRecord | None:

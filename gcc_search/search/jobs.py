@@ -78,10 +78,11 @@ def _folder(run: Path, role: Role, job_id: str) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class JobMaker:
-    """Turns sampled settings into jobs. `fingerprints` are the data sets', by image size."""
+    """Turns sampled settings into jobs. `fingerprints` are the data sets', by image size; `on_gpu`: where they run."""
 
     space: SearchSpace
     fingerprints: dict[int, str]
+    on_gpu: bool = False
 
     def jobs_of(self, network: str, trial_id: str, sampled: dict[str, Value]) -> list[Job]:
         """The trial, last, after the baseline and the start network that it needs."""

@@ -59,7 +59,8 @@ def make_queue(prepared: Prepared, console: Console) -> JobQueue:
     studies = {
         network: NetworkStudy(space, network, storage, cap=cap) for network, cap in trials_per_network(space).items()
     }
-    maker = JobMaker(space=space, fingerprints={size: data.fingerprint for size, data in prepared.datasets.items()})
+    fingerprints = {size: data.fingerprint for size, data in prepared.datasets.items()}
+    maker = JobMaker(space=space, fingerprints=fingerprints, on_gpu=prepared.machines.num_gpus > 0)
     return JobQueue(space, run, maker, studies, Contact(tell=functools.partial(say, console)))
 
 

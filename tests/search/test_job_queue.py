@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ from rich.console import Console
 from gcc_search.results.reader import read_run, read_trial
 from gcc_search.results.schema import Status
 from gcc_search.results.writer import write_trial
+from gcc_search.search.baselines import find_baseline
 from gcc_search.search.job_queue import JobQueue
 from gcc_search.search.jobs import Job
 from gcc_search.search.launch import _write_run
@@ -174,3 +176,17 @@ def test_a_trial_whose_record_is_torn_does_not_go_on_from_what_may_be_anothers_s
     assert not (folder / "checkpoint").exists()
     work(queue, prepared.run, all_well)
     assert read_trial(folder).record.status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("changes", "on_gpu", "is_found"),
+    [({}, False, True), ({}, True, False), ({"device": "NVIDIA H200"}, True, True), ({"versions": {}}, False, False)],
+)
+def test_a_run_beside_it_lends_baselines_of_like_machines_only(tiny_search, tmp_path, changes, on_gpu, is_found):
+    lender = tmp_path / "lender"
+    shutil.copytree(tiny_search[0].run, lender)
+    found = next(trial for trial in read_run(lender).baselines.values() if trial.record.role == "baseline")
+    write_trial(found.folder, replace(found.record, **changes))
+    assert (find_baseline(tmp_path / "new", found.record.id, on_gpu=on_gpu) is not None) == is_found
+    assert (tmp_path / "new" / "baselines" / found.record.id).exists() == is_found
+    assert find_baseline(lender, found.record.id, on_gpu=on_gpu) is not None
