@@ -12,7 +12,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from gcc_search.search.levels import Levels, Rows
-from gcc_search.search.subset import choose_subset
+from gcc_search.search.subset import Subset
 
 # Not a state of Optuna's: a row that no trial has yet.
 _NOT_ASKED = -1
@@ -38,7 +38,7 @@ class History:
         self._penalties = np.zeros(cap)
         self._losses = np.empty((cap, len(directions)))
         self._levels = Levels(self._losses)
-        self._chosen: tuple[bytes, Rows] = (b"", np.empty(0, dtype=np.int64))
+        self._chosen: tuple[bytes, Subset] | None = None
         self.num_told = 0
 
     def begin(self, trial: FrozenTrial) -> None:
@@ -91,9 +91,9 @@ class History:
         return np.append(whole, self._choose(tied, count - len(whole)))
 
     def _choose(self, tied: Rows, count: int) -> Rows:
-        """As chosen before where it is the same question: a new trial seldom lands on the last level."""
-        question = tied.tobytes() + count.to_bytes(8)
-        if question != self._chosen[0]:
+        """Goes on from before where it is the same question: a new trial seldom lands on the last level."""
+        question = tied.tobytes()
+        if self._chosen is None or question != self._chosen[0]:
             losses = self._losses[tied]
-            self._chosen = (question, tied[choose_subset(losses, count, _get_reference_point(losses))])
-        return self._chosen[1]
+            self._chosen = (question, Subset(losses, _get_reference_point(losses)))
+        return tied[self._chosen[1].choose(count)]

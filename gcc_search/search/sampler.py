@@ -10,6 +10,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
+from gcc_search.search.density import log_density
 from gcc_search.search.history import History
 from gcc_search.seeding import derive_seed
 from gcc_search.space import SearchSpace
@@ -44,7 +45,7 @@ class HistorySampler(TPESampler):
         good = self._parzen_estimator_cls({param_name: below}, space, fixed, np.ones(len(below)))
         rest = self._parzen_estimator_cls({param_name: above}, space, fixed)
         drawn = good.sample(self._rng.rng, self._n_ei_candidates)
-        best = self._compare(drawn, self._compute_acquisition_func(drawn, good, rest))
+        best = self._compare(drawn, log_density(good, drawn) - log_density(rest, drawn))
         return param_distribution.to_external_repr(best[param_name])
 
 

@@ -8,13 +8,15 @@ import pytest
 from optuna._hypervolume.hssp import _solve_hssp
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler, TPESampler
+from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
 from optuna.trial import TrialState
 
 from gcc_search.pareto import non_dominated
+from gcc_search.search.density import log_density
 from gcc_search.search.history import History
 from gcc_search.search.levels import Levels
 from gcc_search.search.sampler import KNOWN_OPTUNA, HistorySampler, make_sampler
-from gcc_search.search.subset import choose_subset
+from gcc_search.search.subset import Subset
 from tests.search.conftest import make_space
 
 TRIALS = 120
@@ -101,13 +103,29 @@ def test_levels_are_those_of_peeling_one_frontier_after_another(columns, decimal
     assert levels.ranks.tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.parametrize("count", [0, 1, 300])
+def test_densities_are_optunas_to_the_bit(name, count):
+    generator, distribution = np.random.RandomState(0), DISTRIBUTIONS[name]
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    told = [study.ask({name: distribution}).params[name] for _ in range(count)]
+    values = np.array([distribution.to_internal_repr(value) for value in told])
+    fixed = TPESampler()._parzen_estimator_parameters
+    estimator = _ParzenEstimator({name: values}, {name: distribution}, fixed)
+    drawn = estimator.sample(generator, 24)
+    assert log_density(estimator, drawn).tolist() == estimator.log_pdf(drawn).tolist()
+    if name == "p":
+        beyond = {name: np.array([0.4, 1.0, 2.5])}
+        assert log_density(estimator, beyond).tolist() == estimator.log_pdf(beyond).tolist()
+
+
 @pytest.mark.parametrize("columns", [2, 3, 4])
-@pytest.mark.parametrize("count", [1, 7, 39, 40])
-def test_the_subset_is_the_one_that_optuna_chooses(columns, count):
-    points = np.random.default_rng(count).normal(size=(4000, columns))
+def test_subsets_are_those_that_optuna_chooses(columns):
+    points = np.random.default_rng(0).normal(size=(4000, columns))
     points = np.repeat(points[non_dominated(points, [False] * columns)][:20], 2, axis=0)
     worst = points.max(axis=0)
     for reference in (worst, worst + 0.5, np.full(columns, np.inf)):
-        places = np.arange(len(points))
-        expected = _solve_hssp(points, places, min(count, len(points)), reference)
-        assert set(choose_subset(points, min(count, len(points)), reference)) == set(expected)
+        subset = Subset(points, reference)
+        for count in (7, 1, 12, len(points) // 2, len(points) - 1, len(points)):
+            expected = _solve_hssp(points, np.arange(len(points)), count, reference)
+            assert set(subset.choose(count)) == set(expected)
