@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -10,15 +11,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
-from gcc_search.results.schema import EPOCHS, IMAGE_COLUMNS, IMAGES, EpochRow, RunRecord, TrialRecord
+from gcc_search.results.reader import HEATMAPS_FILE
+from gcc_search.results.schema import EPOCHS, HEATMAPS, IMAGE_COLUMNS, IMAGES, EpochRow, RunRecord, TrialRecord
 from gcc_search.results.seal import sealed_parquet
 from gcc_search.results.writer import write_run, write_trial
 from gcc_search.settings import TrialSettings
+from gcc_search.training.examples import NUM_EXAMPLES, PICTURE_QUALITY, PICTURE_SIDE
 
 NETWORKS = ("convnext_tiny", "resnet18", "resnet50")
 SEEDS = (0, 1, 2)
 EPOCHS_EACH = 20
+# Rows and columns of a map, as ResNet's at 224 pixels.
+MAP_SIDE = 7
 # So many different tables, sealed once each; every trial has a file of its own with one of them.
 VARIANTS = 8
 # Besides each so many trials with a scored test split stands one that diverged, was stopped or failed.
@@ -44,6 +50,7 @@ class Tables:
 
     epochs: tuple[bytes, ...]
     images: tuple[bytes, ...]
+    heatmaps: tuple[bytes, ...]
 
 
 def write_large_run(folder: Path, *, trials: int, images: int, seed: int = 0) -> None:
@@ -56,6 +63,7 @@ def write_large_run(folder: Path, *, trials: int, images: int, seed: int = 0) ->
     tables = Tables(
         epochs=tuple(sealed_parquet(_epochs(generator)) for _ in range(VARIANTS)),
         images=tuple(sealed_parquet(_images(images, generator)) for _ in range(VARIANTS)),
+        heatmaps=tuple(sealed_parquet(table) for table in _heatmaps(images, np.random.default_rng(seed))),
     )
     records = [*_baselines(generator), *_trials(trials, generator)]
     # Records go through the writer, which waits for the disk.
@@ -71,6 +79,7 @@ def _write(folder: Path, number: int, record: TrialRecord, tables: Tables) -> No
     (place / "epochs.parquet").write_bytes(tables.epochs[number % VARIANTS])
     if record.test is not None:
         (place / "images.parquet").write_bytes(tables.images[number % VARIANTS])
+        (place / HEATMAPS_FILE).write_bytes(tables.heatmaps[number % VARIANTS])
 
 
 def _run_record() -> RunRecord:
@@ -175,10 +184,47 @@ def _images(number: int, generator: np.random.Generator) -> pa.Table:
     """As many digits as real measures have: made-up round numbers would pack into fewer bytes."""
     of_type = {
         "int64": lambda: np.arange(number),
-        "string": lambda: [f"class_{i % 101:03d}/image_{i:04d}.jpg" for i in range(number)],
+        "string": lambda: [_name(index) for index in range(number)],
         "bool": lambda: generator.random(number) < 0.93,
         "double": lambda: generator.beta(8, 3, number),
     }
     columns = {column.name: of_type[str(column.type)]() for column in IMAGE_COLUMNS}
     arrays = [pa.array(columns[field.name], type=field.type) for field in IMAGES]
     return pa.Table.from_arrays(arrays, schema=IMAGES)
+
+
+def _heatmaps(number: int, generator: np.random.Generator) -> Iterator[pa.Table]:
+    """What `VARIANTS` networks make of the same examples of `number` test images, under the same transforms."""
+    count = min(NUM_EXAMPLES, number)
+    chosen = np.sort(generator.permutation(number)[:count]).tolist()
+    extents, starts = generator.uniform(0.3, 1, (count, 2)), generator.random((count, 2))
+    shown = {
+        "index": chosen,
+        "name": [_name(index) for index in chosen],
+        "label": [index % 101 for index in chosen],
+        "picture": [_picture(generator) for _ in chosen],
+        "rows": [MAP_SIDE] * count,
+        "crop": np.concatenate([starts * (1 - extents), extents], axis=1).tolist(),
+        "flipped": (generator.random(count) < 0.5).tolist(),
+    }
+    for _ in range(VARIANTS):
+        made = {
+            "predicted": generator.integers(101, size=count),
+            "confidence": generator.random(count),
+            "consistency": generator.beta(8, 3, count),
+            "map": generator.normal(size=(count, MAP_SIDE**2)).tolist(),
+            "moved_map": generator.normal(size=(count, MAP_SIDE**2)).tolist(),
+        }
+        yield pa.Table.from_pydict(shown | made, schema=HEATMAPS)
+
+
+def _picture(generator: np.random.Generator) -> bytes:
+    """A JPEG of as many bytes as a photograph's, some 6 kB."""
+    coarse = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(coarse).resize((PICTURE_SIDE,) * 2).save(content, "JPEG", quality=PICTURE_QUALITY)
+    return content.getvalue()
+
+
+def _name(index: int) -> str:
+    return f"class_{index % 101:03d}/image_{index:04d}.jpg"

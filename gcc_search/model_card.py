@@ -117,7 +117,7 @@ def _shown(value: object) -> str:
 
 
 def _how_to_load(facts: ModelFacts, file: str) -> str:
-    side = round(facts.image_size / facts.crop)
+    size, side = facts.image_size, round(facts.image_size / facts.crop)
     return f"""\
 ```python
 {_imports(facts)}
@@ -125,8 +125,9 @@ network.load_state_dict(load_file({json.dumps(file)}))
 network.eval()
 ```
 
-Images: scaled or squashed to {side} pixels, the middle {facts.image_size} x {facts.image_size} cut out, RGB in [0, 1],
-minus mean {list(facts.mean)}, divided by standard deviation {list(facts.std)}.
+Images: the middle square, {100 * facts.crop:g} % of the short side wide, at {size} x {size} pixels (the short side
+scaled to {side} pixels, the middle {size} x {size} cut out), RGB in [0, 1], minus mean {list(facts.mean)},
+divided by standard deviation {list(facts.std)}.
 
 `gcc-search evaluate {file} --data-root FOLDER` measures it again, `gcc-search explain {file} --images FILES`
 draws its heatmaps."""

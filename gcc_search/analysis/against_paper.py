@@ -34,6 +34,8 @@ RECIPE: dict[str, Any] = {
     **{"image_size": 224, "crop_scale_min": 0.08},
 }
 EPOCHS = {"cub200": 60, "caltech101": 20}
+# Nor is the split: a fifth of each class (METHOD 6) is taken for the test. CUB-200 brings its authors' own.
+TEST_FRACTION = {"caltech101": 0.2}
 EXPLANATION: dict[str, Any] = {
     **{
         "distance": "ssim",
@@ -160,6 +162,10 @@ def _differences(data: str, settings: Settings) -> Iterator[str]:
     files = sorted({str(found.get("weights", WEIGHTS)) for found in settings} - {WEIGHTS})
     if files:
         yield f"weights {', '.join(files)} (paper: {WEIGHTS})"
+    assumed = TEST_FRACTION.get(data)
+    fractions = {found["data"].get("test_fraction", assumed) for found in settings} - {assumed}
+    if assumed is not None and fractions:
+        yield f"test_fraction {', '.join(sorted(map(str, fractions)))} (paper: not told, {assumed} assumed)"
     for section, expected in (("recipe", RECIPE | {"epochs": EPOCHS[data]}), ("explanation", EXPLANATION)):
         for name, value in expected.items():
             ours = {found.get(section, {}).get(name, value) for found in settings}

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from gcc_search.analysis.comparable import comparable_settings
 from gcc_search.analysis.pairing import Pair, test_accuracy
 from gcc_search.analysis.parameters import Parameter, find_parameters
 from gcc_search.results.schema import TrialRecord
@@ -136,18 +137,18 @@ def _one_series(parameter: Parameter, group: list[TrialRecord], points: dict[str
 
 
 def _all_but(parameter: str, record: TrialRecord) -> str:
-    """Every setting but one, as text. A parameter of one word, as alpha, is one of the explanation's."""
-    *path, last = parameter.split(".")
-    path = path or (["explanation"] if last in record.settings["explanation"] else [])
-    return json.dumps(_without(record.settings, path, last), sort_keys=True)
-
-
-def _without(settings: dict[str, Any], path: Sequence[str], name: str) -> dict[str, Any]:
-    """A copy that lacks one entry; what does not lie on the way to it is shared."""
-    if not path:
-        return {key: value for key, value in settings.items() if key != name}
-    first, *rest = path
-    return settings | {first: _without(settings[first], rest, name)} if first in settings else settings
+    """Every setting but one, as text; those of an explanation and of a recipe are sampled by their own names."""
+    settings = comparable_settings(record)
+    if parameter == "image_size" and record.settings["data"]["name"] == "shapes":
+        # Drawn anew at each size: so is their fingerprint, and their settings alone decide them.
+        drawn = record.settings["data"].items()
+        settings["data"] = {name: value for name, value in drawn if name not in ("root", "download")}
+    for group in ("explanation", "recipe"):
+        if parameter in settings.get(group, {}):
+            settings[group] = {name: value for name, value in settings[group].items() if name != parameter}
+    # Of neither: the seed.
+    settings.pop(parameter, None)
+    return json.dumps(settings, sort_keys=True)
 
 
 def _bins(parameter: Parameter, points: Sequence[EffectPoint]) -> tuple[Bin, ...]:

@@ -92,7 +92,8 @@ def read_gallery(run: Run, wanted: Iterable[str], *, most: int = MOST_TRIALS) ->
         key = _key(trial.record)
         known = albums.setdefault(key, found)
         # Equal keys are equal images; a hand-made run may say otherwise, and its maps belong to no picture here.
-        if known.images == found.images:
+        # Their pictures are computed on each trial's device, whose last bits differ.
+        if _named(known.images) == _named(found.images):
             albums[key] = replace(known, maps=known.maps | found.maps)
             album_of[trial.record.id] = key
     places = {key: place for place, key in enumerate(albums)}
@@ -102,6 +103,11 @@ def read_gallery(run: Run, wanted: Iterable[str], *, most: int = MOST_TRIALS) ->
         left_out=max(0, len(ordered) - most),
         refused=tuple(refused),
     )
+
+
+def _named(images: Sequence[KeptImage]) -> list[tuple[object, ...]]:
+    """Which images they are, under which transforms."""
+    return [(image.index, image.name, image.label, image.crop, image.flipped) for image in images]
 
 
 def _key(record: TrialRecord) -> tuple[object, ...]:

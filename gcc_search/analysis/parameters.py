@@ -19,7 +19,7 @@ class Parameter:
     """A sampled parameter that takes more than one value.
 
     Args:
-        name: as in the space file: `alpha`, `recipe.lr`, `distance`.
+        name: as in the space file: `alpha`, `lr`, `distance`.
         is_log: numbers, all above 0, over more than a decade or so.
         choices: the values in order, where they are words or claims; empty for numbers.
     """

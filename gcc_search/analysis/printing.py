@@ -19,6 +19,7 @@ from gcc_search.analysis.effects import Effect
 from gcc_search.analysis.findings import Findings, say_counts
 from gcc_search.analysis.frontier import say_ranking
 from gcc_search.analysis.importance import Importance
+from gcc_search.analysis.parameters import Parameter
 from gcc_search.analysis.seeds import INTERVAL
 from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.table import LEGEND, best_table, short_scientific
@@ -96,15 +97,19 @@ def _print_knee(findings: Findings, console: Console) -> None:
 
 def _print_series(effects: Sequence[Effect], console: Console) -> None:
     """Rows as in the paper's Table 2, the first ten; effects.csv has all of them."""
-    rows = [(effect.parameter.name, series) for effect in effects for series in effect.series]
+    rows = [(effect.parameter, series) for effect in effects for series in effect.series]
     if rows:
         say(console, "\ntest accuracy, points, with all other settings equal:")
-    for name, series in rows[:TOLD_ROWS]:
-        cells = (f"{point.place:g}: {_fixed(point.accuracy_points)}" for point in series.points)
+    for parameter, series in rows[:TOLD_ROWS]:
+        cells = (f"{_value(parameter, point.place)}: {_fixed(point.accuracy_points)}" for point in series.points)
         fixed = ", ".join(f"{other} {value}" for other, value in series.fixed.items())
-        say(console, f"  {series.network}, {name} ({fixed}): {' | '.join(cells)}")
+        say(console, f"  {series.network}, {parameter.name} ({fixed}): {' | '.join(cells)}")
     if len(rows) > TOLD_ROWS:
         say(console, f"  ... and {len(rows) - TOLD_ROWS} more rows in effects.csv")
+
+
+def _value(parameter: Parameter, place: float) -> str:
+    return parameter.choices[int(place)] if parameter.choices else f"{place:g}"
 
 
 def _fixed(value: float | None) -> str:

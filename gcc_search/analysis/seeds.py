@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gcc_search.analysis.comparable import comparable_settings
 from gcc_search.analysis.measures import MEASURES, Measure
 from gcc_search.analysis.pairing import Pair
 
@@ -50,10 +51,7 @@ def over_seeds(chosen: Pair, pairs: Sequence[Pair]) -> tuple[SeedSpread, ...]:
 
 
 def _without_seed(pair: Pair) -> str:
-    settings = {name: value for name, value in pair.trial.settings.items() if name != "seed"}
-    # The network that a search trains first, to start all others from, has the seed in its name.
-    if str(settings.get("weights")).startswith("start:"):
-        settings["weights"] = "start"
+    settings = {name: value for name, value in comparable_settings(pair.trial).items() if name != "seed"}
     return json.dumps(settings, sort_keys=True)
 
 

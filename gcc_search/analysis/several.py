@@ -17,7 +17,7 @@ from gcc_search.results.reader import Run, Trial, read_run
 from gcc_search.results.schema import RunRecord
 
 # Fields of run.json's space that decide what a trial's values mean.
-SHARED = ("metrics", "constraints", "weights", "recipe", "start", "evaluation")
+SHARED = ("metrics", "constraints", "weights", "recipe", "start", "start_weights", "evaluation")
 
 
 def read_runs(folders: Sequence[Path], tell: Tell = untold) -> Run:

@@ -82,8 +82,14 @@ def _record(
     seed: int = 0,
     role: Any = "trial",
     sampled: dict[str, Any] | None = None,
+    settings: dict[str, Any] | None = None,
+    fingerprint: str = "shapes-1",
 ) -> TrialRecord:
-    """Validation values as given; the test split says the same unless `test_accuracy` differs."""
+    """Validation values as given; the test split says the same unless `test_accuracy` differs.
+
+    Args:
+        settings: sections that replace those made of the other arguments.
+    """
     scored = status in ("finished", "collapsed")
     consistency = None if corrected is None else 0.65 + 0.35 * corrected
     measured = {"corrected_consistency": corrected, "consistency": consistency, "gini": gini, "box_mass": box_mass}
@@ -100,6 +106,7 @@ def _record(
             "data": {"name": data},
             "explanation": {"alpha": alpha, "beta": beta, "p": p, "distance": "ssim"},
             "seed": seed,
+            **(settings or {}),
         },
         sampled=sampled or {},
         node="node-1",
@@ -110,7 +117,7 @@ def _record(
         epochs_done=2,
         validation=validation if scored else None,
         test=test if scored else None,
-        data_fingerprint="shapes-1",
+        data_fingerprint=fingerprint,
         versions={"gcc_search": "0.1.0"},
     )
 
@@ -212,7 +219,7 @@ def fill(run: RunBuilder) -> RunBuilder:
     """Two networks and every status. By hand: t1, t2 and r1 are feasible; t3 beats them on test and is not."""
     run.baseline("resnet18", accuracy=94.0)
     run.baseline("resnet50", accuracy=96.0)
-    run.trial("t1", accuracy=93.5, corrected=0.40, gini=0.50, alpha=1e-3, beta=2.5e-4, sampled={"recipe.lr": 0.01})
+    run.trial("t1", accuracy=93.5, corrected=0.40, gini=0.50, alpha=1e-3, beta=2.5e-4, sampled={"lr": 0.01})
     run.trial("t2", accuracy=93.0, corrected=0.50, gini=0.40, alpha=3.0, beta=0.05)
     run.trial("t3", accuracy=92.9, corrected=0.90, gini=0.90, test_accuracy=99.0)
     run.trial("t4", status="collapsed", accuracy=20.0, corrected=0.01, gini=0.95)

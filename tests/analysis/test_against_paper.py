@@ -108,6 +108,18 @@ def test_a_recipe_that_differs_is_told(caltech):
     )
 
 
+@pytest.mark.parametrize(
+    ("data", "told_split"),
+    [("caltech101", "; differs: test_fraction 0.5 (paper: not told, 0.2 assumed)"), ("cub200", "")],
+)
+def test_a_split_that_differs_is_told_where_the_authors_give_none(new_run, data, told_split):
+    run = new_run()
+    run.baseline(data=data)
+    run.trial("t1", data=data, settings={"data": {"name": data, "test_fraction": 0.5}})
+    (note,) = find(read_run(run.folder), with_paper=True).paper.notes
+    assert note == f"resnet18 on {data}: {NOTED}{told_split}"
+
+
 def test_rows_of_table_2_stand_beside_rows_of_the_same_parameter_in_the_papers_form(new_run):
     run = new_run()
     run.baseline("resnet50", data="cub200", accuracy=82.0)

@@ -177,6 +177,17 @@ def test_over_seeds_the_mean_has_students_interval(new_run):
     assert say_seeds(spread).startswith("C*: +0.130 (+0.055 to +0.205) over seeds 0, 1, 2")
 
 
+def test_over_seeds_images_may_lie_elsewhere_and_each_seed_has_a_start_of_its_own(new_run):
+    run = new_run()
+    for seed, images in enumerate(("ours", "ours", "others")):
+        run.baseline(key=f"base-{seed}", seed=seed, corrected=0.3, fingerprint=images)
+        settings = {"data": {"name": "shapes", "root": f"/disk-{seed}"}, "weights": f"start:resnet18-{seed}"}
+        values = {"corrected": 0.5 - seed / 10, "settings": settings, "fingerprint": images}
+        run.trial(f"t{seed}", baseline=f"base-{seed}", seed=seed, alpha=2.0, **values)
+    (item,) = comparisons_of(run)
+    assert {spread.seeds for spread in item.seeds} == {(0, 1)}
+
+
 def test_a_single_seed_has_no_spread(mixed_run):
     assert [item.seeds for item in comparisons_of(mixed_run)] == [(), ()]
 

@@ -10,6 +10,8 @@ from gcc_search.analysis.pairing import pair_with_baselines
 from gcc_search.analysis.parameters import Parameter, find_parameters
 from gcc_search.analysis.table import to_csv
 from gcc_search.results.reader import read_run
+from gcc_search.search.jobs import JobMaker
+from gcc_search.space import SearchSpace, parameter_names
 
 # alpha, beta, p and top-1 of the paper's Table 2.
 TABLE_2 = [
@@ -21,6 +23,25 @@ TABLE_2 = [
     (0.1, 1e-5, 1, 81.91),
     (1, 1e-7, 1, 80.24),
 ]
+
+SPACE = {
+    "name": "grid",
+    "networks": ["convnet_small"],
+    "weights": "baseline",
+    "start": {"epochs": 2},
+    "data": {"name": "shapes", "num_images": 120},
+    "metrics": [{"name": "gini"}],
+    "method": "grid",
+}
+# Two of each parameter that a space file may search.
+VALUES = {
+    **{"alpha": (0.1, 1.0), "beta": (0.1, 1.0), "p": (1.0, 2.0), "distance": ("correlation", "ssim")},
+    **{"compared_at": ("full", "half"), "sparsity": ("paper", "searched"), "cam_class": ("first-view", "own")},
+    **{"ce_on_views": ("both", "first"), "detach": ("head", "none"), "warmup_epochs": (0, 1)},
+    **{"transform_scale_min": (0.08, 0.2), "epochs": (5, 10), "batch_size": (16, 32), "lr": (0.001, 0.01)},
+    **{"momentum": (0.5, 0.9), "weight_decay": (0.0, 0.1), "lr_step_epochs": (10, 30), "lr_gamma": (0.1, 0.5)},
+    **{"image_size": (32, 64), "crop_scale_min": (0.08, 0.2), "seed": (0, 1)},
+}
 
 
 def effects_of(builder):
@@ -80,6 +101,47 @@ def test_trials_of_other_seeds_stand_in_no_row(new_run):
     assert effects_of(run)["alpha"].series == ()
 
 
+def test_two_values_of_each_parameter_are_tried_here():
+    assert sorted(VALUES) == sorted(parameter_names())
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_grid_over_any_parameter_of_a_space_file_stands_in_a_row(new_run, name):
+    """Settings as a search makes them, which trains the network to start from for each seed and image size."""
+    run, space = new_run(), SearchSpace.model_validate(SPACE | {"parameters": {name: {"values": VALUES[name]}}})
+    maker = JobMaker(space=space, fingerprints={size: f"shapes at {size}" for size in (32, 64, 224)})
+    records = []
+    for number, value in enumerate(VALUES[name]):
+        *_, job = maker.jobs_of("convnet_small", f"t{number}", {name: value})
+        records.append(
+            run.trial(
+                job.id,
+                "convnet_small",
+                settings=job.settings.model_dump(mode="json"),
+                sampled=job.identity.sampled,
+                fingerprint=maker.fingerprints[job.settings.recipe.image_size],
+            )
+        )
+    (effect,) = find_effects(records, ())
+    (series,) = effect.series
+    assert effect.parameter.name == name
+    assert [point.trial for point in series.points] == ["t0", "t1"]
+
+
+def test_images_that_moved_are_the_same_images_and_others_are_not(new_run):
+    run, records = new_run(), []
+    for number, (root, fingerprint) in enumerate([("/old", "ours"), ("/new", "ours"), ("/new", "others")]):
+        data = {"name": "caltech101", "root": root, "download": number > 0}
+        alpha = 1.0 + number
+        records.append(
+            run.trial(
+                f"t{number}", alpha=alpha, sampled={"alpha": alpha}, settings={"data": data}, fingerprint=fingerprint
+            )
+        )
+    (effect,) = find_effects(records, ())
+    assert [[point.trial for point in series.points] for series in effect.series] == [["t0", "t1"]]
+
+
 def test_a_random_search_is_binned_over_decades(random_run):
     effect = effects_of(random_run)["alpha"]
     bins = [found for found in effect.bins if found.measure == "tradeoff_points"]
@@ -121,20 +183,14 @@ def test_few_trials_have_no_bins(new_run):
 def test_parameters_are_told_in_the_papers_order_and_constants_are_not(new_run):
     run = new_run()
     for index, lr in enumerate((1e-3, 1e-1)):
-        sampled = {
-            "recipe.lr": lr,
-            "p": 1.0 + index,
-            "beta": 0.1,
-            "alpha": index,
-            "recipe.batch_size": 16 * (index + 1),
-        }
+        sampled = {"lr": lr, "p": 1.0 + index, "beta": 0.1, "alpha": index, "batch_size": 16 * (index + 1)}
         run.trial(f"t{index}", sampled=sampled)
     found = find_parameters([trial.record for trial in read_run(run.folder).trials])
     assert [(parameter.name, parameter.is_log) for parameter in found] == [
         ("alpha", False),
         ("p", False),
-        ("recipe.batch_size", False),
-        ("recipe.lr", True),
+        ("batch_size", False),
+        ("lr", True),
     ]
 
 

@@ -1,5 +1,8 @@
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from gcc_search.analysis.effects import find_effects
 from gcc_search.analysis.feasibility import read_question
@@ -7,7 +10,8 @@ from gcc_search.analysis.frontier import find_frontier
 from gcc_search.analysis.gallery import read_gallery
 from gcc_search.analysis.heatmap_grid import GridCell, GridRow, find_heatmap_grid
 from gcc_search.analysis.pairing import pair_with_baselines
-from gcc_search.results.reader import read_run
+from gcc_search.results.reader import read_run, read_trial
+from gcc_search.results.writer import write_heatmaps
 
 
 def kept(run, *names):
@@ -46,6 +50,44 @@ def test_a_torn_file_is_passed_over(mixed_run):
     assert list(kept(mixed_run, "t1", "r1").album_of) == ["r1"]
 
 
+def keep_again(run, trial, **columns):
+    """Writes what a trial kept once more, with other `columns`."""
+    folder = run.folder / "trials" / trial
+    write_heatmaps(folder, read_trial(folder).heatmaps().to_pydict() | columns)
+
+
+def brighter(picture: bytes) -> bytes:
+    """The JPEG of a picture whose pixels are one level brighter, as another device's rounding may make them."""
+    content = io.BytesIO()
+    Image.open(io.BytesIO(picture)).point(lambda level: min(level + 1, 255)).save(content, "JPEG")
+    return content.getvalue()
+
+
+def test_pictures_of_another_device_are_of_the_same_images(mixed_run):
+    ours = [image.picture for image in kept(mixed_run, "t1").albums[0].images]
+    theirs = [brighter(picture) for picture in ours]
+    assert theirs != ours
+    keep_again(mixed_run, "r1", picture=theirs)
+    (album,) = kept(mixed_run, "t1", "r1").albums
+    assert list(album.maps) == ["t1", "r1"]
+    assert [image.picture for image in album.images] == ours
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"index": [0, 4]},
+        {"name": ["square/0.png", "square/4.png"]},
+        {"label": [0, 2]},
+        {"crop": [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5]]},
+        {"flipped": [True, True]},
+    ],
+)
+def test_maps_of_other_images_or_transforms_belong_to_no_picture(mixed_run, columns):
+    keep_again(mixed_run, "r1", **columns)
+    assert list(kept(mixed_run, "t1", "r1").album_of) == ["t1"]
+
+
 def test_what_is_beyond_the_limit_is_counted(mixed_run):
     found = read_gallery(read_run(mixed_run.folder), ["t1", "t1", "t2", "r1"], most=2)
     assert (list(found.album_of), found.left_out) == (["t1", "t2"], 1)
@@ -77,6 +119,16 @@ def test_trials_that_differ_in_one_setting_stand_in_a_row_of_the_grid(new_run):
             for p in (0, 1, 2)
         ),
     )
+
+
+def test_a_grid_over_a_setting_of_the_recipe_says_that_all_others_are_equal(new_run):
+    run = new_run()
+    run.baseline()
+    for lr in (0.001, 0.01):
+        run.trial(f"t{lr}", alpha=1.0, settings={"recipe": {"lr": lr, "epochs": 2}}, sampled={"alpha": 1.0, "lr": lr})
+    (row,) = grid_of(run)
+    assert (row.parameter, row.fixed) == ("lr", {"alpha": 1.0})
+    assert [cell.value for cell in row.cells] == ["0.001", "0.01"]
 
 
 def test_a_random_search_is_shown_at_five_values_from_the_least_to_the_greatest(new_run):

@@ -96,7 +96,7 @@ def test_why_is_five_lines(mixed_run):
 
 
 def test_settings_are_one_line_with_whatever_else_was_sampled(mixed_run):
-    expected = "resnet18 on shapes, seed 0: alpha 1.0e-3, beta 2.5e-4, p 1.00, distance ssim, recipe.lr 0.01"
+    expected = "resnet18 on shapes, seed 0: alpha 1.0e-3, beta 2.5e-4, p 1.00, distance ssim, lr 0.01"
     assert say_settings(found_in(mixed_run, max_accuracy_drop=0.5)) == expected
 
 

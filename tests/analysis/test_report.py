@@ -111,7 +111,7 @@ def test_analyzing_again_gives_the_same_bytes_and_leaves_nothing_of_another_comp
 def test_best_csv_has_every_feasible_trial_with_what_else_was_sampled(analyzed):
     rows = list(csv.DictReader(io.StringIO((analyzed.files[0].parent / "best.csv").read_text())))
     assert [row["trial"] for row in rows] == ["resnet18-base", "resnet50-base", "t2", "t1", "r1"]
-    assert [row["sampled.recipe.lr"] for row in rows] == ["", "", "", "0.01", ""]
+    assert [row["sampled.lr"] for row in rows] == ["", "", "", "0.01", ""]
 
 
 def test_what_is_printed_tells_counts_table_tradeoff_and_files(analyzed):
@@ -143,6 +143,16 @@ def test_trials_that_differ_in_one_setting_stand_in_a_row(new_run):
     for p, accuracy in ((0, 93.62), (2, 93.26)):
         run.trial(f"t{p}", accuracy=accuracy, alpha=1.0, p=p, sampled={"alpha": 1.0, "p": p})
     assert "  resnet18, p (alpha 1.0): 0: 93.62 | 2: 93.26" in told(run.folder)
+
+
+def test_in_a_row_choices_have_their_names(new_run):
+    run = new_run()
+    run.baseline()
+    for distance, accuracy in (("ssim", 90.0), ("correlation", 91.0)):
+        settings = {"explanation": {"alpha": 1.0, "beta": 0.0, "p": 1.0, "distance": distance}}
+        sampled = {"alpha": 1.0, "distance": distance}
+        run.trial(distance, accuracy=accuracy, settings=settings, sampled=sampled)
+    assert "  resnet18, distance (alpha 1.0): correlation: 91.00 | ssim: 90.00" in told(run.folder)
 
 
 def test_brackets_in_names_are_printed_as_they_are(new_run):

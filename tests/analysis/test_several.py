@@ -51,6 +51,15 @@ def test_runs_of_different_recipes_are_refused_by_field(two_runs, field, values)
         read_runs([run.folder for run in two_runs])
 
 
+def test_runs_whose_trials_start_from_other_networks_are_refused(two_runs):
+    for run, weights in zip(two_runs, ("none", "IMAGENET1K_V1"), strict=True):
+        started = {"weights": "baseline", "start": {"epochs": 2}, "start_weights": weights}
+        write_run(run.folder, replace(run.record, space=run.record.space | started))
+    expected = r"second: start_weights must be that of .*first, none, got IMAGENET1K_V1; analyze the two one by one"
+    with pytest.raises(ResultsError, match=expected):
+        read_runs([run.folder for run in two_runs])
+
+
 def test_runs_on_different_images_are_refused(two_runs):
     for run, fingerprint in zip(two_runs, "ab", strict=True):
         images = {"name": "shapes", "image_size": 64, "fingerprint": fingerprint}

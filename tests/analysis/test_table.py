@@ -44,7 +44,7 @@ def test_a_row_holds_settings_validation_rank_and_test_values(mixed_run):
         alpha=1e-3,
         beta=2.5e-4,
         p=1.0,
-        sampled={"recipe.lr": 0.01},
+        sampled={"lr": 0.01},
         validation_corrected_consistency=0.40,
         accuracy_points=93.5,
         tradeoff_points=0.5,
@@ -94,7 +94,7 @@ def test_trials_csv_lists_every_trial_of_any_status(mixed_run):
     statuses = [row["status"] for row in listed]
     assert statuses == ["finished", "failed", *["finished"] * 3, "collapsed", "diverged", "stopped", "running"]
     t1, t5 = listed[2], listed[6]
-    assert (t1["feasible"], t1["on_frontier"], t1["tradeoff_points"], t1["sampled.recipe.lr"]) == (
+    assert (t1["feasible"], t1["on_frontier"], t1["tradeoff_points"], t1["sampled.lr"]) == (
         "true",
         "true",
         "0.5",

@@ -1,0 +1,20 @@
+"""A trial's settings as another's are compared to them: equal where the same was trained on the same images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gcc_search.results.schema import TrialRecord
+
+
+def comparable_settings(record: TrialRecord) -> dict[str, Any]:
+    """The settings but for what says where things lie; a copy, whose sections are shared.
+
+    `data` is the fingerprint of the images: their folder moves, and is another one on another machine. Weights that a
+    search trained first, `start:KEY`, are `start`: the key is made of the seed and the image size, which are settings
+    too, and of what all trials of a run share, and of runs that are read together (`several.SHARED`).
+    """
+    settings = record.settings | {"data": record.data_fingerprint}
+    if str(settings.get("weights")).startswith("start:"):
+        settings["weights"] = "start"
+    return settings
