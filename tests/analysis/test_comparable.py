@@ -1,0 +1,18 @@
+"""What makes two trials' settings the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gcc_search.analysis.comparable import comparable_settings
+from tests.search.test_study import make_record
+
+
+def test_what_changes_no_number_keeps_no_trials_apart():
+    settings = {"seed": 0, "weights": "none", "data": {"root": "/here"}}
+    old = replace(make_record(), settings=settings)
+    new = replace(make_record(), settings=settings | {"activation_checkpointing": True, "data": {"root": "/there"}})
+    assert comparable_settings(old) == comparable_settings(new)
+    assert comparable_settings(old) != comparable_settings(replace(old, settings=settings | {"seed": 1}))
+    assert comparable_settings(old) != comparable_settings(replace(old, data_fingerprint="others"))
+    assert new.settings["activation_checkpointing"]
