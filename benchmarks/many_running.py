@@ -54,7 +54,9 @@ def _measure(space: SearchSpace, running: int) -> Row:
     with tempfile.TemporaryDirectory(prefix="gcc-search-bench-") as folder:
         run = Path(folder)
         (network,) = space.networks
-        study = NetworkStudy(space, network, open_own_storage(run / "study.db"), cap=2 * (running + ROUNDS))
+        study = NetworkStudy(
+            space, network, open_own_storage(run / "study.db"), cap=2 * (running + ROUNDS), tell=UNHEARD.tell
+        )
         fingerprint = {space.recipe.image_size: "made-up"}
         queue = JobQueue(space, run, JobMaker(space=space, fingerprints=fingerprint), {network: study}, UNHEARD)
         console = Console(file=io.StringIO(), width=120, height=50)

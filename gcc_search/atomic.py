@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from gcc_search.errors import DiskFullError, ResultsError
+from gcc_search.errors import DiskError, DiskFullError
 
 # No room on the disk, or within the user's share of it.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -69,7 +69,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises:
         DiskFullError: there is no room; nothing is left behind.
-        ResultsError: the folder cannot be written to.
+        DiskError: the folder cannot be written to.
         StorageError: it is to lie in a bucket as well, and does not.
     """
     replace_file(path, content)
@@ -134,13 +134,34 @@ def replace_file(path: Path, content: bytes) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise _disk_full(path.parent, len(content)) from None
-        reason = error.strerror or error
-        raise ResultsError(f"{path}: must be writable, got: {reason}; free space or choose another place") from None
+        raise _refused(path, len(content), error) from None
     finally:
         # Gone already, but after an error or Ctrl-C.
         _remove_quietly(temporary)
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Makes `target` a copy of the folder `source`, all of it or nothing: temporary name, then rename.
+
+    Raises:
+        DiskFullError: there is no room; nothing is left behind.
+        DiskError: a file cannot be read, or the folder cannot be written to.
+    """
+    temporary, size = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp"), 0
+    try:
+        files = [path for path in source.rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files)
+        remove_tree(target)
+        temporary.mkdir(parents=True)
+        for path in files:
+            there = temporary / path.relative_to(source)
+            there.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, there)
+        temporary.rename(target)
+    except OSError as error:
+        raise _refused(target, size, error) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def require_room(folder: Path, needed: int) -> None:
@@ -160,6 +181,19 @@ def remove_leftovers(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             _remove_quietly(path)
+
+
+def is_for_want_of_room(error: OSError) -> bool:
+    """Whether a disk, or the user's share of it, is full."""
+    return error.errno in _NO_ROOM
+
+
+def _refused(path: Path, needed: int, error: OSError) -> DiskError | DiskFullError:
+    """What the system said as `path` was written, as the line that a user reads."""
+    if is_for_want_of_room(error):
+        return _disk_full(path.parent, needed)
+    reason = error.strerror or error
+    return DiskError(f"{path}: must be writable, got: {reason}; free space or choose another place")
 
 
 def _disk_full(folder: Path, needed: int) -> DiskFullError:

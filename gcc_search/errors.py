@@ -6,6 +6,7 @@ GccSearchError
 ├── WeightsError     a weights file: missing, torn, for another network
 ├── ResultsError     a run directory: missing, torn, of another schema version, in the way
 │   ├── OccupiedError    another process writes there
+│   ├── DiskError        the disk fails, for another reason than room
 │   ├── DiskFullError    no room to write into it
 │   └── StorageError     the bucket it lies in does not answer, or refuses
 ├── ResourceError    more GPUs, CPUs or disk asked for than there are
@@ -40,6 +41,10 @@ class ResultsError(GccSearchError):
 
 class OccupiedError(ResultsError):
     """Another process writes to a folder of a run directory, and has not ended in time."""
+
+
+class DiskError(ResultsError):
+    """The system refuses a file or a folder of a run directory: another attempt, or another machine, may do better."""
 
 
 class DiskFullError(ResultsError):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from gcc_search.errors import OccupiedError, ResultsError
+from gcc_search.errors import DiskError, OccupiedError
 
 # Ray's workers notice within seconds that their driver is gone; a machine that swaps takes longer. One that is cut off
 # and shares the disk all the same ends its workers after three minutes (seen).
@@ -28,7 +28,7 @@ def only_writer(folder: Path, *, patience_seconds: float | None = None) -> Itera
 
     Raises:
         OccupiedError: another process still writes there.
-        ResultsError: the folder cannot be made.
+        DiskError: the folder cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def only_writer(folder: Path, *, patience_seconds: float | None = None) -> Itera
         handle = os.open(folder, os.O_RDONLY)
     except OSError as error:
         reason = error.strerror or error
-        raise ResultsError(f"{folder}: must be a folder to write to, got: {reason}; choose another place") from None
+        raise DiskError(f"{folder}: must be a folder to write to, got: {reason}; choose another place") from None
     try:
         _lock(handle, folder, PATIENCE_SECONDS if patience_seconds is None else patience_seconds)
         yield

@@ -50,7 +50,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_file(tmp_path):
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
     way_out = "free space or choose another place"
-    assert done.stdout == f"ResultsError {tmp_path}/b.bin: must be writable, got: File too large; {way_out}\n"
+    assert done.stdout == f"DiskError {tmp_path}/b.bin: must be writable, got: File too large; {way_out}\n"
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("b.bin", b"old")]
 
 

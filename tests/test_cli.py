@@ -105,6 +105,14 @@ def test_an_output_folder_that_cannot_be_written_is_one_line(tmp_path):
     assert "file/runs: must be a folder that can be written to" in done.stderr
 
 
+def test_a_database_that_cannot_be_used_is_one_line_and_keeps_the_name_free(tmp_path):
+    space = write_space(tmp_path)
+    done = run("--space", space, "--gpus", 0, "--storage", "postgres://me@host/studies", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("gcc-search: --storage: must be the SQLAlchemy URL of a database that answers, got ")
+    assert list(tmp_path.iterdir()) == [space]
+
+
 def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     done = run("--space", write_space(tmp_path), "--gpus", 0, "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import optuna
 import pytest
 import torch
 import yaml
@@ -20,7 +22,11 @@ from gcc_search.identity import Identity
 from gcc_search.patience import LIMIT_VARIABLE, UNHEARD, Contact, patiently
 from gcc_search.recording import record_trial
 from gcc_search.results.reader import read_run, read_trial
-from tests.search.conftest import TINY
+from gcc_search.search.baselines import find_baseline
+from gcc_search.search.study import NetworkStudy
+from gcc_search.search.study_copy import open_own_storage
+from tests.search.conftest import TINY, make_space
+from tests.search.test_study import make_record
 
 MEGABYTE = 1 << 20
 
@@ -164,3 +170,46 @@ def test_a_search_on_a_full_disk_says_so_stops_when_asked_and_is_resumed(small_d
     (status,) = (trial.record.status for trial in run.baselines.values())
     assert status == ("running" if "not recorded as interrupted" in printed else "interrupted")
     assert run.baselines[next(iter(run.baselines))].record.epochs_done > 0
+
+
+def lender_on(disk: Path, tiny_run: Path) -> Path:
+    """A finished run on `disk`, which has a baseline for those beside it."""
+    return Path(shutil.copytree(tiny_run, disk / "lender"))
+
+
+def test_a_baseline_is_copied_when_there_is_room_for_it(small_disk, tiny_run):
+    lender, lines = lender_on(small_disk, tiny_run), []
+    free_after(1.0, fill(small_disk))
+    found = find_baseline(small_disk / "new", "base", Contact(tell=lines.append), on_gpu=False)
+    assert found == read_trial(lender / "baselines/base").record
+    assert lines[0].startswith(f"paused, the disk is full: {small_disk}/new/baselines: disk must have ")
+    assert lines[1:] == ["goes on: there is room on the disk again"]
+    copied = small_disk / "new/baselines"
+    assert [path.name for path in copied.iterdir()] == ["base"]
+    for path in (lender / "baselines/base").iterdir():
+        assert (copied / "base" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_baseline_for_which_there_is_no_room_leaves_nothing(small_disk, tiny_run, monkeypatch):
+    lender_on(small_disk, tiny_run)
+    fill(small_disk)
+    monkeypatch.setenv(LIMIT_VARIABLE, "0")
+    with pytest.raises(DiskFullError, match=f"^{small_disk}/new/baselines: disk must have .* more, got 0.0 kB free"):
+        find_baseline(small_disk / "new", "base", UNHEARD, on_gpu=False)
+    assert list((small_disk / "new/baselines").iterdir()) == []
+
+
+@pytest.mark.parametrize("version", ["5.0.0", "5.1.0"])
+def test_a_study_waits_for_room_for_its_copy(small_disk, monkeypatch, version):
+    """Written by us, and by Optuna."""
+    monkeypatch.setattr(optuna, "__version__", version)
+    database, lines = small_disk / "study.db", []
+    study = NetworkStudy(make_space(), "convnet_small", open_own_storage(database), cap=4, tell=lines.append)
+    trial_id, _ = study.ask()
+    free_after(1.0, fill(small_disk))
+    # Optuna itself tries for a few seconds to ask.
+    study.tell(make_record(trial_id), make_record())
+    assert lines[0].startswith("paused, the disk is full: database of the study tiny/convnet_small: disk must have")
+    assert lines[1:] == ["goes on: there is room on the disk again"]
+    loaded = optuna.load_study(study_name="tiny/convnet_small", storage=f"sqlite:///{database}")
+    assert [trial.values for trial in loaded.trials] == [[0.5, 0.4]]

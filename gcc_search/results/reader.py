@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from gcc_search.atomic import sha256_of_file
-from gcc_search.errors import ResultsError
+from gcc_search.errors import DiskError, ResultsError
 from gcc_search.results.checks import complain, shown
 from gcc_search.results.schema import EPOCHS, HEATMAPS, IMAGES, NETWORK_FILE, SCHEMA_VERSION, RunRecord, TrialRecord
 from gcc_search.results.seal import TAIL_BYTES, ends_are_whole, is_whole, read_sealed
@@ -141,10 +141,13 @@ def read_trial(folder: Path) -> Trial:
     Raises:
         ResultsError: the folder is no trial directory, or its trial.json is torn or of another schema version.
     """
-    if not (folder / "trial.json").exists():
+    path = folder / "trial.json"
+    with _told_by_name(path, missing="was the folder copied whole?"):
+        is_there = path.exists()
+    if not is_there:
         got = "a folder without one; was it copied whole?" if folder.is_dir() else "no folder; see ls RUN/trials"
         raise ResultsError(f"{folder}: must be a trial directory (with a trial.json), got {got}")
-    return Trial(folder=folder, record=_read_record(folder / "trial.json", TrialRecord))
+    return Trial(folder=folder, record=_read_record(path, TrialRecord))
 
 
 def network_problem(trial: Trial) -> str | None:
@@ -209,7 +212,7 @@ def _told_by_name(path: Path, *, missing: str) -> Iterator[None]:
     except FileNotFoundError:
         raise ResultsError(f"{path}: must exist, got nothing; {missing}") from None
     except OSError as error:
-        raise ResultsError(f"{path}: must be readable, got: {error.strerror}; check its owner and the disk") from None
+        raise DiskError(f"{path}: must be readable, got: {error.strerror}; check its owner and the disk") from None
 
 
 def _read_record(path: Path, kind: type[Record]) -> Record:

@@ -17,6 +17,9 @@ _QUIET_ENVIRONMENT = {
     # one that hangs is ended by `watchdog.py`, which gives the slot back.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "1000000",
     "TUNE_WARN_THRESHOLD_S": "3600",
+    # Seconds between snapshots of a search, which nothing of ours reads: after the first one, none until the end. On a
+    # full disk each would end the search.
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_MAX_PENDING_TRIALS_PG": "auto",
 }
 

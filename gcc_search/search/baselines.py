@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
+import functools
 from importlib.metadata import version
 from pathlib import Path
 
-from gcc_search.atomic import remove_tree
+from gcc_search.atomic import copy_tree
 from gcc_search.errors import ResultsError, StorageError
+from gcc_search.patience import Contact, patiently
 from gcc_search.results.reader import Trial, find_damage, network_problem, read_trial
 from gcc_search.results.schema import TrialRecord
 from gcc_search.search.bucket_run import baseline_folders, fetch_trial
 from gcc_search.storage.mirror import push_tree
 
 
-def find_baseline(run: Path, key: str, *, on_gpu: bool) -> TrialRecord | None:
+def find_baseline(run: Path, key: str, contact: Contact, *, on_gpu: bool) -> TrialRecord | None:
     """The finished baseline `key`, or None. One that a run beside this one holds is copied into this one.
 
     Equal keys mean equal network, weights, images, recipe, evaluation and seed, so an equal result on like machines: of
@@ -26,7 +26,8 @@ def find_baseline(run: Path, key: str, *, on_gpu: bool) -> TrialRecord | None:
         record = _read_finished(folder)
         if record is not None and (folder == own or _is_alike(record, on_gpu=on_gpu)):
             if folder != own:
-                _copy(folder, own)
+                patiently(functools.partial(copy_tree, folder, own), contact)
+                push_tree(own)
             return record
     return None
 
@@ -52,12 +53,3 @@ def _read_finished(folder: Path) -> TrialRecord | None:
 def is_whole(trial: Trial) -> bool:
     """Whether a baseline is finished, and its tables and its network are as they were written."""
     return trial.record.status == "finished" and network_problem(trial) is None and not find_damage(trial)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """All of it or nothing: copied under a temporary name, then renamed."""
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    remove_tree(target)
-    shutil.copytree(source, temporary)
-    temporary.rename(target)
-    push_tree(target)

@@ -31,6 +31,8 @@ RENEW_SECONDS = 30.0
 # A holder that has missed so many renewals is gone, or cut off from the bucket for longer than trials wait.
 STALE_SECONDS = 6 * RENEW_SECONDS
 SETTLE_SECONDS = 1.0
+# `since` is cut to a second, and so is the moment of boot that the kernel counts a process's beginning from.
+CLOCK_SECONDS = 3.0
 
 
 @contextlib.contextmanager
@@ -94,7 +96,13 @@ class _Claim:
     def _lives(self, there: bytes) -> bool:
         holder = _parsed(there)
         if holder.get("host") == socket.gethostname() and isinstance(holder.get("pid"), int):
-            return psutil.pid_exists(holder["pid"]) and holder["pid"] != os.getpid()
+            began = _beginning_of(holder["pid"])
+            if began is None or holder["pid"] == os.getpid():
+                return False
+            # One that began after the claim has its number from a holder that is gone, before a reboot or in another
+            # container; unless the claim says otherwise by being renewed.
+            if began <= _moment(holder.get("since")) + CLOCK_SECONDS:
+                return True
         # Clocks of machines differ: what is written now says what time it is there.
         probe = f"{self._key}.{self._id}"
         self._bucket.write(b"", probe)
@@ -120,3 +128,19 @@ def _parsed(content: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _beginning_of(pid: int) -> float | None:
+    """When the process began, in seconds since 1970; None where there is none."""
+    try:
+        return psutil.Process(pid).create_time()
+    except (psutil.NoSuchProcess, ValueError):
+        return None
+
+
+def _moment(text: object) -> float:
+    """Seconds since 1970; minus infinity for what is no time."""
+    try:
+        return datetime.fromisoformat(str(text)).timestamp()
+    except ValueError:
+        return float("-inf")

@@ -87,13 +87,6 @@ def missing_files(trial: Trial) -> Iterator[str]:
             yield f"{trial.folder / name}: must exist, got nothing; {REDO}"
 
 
-def storage_error_in(error: BaseException | None) -> StorageError | None:
-    """The bucket's error that another was made of while it was handled."""
-    while error is not None and not isinstance(error, StorageError):
-        error = error.__cause__ or error.__context__
-    return error
-
-
 class StudySender(Callback):
     """Ray tells it of every step; every few minutes the study goes to the bucket."""
 
@@ -103,7 +96,8 @@ class StudySender(Callback):
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if time.monotonic() - self._sent > STUDY_SECONDS:
             self._sent = time.monotonic()
-            with contextlib.suppress(OutageError):
+            # The end tells what was never sent.
+            with contextlib.suppress(OutageError, sqlite3.Error):
                 _send_study(self._run, once=True)
 
 
@@ -111,7 +105,7 @@ def send_study(run: Path, tell: Callable[[str], None]) -> None:
     """Sends the study as it is in the end."""
     try:
         _send_study(run, once=False)
-    except StorageError as error:
+    except (StorageError, sqlite3.Error) as error:
         tell(f"study.db is not in the bucket, and can be made again: {error}")
 
 

@@ -68,7 +68,7 @@ def local_ray(machines: Machines, last_words: str = "start again") -> Iterator[P
     Raises:
         ResourceError: Ray did not start, as on a machine that is far too busy.
     """
-    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=_scratch_parent()))
+    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=scratch_parent()))
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # Of each worker that dies Ray prints a paragraph on stdout, whatever `log_to_driver` says; ours is a line.
@@ -143,7 +143,7 @@ def _end_leftovers(before: set[psutil.Process]) -> None:
 
 def remove_stale_scratch() -> None:
     """Removes the scratch folders of searches that were killed: the process in the name is gone."""
-    for folder in _scratch_parent().glob(f"{SCRATCH}*-*"):
+    for folder in scratch_parent().glob(f"{SCRATCH}*-*"):
         pid = folder.name.removeprefix(SCRATCH).split("-")[0]
         # Another search may end just now, or removes the same folder.
         with contextlib.suppress(FileNotFoundError):
@@ -152,6 +152,7 @@ def remove_stale_scratch() -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _scratch_parent() -> Path:
+def scratch_parent() -> Path:
+    """Where Ray's own files lie during a search, and what a kill has left of them."""
     # Unix socket paths end after 107 characters, and Ray adds 60 of its own.
     return Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())

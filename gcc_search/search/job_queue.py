@@ -219,7 +219,7 @@ class JobQueue(Searcher):
         """Whether a baseline is waiting, running, or trained already, here or in a run beside this one."""
         if job.id in self._settled or job.id in {other.id for other in (*self._waiting, *self._running.values())}:
             return True
-        record = find_baseline(self._run, job.id, on_gpu=self._maker.on_gpu)
+        record = find_baseline(self._run, job.id, self.contact, on_gpu=self._maker.on_gpu)
         if record is None:
             return False
         self._settled[job.id] = record

@@ -15,13 +15,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from optuna.exceptions import StorageInternalError
 from ray import tune
 from ray.tune import TuneError
 from rich.console import Console
 
 from gcc_search.atomic import place_of, remove_leftovers, require_room
-from gcc_search.errors import DiskFullError, OccupiedError, ResultsError, StorageError
+from gcc_search.errors import DiskError, DiskFullError, OccupiedError, ResultsError, StorageError
 from gcc_search.footprint import MemoryMeter
 from gcc_search.identity import package_versions
 from gcc_search.occupancy import only_writer
@@ -31,12 +30,13 @@ from gcc_search.results.reader import read_run, read_run_record, read_trial
 from gcc_search.results.schema import RunRecord, Status
 from gcc_search.results.writer import write_run, write_trial
 from gcc_search.saying import say
-from gcc_search.search.bucket_run import StudySender, check_silence, fetch_record, send_study, storage_error_in
-from gcc_search.search.cluster import local_ray, remove_stale_scratch
+from gcc_search.search.bucket_run import StudySender, check_silence, fetch_record, send_study
+from gcc_search.search.cluster import local_ray, remove_stale_scratch, scratch_parent
 from gcc_search.search.frontier import find_frontier
 from gcc_search.search.job_queue import ROOM_BYTES, JobQueue, Outcome
 from gcc_search.search.lock import only_driver
 from gcc_search.search.measuring import CUDA, pack_trials
+from gcc_search.search.mishaps import mishap_in
 from gcc_search.search.progress import SearchScreen
 from gcc_search.search.readiness import Prepared
 from gcc_search.search.recall import make_queue, make_scheduler, recall
@@ -96,6 +96,7 @@ def run_search(
 
     Raises:
         DiskFullError: the disk is full at the start, or for longer than `patiently` waits.
+        DiskError: the disk fails. SpaceError: the database of --storage refuses at the start.
         StorageError: the bucket it goes to refuses, or does not answer for too long.
         ResourceError: Ray did not start, or no trial fits on a GPU.
         ResultsError: another process runs this search.
@@ -121,14 +122,10 @@ def run_search(
                 _tune(_packed(prepared, console, meter), queue, scheduler, console, job)
         except KeyboardInterrupt:
             interrupted = True
-        except (DiskFullError, StorageError) as error:
-            raise type(error)(f"{error}, then: {prepared.resume_command}") from None
-        except (TuneError, StorageInternalError) as error:
-            # Ray wraps what is raised below it, and SQLite has no words of its own for a disk that filled up just now.
-            require_room(run, ROOM_BYTES)
-            if (lost := storage_error_in(error)) is not None:
-                raise StorageError(f"{lost}, then: {prepared.resume_command}") from None
-            raise
+        except (DiskError, DiskFullError, StorageError, TuneError, OSError) as error:
+            if (mishap := mishap_in(error, scratch_parent())) is None:
+                raise
+            raise type(mishap)(f"{mishap}, then: {prepared.resume_command}") from None
         finally:
             num_interrupted = _close_running(run, queue, console)
             send_study(run, functools.partial(say, console))
@@ -250,7 +247,10 @@ def _await_workers(folders: Sequence[Path]) -> None:
     """Until nobody writes there, or for so long: workers of a cluster hear later than we that the search is over."""
     until = time.monotonic() + LETTING_GO_SECONDS
     for folder in folders:
-        with contextlib.suppress(OccupiedError), only_writer(folder, patience_seconds=until - time.monotonic()):
+        with (
+            contextlib.suppress(DiskError, OccupiedError),
+            only_writer(folder, patience_seconds=until - time.monotonic()),
+        ):
             pass
 
 
@@ -269,7 +269,7 @@ def _close_record(folder: Path, status: Status, reason: str | None, console: Con
         return False
     try:
         write_trial(folder, replace(record, status=status, reason=reason))
-    except (DiskFullError, StorageError) as error:
+    except (DiskError, DiskFullError, StorageError) as error:
         # It says `running`, and `resume` goes on with it all the same.
         say(console, f"{record.id}: not recorded as {status}: {error}")
     return True

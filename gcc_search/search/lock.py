@@ -22,6 +22,8 @@ LOCK = "driver.lock"
 def only_driver(run: Path) -> Iterator[None]:
     """Holds the run's lock. The kernel lets go of it when the process ends, however it ends; of a bucket's, its age.
 
+    Where the file system cannot lock, as some network ones, nobody is kept out.
+
     Raises:
         ResultsError: another process holds it; says which. Or the lock's file cannot be written.
     """
@@ -36,12 +38,15 @@ def only_driver_of_folder(run: Path) -> Iterator[None]:
     with _open(run / LOCK) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             file.seek(0)
             holder = file.read().decode(errors="replace").strip()
             raise ResultsError(
                 f"{run}: must have one search at a time, got another: {holder}; wait for it or stop it"
             ) from None
+        except OSError:
+            # It cannot be locked here.
+            pass
         file.truncate(0)
         since = datetime.now(UTC).isoformat(timespec="seconds")
         # The lock holds on a full disk too; then it does not say whose it is.

@@ -1,4 +1,4 @@
-"""Whether a search can start: machines, folder, images, weights, metrics: looked at before anything is written."""
+"""Whether a search can start: machines, folder, database, images, weights, metrics; seen before anything is written."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from gcc_search.search.jobs import image_sizes
 from gcc_search.search.lock import LOCK
 from gcc_search.search.machines import Machines
 from gcc_search.search.packing import Packing
+from gcc_search.search.study_copy import check_storage
 from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
 
@@ -73,7 +74,7 @@ class Prepared:
 
 
 def prepare_search(space: SearchSpace, options: SearchOptions, console: Console) -> Prepared:
-    """Looks at machines, folder, images and weights. Decodes the images into their cache, and writes nothing else.
+    """Looks at machines, folder, database, images, weights. Decodes the images into their cache; writes nothing else.
 
     Raises:
         ResourceError, ResultsError, DataError, WeightsError, SpaceError: the first thing that is wrong.
@@ -127,6 +128,8 @@ def reopen_search(run: Run, options: SearchOptions, console: Console) -> Prepare
 
 
 def _look_at(space: SearchSpace, options: SearchOptions, console: Console) -> Prepared:
+    if options.storage is not None:
+        check_storage(options.storage)
     machines = plan(space.resources, gpus=options.gpus)
     datasets = {size: prepare_images(space.data, size, console) for size in image_sizes(space)}
     first_weights = {network: _first_weights(space, network) for network in space.networks}

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
+from optuna.storages import BaseStorage
 from rich.console import Console
 from rich.progress import track
 
@@ -28,7 +29,7 @@ from gcc_search.search.readiness import Prepared
 from gcc_search.search.retries import goes_on
 from gcc_search.search.scheduler import SuccessiveHalving
 from gcc_search.search.study import NetworkStudy, study_name, trial_name, trials_per_network
-from gcc_search.search.study_copy import open_own_storage, open_storage
+from gcc_search.search.study_copy import open_own_storage, open_storage, refusals_told
 from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
 from gcc_search.storage.mirror import mirror_of
@@ -44,9 +45,29 @@ def make_queue(prepared: Prepared, console: Console) -> JobQueue:
 
     Raises:
         ResultsError: study.db cannot be replaced.
+        SpaceError: the database of --storage refuses.
     """
     space, run = prepared.space, prepared.run
-    database = run / "study.db"
+
+    def tell(line: str) -> None:
+        # Where the queue's own lines go, which is another place once there is a screen.
+        queue.contact.tell(line)
+
+    with refusals_told(prepared.options.storage):
+        storage = _open_emptied(prepared)
+        studies = {
+            network: NetworkStudy(space, network, storage, cap=cap, tell=tell)
+            for network, cap in trials_per_network(space).items()
+        }
+    fingerprints = {size: data.fingerprint for size, data in prepared.datasets.items()}
+    maker = JobMaker(space=space, fingerprints=fingerprints, on_gpu=prepared.machines.num_gpus > 0)
+    queue = JobQueue(space, run, maker, studies, Contact(tell=functools.partial(say, console)))
+    return queue
+
+
+def _open_emptied(prepared: Prepared) -> BaseStorage:
+    """The database of the studies, which has none of their names."""
+    space, database = prepared.space, prepared.run / "study.db"
     if prepared.options.storage is None:
         _remove(database)
         storage = open_own_storage(database)
@@ -56,12 +77,7 @@ def make_queue(prepared: Prepared, console: Console) -> JobQueue:
     for network in space.networks:
         if study_name(space, network) in names:
             optuna.delete_study(study_name=study_name(space, network), storage=storage)
-    studies = {
-        network: NetworkStudy(space, network, storage, cap=cap) for network, cap in trials_per_network(space).items()
-    }
-    fingerprints = {size: data.fingerprint for size, data in prepared.datasets.items()}
-    maker = JobMaker(space=space, fingerprints=fingerprints, on_gpu=prepared.machines.num_gpus > 0)
-    return JobQueue(space, run, maker, studies, Contact(tell=functools.partial(say, console)))
+    return storage
 
 
 def _remove(database: Path) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import optuna
 from optuna.storages import BaseStorage
@@ -34,9 +34,15 @@ UNTRAINED_VIOLATION = 1000.0
 
 
 class NetworkStudy:
-    """The trials of one network in one search. `storage` gets a copy of the study, and is not read."""
+    """The trials of one network in one search. `storage` gets a copy of the study, and is not read.
 
-    def __init__(self, space: SearchSpace, network: str, storage: BaseStorage, *, cap: int) -> None:
+    Args:
+        tell: hears a line where that copy is given up.
+    """
+
+    def __init__(
+        self, space: SearchSpace, network: str, storage: BaseStorage, *, cap: int, tell: Callable[[str], None]
+    ) -> None:
         self.network, self.cap = network, cap
         self._space = space
         self._distributions = {name: to_distribution(item) for name, item in space.parameters.items()}
@@ -48,7 +54,7 @@ class NetworkStudy:
             # Experimental in Optuna since 3.2; names its columns in optuna-dashboard.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.set_metric_names([metric.name for metric in space.metrics])
-            self._copy = StudyCopy(self._study, storage)
+            self._copy = StudyCopy(self._study, storage, tell)
         self._history = History(self._distributions, self._study.directions, cap=cap)
         self._asked: dict[str, optuna.Trial] = {}
 

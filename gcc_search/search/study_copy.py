@@ -3,23 +3,61 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
-from optuna.exceptions import StorageInternalError
+import sqlalchemy
+from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import SQLAlchemyError
 
+from gcc_search.errors import DiskFullError, GccSearchError, ResultsError, SpaceError
+from gcc_search.patience import Contact, patiently
 from gcc_search.search.sampler import KNOWN_OPTUNA
 from gcc_search.search.study_rows import write_begun, write_ended
 
+# What a database refuses, by itself or through Optuna.
+_REFUSALS = (OptunaError, SQLAlchemyError)
+# And what may be wrong before it is asked: no driver, a URL that is none, tables of another Optuna.
+_MISTAKES = (*_REFUSALS, ImportError, LookupError, RuntimeError, ValueError)
+
+
+def check_storage(url: str) -> None:
+    """Looks whether a database answers at `url`; makes none.
+
+    Raises:
+        SpaceError: it is no URL, its driver is missing, or nothing answers there.
+    """
+    try:
+        engine = sqlalchemy.create_engine(url)
+        name = engine.url.database
+        new = Path(name) if engine.dialect.name == "sqlite" and name and not Path(name).exists() else None
+        try:
+            sqlalchemy.inspect(engine).get_table_names()
+        finally:
+            engine.dispose()
+            # SQLite makes the file that it opens.
+            if new is not None and new.is_file() and not new.stat().st_size:
+                new.unlink()
+    except _MISTAKES as error:
+        raise _refused(url, error) from None
+
 
 def open_storage(url: str) -> BaseStorage:
-    """Any SQLAlchemy URL; what is written there, optuna-dashboard can show."""
-    return RDBStorage(url)
+    """Any SQLAlchemy URL; what is written there, optuna-dashboard can show.
+
+    Raises:
+        SpaceError: as `check_storage`, or its tables are those of another Optuna.
+    """
+    try:
+        return RDBStorage(url)
+    except _MISTAKES as error:
+        raise _refused(url, error) from None
 
 
 def open_own_storage(database: Path) -> BaseStorage:
@@ -31,25 +69,100 @@ def open_own_storage(database: Path) -> BaseStorage:
     return storage
 
 
+@contextlib.contextmanager
+def refusals_told(url: str | None) -> Iterator[None]:
+    """What the database at `url`, or study.db, refuses in the body, as the line that a user reads.
+
+    Raises:
+        SpaceError, ResultsError: that.
+    """
+    try:
+        yield
+    except _REFUSALS as error:
+        raise _refused(url, error) from None
+
+
+def _refused(url: str | None, error: Exception) -> GccSearchError:
+    if url is None:
+        rule = "must be a database to write to"
+        return ResultsError(f"study.db: {rule}, got: {_reason(error)}; free space or mend its disk, then resume")
+    rule = "must be the SQLAlchemy URL of a database that answers"
+    return SpaceError(f"--storage: {rule}, got {_shown(url)} ({_reason(error)}); correct it, or leave it out")
+
+
+def _inner(error: Exception) -> BaseException:
+    """What Optuna and SQLAlchemy wrap: the error of the database's driver."""
+    inner = error.__cause__ or error
+    found: BaseException = getattr(inner, "orig", None) or inner
+    return found
+
+
+def _reason(error: Exception) -> str:
+    """The driver's own words, the first line of them."""
+    words = str(_inner(error)).strip().splitlines()
+    return words[0] if words else type(error).__name__
+
+
+def _shown(url: str) -> str:
+    try:
+        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+    except (SQLAlchemyError, ValueError):
+        return url
+
+
 class StudyCopy:
     """Keeps a study's trials in `storage`, where none of its name must be, in two steps: as one begins, as it ends.
 
-    Raises:
-        optuna.exceptions.StorageInternalError: the database refuses.
+    Once the database refuses, that is told, and nothing more is written: no search ends for a copy of itself.
     """
 
-    def __init__(self, study: optuna.Study, storage: BaseStorage) -> None:
-        """`study` has names for its metrics."""
+    def __init__(self, study: optuna.Study, storage: BaseStorage, tell: Callable[[str], None]) -> None:
+        """`study` has names for its metrics. `tell` hears that the copy is given up.
+
+        Raises:
+            OptunaError, SQLAlchemyError: the database refuses from the beginning.
+        """
         assert study.metric_names is not None
-        self._storage = storage
+        self._storage, self._name, self._tell = storage, study.study_name, tell
         copy = optuna.create_study(study_name=study.study_name, storage=storage, directions=study.directions)
         copy.set_metric_names(study.metric_names)
         self._study_id = storage.get_study_id_from_name(study.study_name)
         # By number: its id there, and the names of its attributes when it began.
         self._running: dict[int, tuple[int, frozenset[str]]] = {}
+        self._is_lost = False
 
     def begin(self, trial: FrozenTrial) -> None:
         """Writes a trial that was asked for just now, as running."""
+        self._unless_lost(functools.partial(self._begin, trial))
+
+    def end(self, trial: FrozenTrial) -> None:
+        """Writes how a trial ended that was written as running."""
+        self._unless_lost(functools.partial(self._end, trial))
+        self._running.pop(trial.number, None)
+
+    def _unless_lost(self, write: Callable[[], None]) -> None:
+        if self._is_lost:
+            return
+        try:
+            patiently(functools.partial(self._with_room, write), Contact(tell=self._tell))
+        except (*_REFUSALS, DiskFullError) as error:
+            self._is_lost = True
+            self._tell(
+                f"the study {self._name} is not kept in its database any more, which says: {_reason(error)}; the "
+                "search goes on, and resume writes it anew"
+            )
+
+    def _with_room(self, write: Callable[[], None]) -> None:
+        """`write`, which leaves nothing half-written; a disk that is full for SQLite is so as for all other files."""
+        try:
+            write()
+        except _REFUSALS as error:
+            if getattr(_inner(error), "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                told = f"database of the study {self._name}: disk must have room, got none; delete something there"
+                raise DiskFullError(told) from None
+            raise
+
+    def _begin(self, trial: FrozenTrial) -> None:
         with self._tables() as tables:
             if tables is not None:
                 trial_id = write_begun(tables, self._study_id, trial)
@@ -57,9 +170,8 @@ class StudyCopy:
                 trial_id = self._storage.create_new_trial(self._study_id, trial)
         self._running[trial.number] = (trial_id, frozenset(trial.system_attrs))
 
-    def end(self, trial: FrozenTrial) -> None:
-        """Writes how a trial ended that was written as running."""
-        trial_id, known = self._running.pop(trial.number)
+    def _end(self, trial: FrozenTrial) -> None:
+        trial_id, known = self._running[trial.number]
         with self._tables() as tables:
             if tables is not None:
                 write_ended(tables, trial_id, trial, known=known)
@@ -75,8 +187,5 @@ class StudyCopy:
         if not (isinstance(self._storage, RDBStorage) and optuna.__version__.startswith(KNOWN_OPTUNA)):
             yield None
             return
-        try:
-            with self._storage.engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise StorageInternalError(str(error)) from error
+        with self._storage.engine.begin() as connection:
+            yield connection

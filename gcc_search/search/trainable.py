@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from gcc_search.errors import DiskFullError, GccSearchError, OccupiedError, StorageError
+from gcc_search.errors import DiskError, DiskFullError, GccSearchError, OccupiedError, StorageError
 from gcc_search.footprint import CudaMeter, wait_until_released
 from gcc_search.recording import record_trial
 from gcc_search.results.schema import EpochRow
@@ -83,8 +83,8 @@ def _report(job: Job, events: Iterator[EpochRow | Ended], identity: dict[str, An
         # Ray stops a trial by raising SystemExit in `report`; closing the iterator records the early stop.
         events.close()  # type: ignore[attr-defined]
         raise
-    except (DiskFullError, OccupiedError, StorageError):
-        # Its record could not say so: the search is told.
+    except (DiskError, DiskFullError, OccupiedError, StorageError):
+        # Its record may not say so: the search is told.
         raise
     except GccSearchError:
         # What a user can cause leaves the process as good as before; the search goes on without this trial.

@@ -98,7 +98,7 @@ def _read_death(error_file: Path) -> Death:
     full = next((line for line in words.splitlines() if "DiskFullError: " in line), None)
     if full is not None:
         return Death(kind="error", reason=full.split("DiskFullError: ")[1])
-    for error in ("StorageError", "OccupiedError"):
+    for error in ("DiskError", "StorageError", "OccupiedError"):
         if (line := next((line for line in words.splitlines() if f"{error}: " in line), None)) is not None:
             return Death(kind="crash", reason=line.split(f"{error}: ")[1])
     if "node running low on memory" in words:

@@ -147,7 +147,7 @@ def copy(tmp_path: Path) -> Callable[[Path], Path]:
     return lambda run: shutil.copytree(run, tmp_path / "tiny")
 
 
-def prepare(run: Path, *, storage: str | None = "memory://") -> Prepared:
+def prepare(run: Path, *, storage: str | None = "sqlite://") -> Prepared:
     """What `resume` looks at first, with the study in memory or, None, in study.db. It stays good for each copy."""
     options = SearchOptions(out=run.parent, gpus=0, storage=storage)
     return reopen_search(read_run(run), options, Console(file=io.StringIO()))

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from gcc_search.errors import ResultsError
+from gcc_search.errors import DiskError, ResultsError
 from gcc_search.results.reader import read_json, read_run, read_trial
 from gcc_search.results.schema import EPOCHS
 from gcc_search.results.writer import write_epochs, write_images, write_json, write_run, write_trial
@@ -37,6 +37,13 @@ def test_a_run_that_has_just_begun_has_no_trials(tmp_path, run_record):
 def test_a_trial_before_its_first_epoch_has_no_rows(tmp_path, trial_record):
     write_trial(tmp_path, trial_record)
     assert read_trial(tmp_path).epochs() == EPOCHS.empty_table()
+
+
+def test_a_trial_that_the_system_refuses_is_a_matter_of_the_disk(tmp_path):
+    with pytest.raises(
+        DiskError, match=r"/trial\.json: must be readable, got: File name too long; check its owner and"
+    ):
+        read_trial(tmp_path / ("x" * 300))
 
 
 def test_images_that_were_not_scored_are_said_to_be_missing(tmp_path, trial_record):

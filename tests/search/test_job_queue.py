@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 from ray.tune.search import Searcher
 from rich.console import Console
 
+from gcc_search.patience import UNHEARD
 from gcc_search.results.reader import read_run, read_trial
 from gcc_search.results.schema import Status
 from gcc_search.results.writer import write_trial
@@ -187,6 +189,21 @@ def test_a_run_beside_it_lends_baselines_of_like_machines_only(tiny_search, tmp_
     shutil.copytree(tiny_search[0].run, lender)
     found = next(trial for trial in read_run(lender).baselines.values() if trial.record.role == "baseline")
     write_trial(found.folder, replace(found.record, **changes))
-    assert (find_baseline(tmp_path / "new", found.record.id, on_gpu=on_gpu) is not None) == is_found
+    assert (find_baseline(tmp_path / "new", found.record.id, UNHEARD, on_gpu=on_gpu) is not None) == is_found
     assert (tmp_path / "new" / "baselines" / found.record.id).exists() == is_found
-    assert find_baseline(lender, found.record.id, on_gpu=on_gpu) is not None
+    assert find_baseline(lender, found.record.id, UNHEARD, on_gpu=on_gpu) is not None
+
+
+def test_a_study_database_that_breaks_costs_a_line_and_resume_makes_it_again(tmp_path):
+    prepared = prepare(tmp_path, run_cap=4)
+    console = Console(file=io.StringIO(), width=200)
+    queue = make_queue(prepared, console)
+    work(queue, prepared.run, all_well, jobs=2)
+    (prepared.run / "study.db").write_bytes(b"no database, for longer than a header" * 1000)
+    work(queue, prepared.run, all_well)
+    assert (queue.is_done, statuses(queue)["finished"]) == (True, 4)
+    printed = console.file.getvalue()
+    assert printed.count("the study tiny/convnet_small is not kept in its database any more, which says: ") == 1
+    recalled(prepared)
+    study = optuna.load_study(study_name="tiny/convnet_small", storage=f"sqlite:///{prepared.run}/study.db")
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -132,6 +133,18 @@ def test_a_lock_that_cannot_be_written_is_one_line(tmp_path):
         only_driver(tmp_path),
     ):
         pass
+
+
+@pytest.mark.parametrize("reason", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_where_nothing_can_be_locked_nobody_is_kept_out(tmp_path, monkeypatch, reason):
+    """As on some network file systems, of which there is none here."""
+
+    def refuse(*_):
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr("gcc_search.search.lock.fcntl.flock", refuse)
+    with only_driver(tmp_path):
+        assert (tmp_path / "driver.lock").read_text().startswith(f"pid {os.getpid()} on ")
 
 
 def test_other_images_than_before_are_refused(undisturbed, tmp_path):

@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import os
+import re
+import resource
 import signal
 import threading
 import time
@@ -29,6 +31,7 @@ from gcc_search.search.retries import again, goes_on
 from gcc_search.search.summary import print_summary, to_json
 from gcc_search.search.trainable import train_job
 from gcc_search.space import SearchSpace
+from gcc_search.training.loop import train_epoch
 from tests.search.conftest import ONE_AT_A_TIME, make_space
 from tests.search.test_study import make_record
 
@@ -139,6 +142,35 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_is_used(undisturbed, tmp_p
     assert "convnet_small-0000: not used: " in printed
     assert "is torn or unreadable; goes on from the one after epoch 1" in printed
     assert rows_of(result) == rows_of(undisturbed)
+
+
+def lose_the_disk_at_first(config, **surroundings) -> None:
+    """Once its first attempt has trained an epoch, the system refuses each byte that this worker writes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def train(*given, **named):
+        trained = train_epoch(*given, **named)
+        if not config["failures"]:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        return trained
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gcc_search.trial.train_epoch", train)
+        try:
+            train_job(config, **surroundings)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_trial_whose_disk_fails_for_its_record_too_is_tried_again_and_never_told_as_stopped(undisturbed, tmp_path):
+    result, printed = search(make_space(**ONE_TRIAL), tmp_path, job=lose_the_disk_at_first)
+    record = read_run(result.run).trials[0].record
+    assert (record.status, record.attempts, record.failures) == (status_of(undisturbed), 2, ["crash"])
+    assert rows_of(result) == rows_of(undisturbed)
+    told = r"0000/\S+: must be writable, got: File too large; .*; tried again, failure 1 of at most 3"
+    assert re.search(told, printed)
+    study = optuna.load_study(study_name="tiny/convnet_small", storage=f"sqlite:///{result.run}/study.db")
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"]
 
 
 def die_if_first(config, **surroundings) -> None:

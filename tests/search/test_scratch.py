@@ -22,7 +22,7 @@ class SharedFolder:
 
 
 def test_folders_of_dead_processes_are_removed_and_those_of_living_ones_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "_scratch_parent", lambda: SharedFolder(tmp_path))
+    monkeypatch.setattr(cluster, "scratch_parent", lambda: SharedFolder(tmp_path))
     with subprocess.Popen(["true"]) as dead:
         dead.wait()
     for name in (f"gcc-{dead.pid}-x", f"gcc-{os.getpid()}-x", "gcc-head-1"):

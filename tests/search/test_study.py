@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from gcc_search.errors import SpaceError
+from gcc_search.patience import UNHEARD
 from gcc_search.results.schema import TrialRecord
 from gcc_search.search.domains import to_distribution
 from gcc_search.search.study import (
@@ -16,7 +21,7 @@ from gcc_search.search.study import (
     trials_per_network,
     violations,
 )
-from gcc_search.search.study_copy import open_own_storage, open_storage
+from gcc_search.search.study_copy import check_storage, open_own_storage, open_storage
 from gcc_search.vocabulary import Parameter
 from tests.search.conftest import make_space
 
@@ -39,7 +44,7 @@ def make_record(trial_id="convnet_small-0000", status="finished", **validation) 
 
 
 def make_study(space, cap=20) -> NetworkStudy:
-    return NetworkStudy(space, "convnet_small", optuna.storages.InMemoryStorage(), cap=cap)
+    return NetworkStudy(space, "convnet_small", optuna.storages.InMemoryStorage(), cap=cap, tell=UNHEARD.tell)
 
 
 def test_a_log_range_is_sampled_in_its_logarithm():
@@ -132,7 +137,7 @@ def test_the_database_holds_what_the_sampler_sees(tmp_path, monkeypatch, status,
     monkeypatch.setattr(optuna, "__version__", version)
     space = make_space(points=[{"alpha": 0.5, "beta": 0.25}], constraints=["accuracy >= baseline - 1.0"])
     database = tmp_path / "study.db"
-    study = NetworkStudy(space, "convnet_small", open_own_storage(database), cap=20)
+    study = NetworkStudy(space, "convnet_small", open_own_storage(database), cap=20, tell=UNHEARD.tell)
     for number in range(3):
         trial_id, _ = study.ask()
         if number < 2:
@@ -155,6 +160,61 @@ def test_only_a_runs_own_database_does_without_waiting_for_the_disk(tmp_path):
     # SQLite's 0 is OFF, 2 is FULL: one that the user names may hold studies that nothing can make again.
     assert synchronous(open_own_storage(tmp_path / "study.db")) == 0
     assert synchronous(open_storage(f"sqlite:///{tmp_path}/other.db")) == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "reason"),
+    [
+        ("nothing", "nothing", "Could not parse SQLAlchemy URL"),
+        ("dbase://me:secret@host/s", "dbase://me:***@host/s", "Can't load plugin: sqlalchemy.dialects:dbase"),
+        ("mysql://me:secret@host/studies", "mysql://me:***@host/studies", "No module named 'MySQLdb'"),
+        ("mysql://host:x/studies", "mysql://host:x/studies", ""),
+        ("sqlite:///{tmp}/nowhere/s.db", "sqlite:///{tmp}/nowhere/s.db", "unable to open database file"),
+        ("sqlite:///{tmp}/file", "sqlite:///{tmp}/file", "file is not a database"),
+    ],
+)
+@pytest.mark.parametrize("ask", [check_storage, open_storage])
+def test_a_storage_that_cannot_be_used_is_one_line_without_its_password(tmp_path, ask, url, shown, reason):
+    (tmp_path / "file").write_text("of another kind, and of some length: as long as a page's header" * 10)
+    with pytest.raises(SpaceError) as caught:
+        ask(url.format(tmp=tmp_path))
+    told = str(caught.value)
+    rule = "must be the SQLAlchemy URL of a database that answers"
+    assert told.startswith(f"--storage: {rule}, got {shown.format(tmp=tmp_path)} ({reason}")
+    assert told.endswith("); correct it, or leave it out")
+    assert (told.count("\n"), "secret" in told) == (0, False)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_storage_is_looked_at_and_not_made(tmp_path):
+    check_storage(f"sqlite:///{tmp_path}/new.db")
+    assert list(tmp_path.iterdir()) == []
+    open_storage(f"sqlite:///{tmp_path}/old.db")
+    before = (tmp_path / "old.db").read_bytes()
+    check_storage(f"sqlite:///{tmp_path}/old.db")
+    assert (tmp_path / "old.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("version", ["5.0.0", "5.1.0"])
+def test_a_database_that_fails_is_told_once_and_the_study_goes_on_as_without_it(tmp_path, monkeypatch, version):
+    monkeypatch.setattr(optuna, "__version__", version)
+    database, lines = tmp_path / "study.db", []
+    undisturbed = make_study(make_space())
+    study = NetworkStudy(make_space(), "convnet_small", open_own_storage(database), cap=20, tell=lines.append)
+    for number in range(4):
+        asked = study.ask()
+        assert asked == undisturbed.ask()
+        if number == 1:
+            with contextlib.closing(sqlite3.connect(database)) as connection:
+                connection.execute("DROP TABLE trial_values")
+                connection.execute("DROP TABLE trials")
+        for one in (study, undisturbed):
+            one.tell(make_record(asked[0]), make_record())
+    assert [trial.state.name for trial in study._study.trials] == ["COMPLETE"] * 4
+    (line,) = lines
+    told = "the study tiny/convnet_small is not kept in its database any more, which says: no such table"
+    assert line.startswith(told)
+    assert line.endswith("; the search goes on, and resume writes it anew")
 
 
 def test_the_best_trials_of_a_study_are_feasible_ones():

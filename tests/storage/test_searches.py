@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
@@ -166,6 +169,29 @@ def test_a_second_driver_is_refused_and_told_of_the_first(s3, monkeypatch):
         with only_driver(other / "locked"):
             assert (s3.root / BUCKET / "runs/locked/driver.lock").exists()
     assert not (s3.root / BUCKET / "runs/locked/driver.lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("seconds_ago", "is_renewed", "is_refused"),
+    # The process of that number began just now: it is the holder of the first claim alone.
+    [(0, False, True), (3600, False, False), (3600, True, True)],
+)
+def test_another_process_under_the_number_of_a_dead_holder_holds_nothing(
+    s3, monkeypatch, seconds_ago, is_renewed, is_refused
+):
+    monkeypatch.setattr(bucket_lock, "STALE_SECONDS", 60.0 if is_renewed else 0.0)
+    since = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat(timespec="seconds")
+    with subprocess.Popen(["sleep", "60"]) as process, local_folder(URL) as out:
+        claim = s3.root / BUCKET / "runs/reused/driver.lock"
+        claim.parent.mkdir(parents=True, exist_ok=True)
+        holder = {"id": "another", "pid": process.pid, "host": socket.gethostname(), "since": since}
+        claim.write_text(json.dumps(holder))
+        try:
+            refusal = pytest.raises(ResultsError, match=f"got another: pid {process.pid} on ")
+            with refusal if is_refused else contextlib.nullcontext(), only_driver(out / "reused"):
+                assert json.loads(claim.read_text())["pid"] == os.getpid()
+        finally:
+            process.kill()
 
 
 def test_a_driver_that_was_cut_off_loses_its_run_and_writes_nothing_more(s3, monkeypatch):
