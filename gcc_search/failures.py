@@ -7,7 +7,7 @@ import errno
 import torch
 
 from gcc_search.atomic import as_told
-from gcc_search.errors import DiskError, GccSearchError, StorageError
+from gcc_search.errors import DataError, DiskError, GccSearchError, StorageError, WeightsError
 from gcc_search.results.schema import FailureKind
 
 # RuntimeErrors of torch that are no torch.OutOfMemoryError: of the CPU's allocator, of cuBLAS and of cuDNN.
@@ -25,7 +25,8 @@ _DEVICE_FAULTS = ("CUDA error", "CUDA driver error", "cuDNN error", "CUBLAS_STAT
 
 def failure_kind(error: Exception) -> FailureKind:
     """`memory`: there was too little; `crash`: of the machine, another attempt may do better; `error`: none would."""
-    if isinstance(error, DiskError | StorageError):
+    # The search has looked at its images and weights: another machine has them as they must be.
+    if isinstance(error, DiskError | StorageError | DataError | WeightsError):
         return "crash"
     if isinstance(error, GccSearchError):
         return "error"

@@ -215,8 +215,9 @@ def in_fresh_process(task: Callable[..., Answer], *given: Any) -> Answer:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(sender, task, given))
-    # Ctrl-C goes to all processes of a terminal. Only this one has something to do about it, and ends the other.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # Ctrl-C and a closed terminal go to all of its processes. Only this one has something to do about it, and ends the
+    # other.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         process.start()
     finally:

@@ -17,7 +17,7 @@ from gcc_search.settings import DataSettings, Explanation, TrialSettings
 from gcc_search.training.datasets import DataSet, load_dataset
 from gcc_search.training.evaluation import INSERTION_PASSES
 from gcc_search.training.loop import EpochPlan, perturb
-from gcc_search.training.networks import Network, build_network
+from gcc_search.training.networks import Network, build_network, is_published, weights_file
 from gcc_search.training.terms import loss_terms
 
 __all__ = [
@@ -27,7 +27,9 @@ __all__ = [
     "choose_device",
     "describe_images",
     "estimate_cost",
+    "is_published",
     "prepare_images",
+    "weights_file",
 ]
 
 # A batch is timed as it will be trained; the first of the tries warms up.

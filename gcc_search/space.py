@@ -84,10 +84,11 @@ class SearchSpace(Settings):
     early_terminate: EarlyTerminate | None = None
     resources: Resources = Resources()
     max_trial_failures: Count = 3
-    """How often a trial is tried again after its worker died or the machine had a fault, before it counts as failed.
-    Out of memory, it is tried again once, alone; an error that would come again is not."""
+    """How often a trial is tried again after its worker died, or its machine had a fault, other images or no weights,
+    before it counts as failed. Out of memory, it is tried again once, alone; an error that would come again is not."""
     max_failed_trials: PositiveInt | None = None
-    """Start no more trials once so many have failed since the search was started or resumed; None: never mind."""
+    """Start no more trials once so many have failed since the search was started or resumed; None: only once ten
+    attempts in a row have failed by a machine's images or weights."""
     max_silent_minutes: Annotated[Number, Field(ge=1)] = 30
     """A trial whose worker gives no sign of life for so long is ended and tried again. Longer than a step, than loading
     the network, and than decoding the images on a machine that has not done it yet."""
@@ -130,8 +131,9 @@ class SearchSpace(Settings):
         if self.method == "points" and not self.points:
             raise ValueError("points: must list at least one setting under method: points")
         early = self.early_terminate
-        if early is not None and "epochs" not in self.parameters and early.min_epochs >= self.recipe.epochs:
-            rule = f"must be below recipe.epochs, {self.recipe.epochs}, got {early.min_epochs}"
+        if early is not None and early.min_epochs >= self.most_epochs:
+            where = "parameters.epochs" if "epochs" in self.parameters else "recipe.epochs"
+            rule = f"must be below {where}, {self.most_epochs}, got {early.min_epochs}"
             raise ValueError(f"early_terminate.min_epochs: {rule}; lower it, or leave early_terminate out")
 
     def _check_points(self) -> None:
@@ -180,6 +182,14 @@ class SearchSpace(Settings):
             group = _group(name)
             (content if group is None else content[group])[name] = value
         return check_settings(content)
+
+    @property
+    def most_epochs(self) -> int:
+        """Epochs of the longest trials."""
+        parameter = self.parameters.get("epochs")
+        if parameter is None or parameter.choices is None:
+            return self.recipe.epochs
+        return max(int(epochs) for epochs in parameter.choices)
 
     def parsed_constraints(self) -> tuple[Constraint, ...]:
         return tuple(parse_constraint(text) for text in self.constraints)

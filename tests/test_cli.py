@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -138,7 +142,7 @@ def test_search_then_analyze_ends_in_figures(tmp_path):
     assert "runs/mine: must be a new name, got one that exists" in again.stderr
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stopped_search_ends_within_seconds_and_says_what_was_interrupted(tmp_path, stop):
     recipe = {"epochs": 500, "lr": 0.01, "image_size": 32}
     command = [*PROGRAM, "--space", str(write_space(tmp_path, recipe=recipe)), "--gpus", "0"]
@@ -154,6 +158,41 @@ def test_a_stopped_search_ends_within_seconds_and_says_what_was_interrupted(tmp_
     assert seconds < 15
     statuses = {json.loads(path.read_text())["status"] for path in (tmp_path / "runs/tiny").glob("*/*/trial.json")}
     assert statuses == {"finished", "interrupted"}
+
+
+def test_a_search_whose_terminal_is_closed_ends_in_order_and_leaves_nothing_running(tmp_path):
+    recipe = {"epochs": 500, "lr": 0.01, "image_size": 32}
+    command = [*PROGRAM, "--space", str(write_space(tmp_path, recipe=recipe)), "--gpus", "0"]
+    ours, terminal = os.openpty()
+
+    def take_terminal() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
+    with subprocess.Popen(
+        command,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        cwd=tmp_path,
+        start_new_session=True,
+        preexec_fn=take_terminal,
+    ) as process:
+        os.close(terminal)
+        while len(list((tmp_path / "runs/tiny").glob("baselines/*/epochs.parquet"))) < 2:
+            assert process.poll() is None, "the search ended by itself"
+            # A terminal that nobody reads fills up.
+            if select.select([ours], [], [], 0.2)[0]:
+                os.read(ours, 1 << 16)
+        started = psutil.Process(process.pid).children(recursive=True)
+        os.close(ours)
+        asked = time.monotonic()
+        assert process.wait(timeout=60) == 130
+        assert time.monotonic() - asked < 15
+    statuses = {json.loads(path.read_text())["status"] for path in (tmp_path / "runs/tiny").glob("*/*/trial.json")}
+    assert statuses == {"finished", "interrupted"}
+    _, alive = psutil.wait_procs(started, timeout=30)
+    assert alive == []
 
 
 def test_a_search_that_is_stopped_while_ray_starts_ends_within_seconds_and_leaves_nothing_running(tmp_path):

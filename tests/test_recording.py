@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gcc_search.errors import DataError, DiskError, ResultsError
+from gcc_search.errors import DataError, DiskError, ResultsError, WeightsError
 from gcc_search.failures import failure_kind
 from gcc_search.identity import START, Identity, package_versions
 from gcc_search.recording import record_trial
@@ -308,7 +308,9 @@ def test_a_trial_that_computes_shows_that_it_is_alive(tiny_trial, tmp_path, monk
         (OSError(errno.EIO, "Input/output error"), "crash"),
         (DiskError("trial.json: must be writable, got: Input/output error"), "crash"),
         (ValueError("shapes differ"), "error"),
-        (DataError("images: must be there"), "error"),
+        (DataError("images: must be there"), "crash"),
+        (WeightsError("weights: must be there"), "crash"),
+        (ResultsError("folder: must be writable"), "error"),
     ],
 )
 def test_a_failure_is_of_memory_of_the_machine_or_of_the_trial(error, kind):

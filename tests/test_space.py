@@ -315,6 +315,12 @@ def test_a_method_gets_what_it_needs(complaint):
             "early_terminate.min_epochs: must be below recipe.epochs, 4, got 4; lower it, or leave early_terminate out",
         ),
         (
+            "metrics:",
+            f"  epochs: {{values: [6, 9]}}\n{early}: 9}}\nmetrics:",
+            "early_terminate.min_epochs: must be below parameters.epochs, 9, got 9; "
+            "lower it, or leave early_terminate out",
+        ),
+        (
             "run_cap: 4",
             f"run_cap: 4\n{early}: 2, max_epochs: 2}}",
             "early_terminate: min_epochs must be below max_epochs, got 2 and 2",

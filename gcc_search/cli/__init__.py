@@ -16,6 +16,7 @@ from gcc_search.cli.results import add_result_commands
 from gcc_search.cli.search import add_search_commands
 from gcc_search.cli.train import add_train_command
 from gcc_search.errors import GccSearchError
+from gcc_search.search.going_on import end_hung_up, heeded
 
 
 class _SearchByDefault(TyperGroup):
@@ -42,6 +43,8 @@ def main() -> None:
     """Entry point: a user's mistake is one line on stderr and exit code 1."""
     # A cluster's scheduler asks with SIGTERM what a person asks with Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.SIGHUP in heeded():
+        signal.signal(signal.SIGHUP, end_hung_up)
     try:
         app()
     except GccSearchError as error:

@@ -89,7 +89,7 @@ def _own_ray(machines: Machines, scratch: Path, last_words: str) -> Iterator[Non
     on_sigterm = signal.getsignal(signal.SIGTERM) if threading.current_thread() is threading.main_thread() else None
     before = set(psutil.Process().children())
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _deaf_to_hangups():
             warnings.simplefilter("ignore")
             _start_ray(machines, scratch)
         if on_sigterm is not None:
@@ -103,6 +103,19 @@ def _own_ray(machines: Machines, scratch: Path, last_words: str) -> Iterator[Non
         _end_leftovers(before)
 
 
+@contextlib.contextmanager
+def _deaf_to_hangups() -> Iterator[None]:
+    """Processes that are started within never hear that the terminal was closed; this one does, if later.
+
+    The kernel tells all of them, and an orderly end needs Ray.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _find_lost() -> str | None:
     """The part of our own Ray that has died; None while all is well."""
     node: Any = ray_worker._global_node
@@ -114,6 +127,8 @@ def _find_lost() -> str | None:
 def _start_ray(machines: Machines, scratch: Path) -> None:
     try:
         ray.init(
+            # Not the one that RAY_ADDRESS names, or that runs on this machine: those are for --address.
+            address="local",
             num_cpus=int(machines.num_cpus),
             num_gpus=machines.num_gpus,
             include_dashboard=False,

@@ -22,8 +22,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gcc_search.atomic import fetch, remove_file, write_atomically
 from gcc_search.errors import ClusterError, ResultsError
 from gcc_search.identity import package_versions
+from gcc_search.preparation import weights_file
 from gcc_search.search.asking import answer_of, or_reason
-from gcc_search.settings import DataSettings
+from gcc_search.settings import DataSettings, NetworkName
 from gcc_search.storage.mirror import local_folder
 from gcc_search.trial import open_dataset
 
@@ -40,12 +41,14 @@ class Wanted:
     """What every machine must have as this one has it: images by size with their fingerprints, weights files.
 
     Args:
+        published: weights by a torchvision name, by network: fetched to each machine, where they are not there yet.
         place: where results go, a folder or a bucket's URL.
     """
 
     data: DataSettings
     fingerprints: dict[int, str]
     weights: tuple[Path, ...]
+    published: dict[NetworkName, str]
     place: str
 
 
@@ -80,8 +83,8 @@ def inspect_cluster(wanted: Wanted, console: Console) -> None:
     nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
     problems = [f"{nodes[key]}: {problem}" for key, problem in _look_around(wanted, list(nodes), console)]
     if not problems:
-        # Images are decoded where they have not been yet, which takes its time: only on machines that are fit.
-        problems = [f"{nodes[key]}: {problem}" for key, problem in _prepare_images(wanted, list(nodes), console)]
+        # Weights are fetched and images decoded where they have not been, which takes its time: only on fit machines.
+        problems = [f"{nodes[key]}: {problem}" for key, problem in _prepare(wanted, list(nodes), console)]
     if problems:
         raise ClusterError("\n".join(sorted(problems)))
 
@@ -161,9 +164,9 @@ def _not_shared(place: str) -> str:
     )
 
 
-def _prepare_images(wanted: Wanted, nodes: Sequence[str], console: Console) -> Iterator[tuple[str, str]]:
+def _prepare(wanted: Wanted, nodes: Sequence[str], console: Console) -> Iterator[tuple[str, str]]:
     asked = dict.fromkeys(nodes, (wanted,))
-    for key, answer in _ask_all(_fingerprints, asked, f"preparing {wanted.data.name}", console, seconds=None):
+    for key, answer in _ask_all(_prepare_here, asked, f"preparing {wanted.data.name}", console, seconds=None):
         if isinstance(answer, str):
             yield key, answer
         elif answer != wanted.fingerprints:
@@ -173,7 +176,10 @@ def _prepare_images(wanted: Wanted, nodes: Sequence[str], console: Console) -> I
             )
 
 
-def _fingerprints(wanted: Wanted) -> dict[int, str]:
+def _prepare_here(wanted: Wanted) -> dict[int, str]:
+    """This machine's fingerprints of the images, by size, once its published weights are there as well."""
+    for network, weights in wanted.published.items():
+        weights_file(network, weights)
     return {size: open_dataset(wanted.data, size).fingerprint for size in wanted.fingerprints}
 
 

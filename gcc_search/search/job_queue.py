@@ -21,7 +21,7 @@ from gcc_search.search.baselines import find_baseline
 from gcc_search.search.bucket_run import fetch_record
 from gcc_search.search.ends import never_ran, read_end
 from gcc_search.search.jobs import FOLDERS, Job, JobMaker, baseline_combinations
-from gcc_search.search.retries import Death, again, goes_on, told
+from gcc_search.search.retries import MOST_UNFIT_IN_A_ROW, Death, again, goes_on, is_unfit, told, told_where
 from gcc_search.search.study import NetworkStudy, trial_name, violations
 from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
@@ -66,6 +66,7 @@ class JobQueue(Searcher):
         # By baseline: trials of an earlier process that are judged once it is trained again.
         self._untold: dict[str, list[tuple[Job, TrialRecord]]] = {}
         self._num_failed = 0
+        self._num_unfit = 0
         self.outcomes: list[Outcome] = []
 
     @property
@@ -94,7 +95,9 @@ class JobQueue(Searcher):
     @property
     def gives_up(self) -> bool:
         """Whether so many trials have failed that no more are started."""
-        return self._space.max_failed_trials is not None and self._num_failed >= self._space.max_failed_trials
+        if self._space.max_failed_trials is None:
+            return self._num_unfit == MOST_UNFIT_IN_A_ROW
+        return self._num_failed >= self._space.max_failed_trials
 
     # An earlier process's side: what it had trained, in the order it had asked.
 
@@ -260,12 +263,22 @@ class JobQueue(Searcher):
                 self._write(job, replace(record, status="interrupted", reason=line))
             self._waiting.insert(0, again(job, record))
             self.contact.tell(f"{job.id}: {line}")
+        else:
+            if record.status == "failed" and is_free:
+                self._write(job, record)
+            self._close(job, record)
+            if record.status == "failed" and self._space.max_failed_trials is not None and self.gives_up:
+                self.contact.tell(f"no more trials are started: {self._num_failed} failed (max_failed_trials)")
+        self._count_unfit(record)
+
+    def _count_unfit(self, record: TrialRecord) -> None:
+        """How many attempts in a row have failed by their machine. Once they are too many, they stay so."""
+        if self._num_unfit == MOST_UNFIT_IN_A_ROW:
             return
-        if record.status == "failed" and is_free:
-            self._write(job, record)
-        self._close(job, record)
-        if record.status == "failed" and self.gives_up:
-            self.contact.tell(f"no more trials are started: {self._num_failed} failed (max_failed_trials)")
+        self._num_unfit = self._num_unfit + 1 if is_unfit(record) else 0
+        if self._space.max_failed_trials is None and self.gives_up:
+            which = f"the last {self._num_unfit} attempts failed by their machine ({told_where(record)})"
+            self.contact.tell(f"no more trials are started: {which}; mend it, or take it out, then resume")
 
     def _write(self, job: Job, record: TrialRecord) -> None:
         # The worker is done with it.

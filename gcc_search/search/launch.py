@@ -58,7 +58,7 @@ class SearchResult:
 
     Args:
         frontier: feasible trials that none of their network beats, best in the first metric first.
-        interrupted: by the user. gave_up: after `max_failed_trials`.
+        interrupted: by the user. gave_up: after `max_failed_trials`, or ten attempts in a row on unfit machines.
         resume_command: what goes on with it.
     """
 
@@ -84,7 +84,7 @@ class SearchResult:
         """0: all trials ended as trials do; 2: some failed; 130: stopped by the user."""
         if self.interrupted:
             return 130
-        return 2 if self.failed else 0
+        return 2 if self.failed or self.gave_up else 0
 
 
 def run_search(

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import psutil
-
 from gcc_search.errors import ResourceError
+from gcc_search.search.cores import usable_cores
 from gcc_search.vocabulary import Resources
 
 
@@ -37,7 +36,7 @@ class Machines:
 
 
 def this_machine() -> Node:
-    return Node(host="this machine", num_cpus=psutil.cpu_count() or 1, num_gpus=_count_gpus())
+    return Node(host="this machine", num_cpus=usable_cores(), num_gpus=_count_gpus())
 
 
 def plan_machines(

@@ -12,7 +12,7 @@ from rich.console import Console
 from gcc_search.atomic import fetch, place_of
 from gcc_search.complaints import explain_error
 from gcc_search.errors import ResultsError, SpaceError
-from gcc_search.preparation import DataSet, check_weights, prepare_images
+from gcc_search.preparation import DataSet, check_weights, is_published, prepare_images
 from gcc_search.results.reader import Run
 from gcc_search.saying import say
 from gcc_search.search.cluster import is_shared, plan
@@ -142,6 +142,7 @@ def _look_at(space: SearchSpace, options: SearchOptions, console: Console) -> Pr
             data=space.data,
             fingerprints={size: data.fingerprint for size, data in datasets.items()},
             weights=tuple(Path(weights) for weights in first_weights.values() if Path(weights).is_file()),
+            published={name: weights for name, weights in first_weights.items() if is_published(weights)},
             place=place_of(options.out.resolve()),
         )
         inspect_cluster(wanted, console)

@@ -90,7 +90,7 @@ def _remove(database: Path) -> None:
 def make_scheduler(space: SearchSpace) -> SuccessiveHalving | None:
     """Early stopping as the space asks for it."""
     early = space.early_terminate
-    return SuccessiveHalving(early, epochs=space.recipe.epochs) if early else None
+    return SuccessiveHalving(early, epochs=space.most_epochs) if early else None
 
 
 def recall(prepared: Prepared, run: Run, console: Console) -> tuple[JobQueue, SuccessiveHalving | None]:

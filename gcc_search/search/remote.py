@@ -24,7 +24,7 @@ from gcc_search.errors import ClusterError, SpaceError
 from gcc_search.saying import say
 from gcc_search.search.following import show_line
 from gcc_search.search.frames import read_frame
-from gcc_search.search.going_on import ASKS, resume_command
+from gcc_search.search.going_on import hang_up, heeded, resume_command
 from gcc_search.search.head_search import HeadSearch, Said
 from gcc_search.search.ray_client import ON_HEAD, connected
 from gcc_search.search.submission import check_place, make_submission
@@ -157,10 +157,12 @@ def _asked_to_stop() -> Iterator[list[int]]:
 
     def ask(number: int, frame: FrameType | None) -> None:
         asks.append(number)
+        if number == signal.SIGHUP:
+            hang_up()
         if len(asks) > 1:
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, ask) for number in ASKS}
+    before = {number: signal.signal(number, ask) for number in heeded()}
     try:
         yield asks
     finally:

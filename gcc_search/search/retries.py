@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from gcc_search.errors import DataError, WeightsError
 from gcc_search.results.schema import FailureKind, TrialRecord
 from gcc_search.search.jobs import Job
 from gcc_search.space import SearchSpace
@@ -11,6 +12,11 @@ from gcc_search.space import SearchSpace
 # A second time alone, it would be the same network with the same batch on an empty device. (A smaller micro-batch would
 # fit, but batch statistics would be others, and so would the result: the user's choice, not ours.)
 MEMORY_RETRIES = 1
+# Attempts in a row. A machine that has other images fails one in a second, while others train for minutes: nothing
+# but its own failures comes in between, and it would use up all trials.
+MOST_UNFIT_IN_A_ROW = 10
+# As a failure's reason begins, or goes on after the name of the baseline that failed so.
+_UNFIT = tuple(f"{error.__name__}: " for error in (DataError, WeightsError))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,4 +46,15 @@ def told(record: TrialRecord, space: SearchSpace) -> str:
     if record.failures[-1] == "memory":
         return f"{record.reason}; tried again with nothing beside it"
     count = record.failures.count("crash")
-    return f"{record.reason}; tried again, failure {count} of at most {space.max_trial_failures}"
+    return f"{told_where(record)}; tried again, failure {count} of at most {space.max_trial_failures}"
+
+
+def is_unfit(record: TrialRecord) -> bool:
+    """Whether an attempt failed because its machine has other images, or not the weights, that the search has."""
+    return record.status == "failed" and any(words in (record.reason or "") for words in _UNFIT)
+
+
+def told_where(record: TrialRecord) -> str:
+    """Why an attempt failed; on which machine, where that decides and is not said."""
+    reason = record.reason or ""
+    return f"{record.node}: {reason}" if is_unfit(record) and record.node not in reason else reason

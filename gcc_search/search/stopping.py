@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 from ray.tune import Callback
 
-from gcc_search.search.going_on import ASKS
+from gcc_search.search.going_on import ASKS, hang_up, heeded
 
 # An orderly end takes a few seconds; after this, none is coming.
 GRACE_SECONDS = 12.0
@@ -37,6 +37,8 @@ class StopReminder(Callback):
     def ask(self, number: int, frame: FrameType | None) -> None:
         """As a signal handler."""
         self._asked = True
+        if number == signal.SIGHUP:
+            hang_up()
         raise KeyboardInterrupt
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -46,21 +48,23 @@ class StopReminder(Callback):
 
 @contextlib.contextmanager
 def heeds_signals() -> Iterator[StopReminder]:
-    """SIGINT and SIGTERM raise KeyboardInterrupt in the body, and the reminder knows of them. Yields the reminder."""
+    """What asks for an end raises KeyboardInterrupt in the body, and the reminder knows of it. Yields the reminder."""
     reminder = StopReminder()
     # Only the main thread may set handlers, and only there are they run.
-    numbers = ASKS if _in_main_thread() else ()
+    numbers = heeded() if _in_main_thread() else ()
     before = {number: signal.signal(number, reminder.ask) for number in numbers}
     try:
         yield reminder
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # After `hang_up` it stays unheard: a second one would break off the orderly end.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)
 
 
 @contextlib.contextmanager
 def ends_when_asked(last_words: str, *, grace_seconds: float = GRACE_SECONDS) -> Iterator[None]:
-    """Where the body has not ended `grace_seconds` after SIGINT or SIGTERM, prints `last_words` and ends the process.
+    """Where the body has not ended `grace_seconds` after it was asked to, prints `last_words` and ends the process.
 
     The kernel writes a signal's number to the wake-up file at once, whatever Python is doing.
     """
@@ -120,5 +124,7 @@ def _end(last_words: str, *, code: int) -> None:
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
-    print(last_words, file=sys.stderr, flush=True)
+    # The terminal may be what is gone.
+    with contextlib.suppress(OSError):
+        print(last_words, file=sys.stderr, flush=True)
     os._exit(code)

@@ -223,13 +223,18 @@ def _empty_network(name: str, num_classes: int) -> Network:
     return ConvNeXtClassifier(model) if name.startswith("convnext") else ResNetClassifier(model)
 
 
+def is_published(weights: str) -> bool:
+    """Whether `weights` of `build_network` are a torchvision name."""
+    return weights in TORCHVISION_WEIGHTS
+
+
 def weights_file(name: str, weights: str) -> Path:
     """Where `weights` of `build_network` are read from, unless they are `none`.
 
     Raises:
         WeightsError: a torchvision name that is neither in torch's cache nor can be fetched.
     """
-    return _torchvision_file(name, weights) if weights in TORCHVISION_WEIGHTS else Path(weights).expanduser()
+    return _torchvision_file(name, weights) if is_published(weights) else Path(weights).expanduser()
 
 
 def _read_weights(name: str, weights: str) -> dict[str, Tensor]:

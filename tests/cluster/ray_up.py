@@ -109,9 +109,11 @@ def installing(config: dict[str, Any], text: str) -> list[str]:
     mounts = config["file_mounts"]
     if (mounts.get("~/gcc-search/constraints.txt"), mounts.get("~/gcc-search/dist")) != ("constraints.txt", "dist"):
         said.append("file_mounts: must bring constraints.txt and dist")
-    wheel = 'pip install --quiet -c ~/gcc-search/constraints.txt "$(echo ~/gcc-search/dist/*.whl)[cluster]"'
-    if not any(wheel in command for command in config["setup_commands"]):
-        said.append("setup_commands: must install the wheel with constraints.txt")
+    newest = "$(ls -t ~/gcc-search/dist/*.whl | head -1)"
+    asked = (f'-c ~/gcc-search/constraints.txt "{newest}[cluster]"', f'--force-reinstall --no-deps "{newest}"')
+    wanted = [f"~/gcc-search-env/bin/pip install --quiet {words}" for words in asked]
+    if [command for command in config["setup_commands"] if "dist/" in command] != wanted:
+        said.append(f"setup_commands: must install the newest wheel with constraints.txt, then once more: {wanted}")
     return said
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -66,17 +68,56 @@ def test_the_environment_is_set_once_however_often_a_machine_is_set_up(name, tmp
 
 
 @pytest.mark.parametrize(
-    ("resume_ends_with", "called", "code"),
-    [(0, ["resume"], 0), (2, ["resume"], 2), (130, ["resume"], 130), (1, ["resume", "--space"], 7)],
+    ("resume_ends_with", "search_ends_with", "called", "code"),
+    [
+        (0, 7, ["resume"], 0),
+        # Some trials failed: no other cluster is to find the same again.
+        (2, 7, ["resume"], 0),
+        (130, 7, ["resume"], 130),
+        (1, 7, ["resume", "--space"], 7),
+        (1, 2, ["resume", "--space"], 0),
+        (1, 0, ["resume", "--space"], 0),
+    ],
 )
 def test_a_kubernetes_job_resumes_the_run_that_is_there_and_begins_it_where_there_is_none(
-    resume_ends_with, called, code, tmp_path
+    resume_ends_with, search_ends_with, called, code, tmp_path
 ):
     script, _ = yaml.safe_load_all(read("kuberay-rayjob.yaml"))
     program = tmp_path / "gcc-search"
-    program.write_text(
-        f'#!/bin/bash\necho "$1" >> {tmp_path}/calls\n[ "$1" = resume ] && exit {resume_ends_with}\nexit 7\n'
-    )
+    ends = f'[ "$1" = resume ] && exit {resume_ends_with}\nexit {search_ends_with}'
+    program.write_text(f'#!/bin/bash\necho "$1" >> {tmp_path}/calls\n{ends}\n')
     program.chmod(0o755)
     assert run(script["data"]["run.sh"], tmp_path, path=f"{tmp_path}:/usr/bin:/bin") == code
     assert (tmp_path / "calls").read_text().split() == called
+
+
+@pytest.fixture
+def machine(tmp_path) -> Path:
+    """A home with an environment for our wheels, as of a machine that was set up before."""
+    environment = tmp_path / "gcc-search-env"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    (tmp_path / "gcc-search/dist").mkdir(parents=True)
+    (tmp_path / "gcc-search/constraints.txt").touch()
+    return tmp_path
+
+
+def put_wheel(home: Path, version: str, content: str) -> None:
+    """The smallest wheel that pip takes for gcc_search."""
+    info = f"gcc_search_stub-{version}.dist-info"
+    with zipfile.ZipFile(home / f"gcc-search/dist/gcc_search_stub-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("gcc_search_stub.py", content)
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: gcc-search-stub\nVersion: {version}\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+@pytest.mark.parametrize("name", ["local.yaml"])
+def test_a_machine_that_was_set_up_before_gets_the_newest_code_whether_its_version_is_another_or_not(name, machine):
+    commands = [command for command in yaml.safe_load(read(name))["setup_commands"] if "dist/" in command]
+    for age, (version, content) in enumerate([("1.0", "a = 1"), ("1.0", "a = 2"), ("0.9", "a = 3")]):
+        put_wheel(machine, version, content)
+        (path,) = machine.glob(f"gcc-search/dist/*-{version}-*.whl")
+        os.utime(path, (1_000 + age, 1_000 + age))
+        assert run(f"export PIP_NO_INDEX=1; {' && '.join(commands)}", machine) == 0
+        (found,) = machine.glob("gcc-search-env/lib/*/site-packages/gcc_search_stub.py")
+        assert found.read_text() == content

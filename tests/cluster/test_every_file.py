@@ -23,11 +23,12 @@ CLUSTERS = [name for name in VALIDATORS if name != "Dockerfile"]
 # What takes a reader from nothing to a frontier, and back to nothing, in this order.
 RAY_UP_WAY = [
     "pip install -c constraints.txt",
-    "pip wheel --no-deps --wheel-dir dist .",
+    "rm -rf dist && pip wheel --no-deps --wheel-dir dist .",
     "export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0",
     "ray get-auth-token --generate",
     "ray up -y cluster/{name}",
     "ray dashboard cluster/{name}",
+    ". .venv/bin/activate && export RAY_AUTH_MODE=token",
     "gcc-search submit --address http://127.0.0.1:8265 --space",
     "gcc-search logs JOB --follow",
     "gcc-search analyze",
@@ -36,7 +37,7 @@ RAY_UP_WAY = [
 ]
 KUBERNETES_WAY = [
     "pip install -c constraints.txt",
-    "pip wheel --no-deps --wheel-dir dist .",
+    "rm -rf dist && pip wheel --no-deps --wheel-dir dist .",
     "docker build -f cluster/Dockerfile -t REGISTRY/gcc-search:1 .",
     "ray get-auth-token --generate",
     "kubectl create secret generic gcc-search-token",
@@ -47,6 +48,7 @@ WAYS = {
     "kuberay-cluster.yaml": [
         *KUBERNETES_WAY,
         "kubectl port-forward service/gcc-search-head-svc 8265:8265",
+        ". .venv/bin/activate",
         "gcc-search submit --address http://127.0.0.1:8265 --space",
         "gcc-search logs JOB --follow",
         "gcc-search analyze",
@@ -64,8 +66,9 @@ WAYS = {
         "ray get-auth-token --generate",
         "sbatch --test-only cluster/{name} search_spaces/",
         "sbatch cluster/{name} search_spaces/",
-        "gcc-search analyze",
+        "gcc-search analyze $SHARED/runs/caltech",
         "scancel JOB",
+        "rsync -a LOGIN:/shared/USER/runs/caltech/analysis .",
     ],
 }
 

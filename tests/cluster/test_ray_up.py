@@ -25,6 +25,8 @@ from tests.cluster.validators import read
         ("local.yaml", "RAY_USAGE_STATS_ENABLED=0' ~/.bashrc", "' ~/.bashrc"),
         ("local.yaml", "|| python3.12 -m venv", "|| python3.11 -m venv"),
         ("local.yaml", "-c ~/gcc-search/constraints.txt", ""),
+        ("local.yaml", "--force-reinstall", ""),
+        ("local.yaml", "ls -t", "ls"),
         ("local.yaml", "ray start --address=$RAY_HEAD_IP:6379", "ray start --adress=$RAY_HEAD_IP:6379"),
         ("local.yaml", "- test -d /shared/data", '- test -d "/shared/data'),
         ("aws.yaml", "max_workers: 6", "max_workers: six"),

@@ -24,8 +24,9 @@ STUBS = {
     "hostname": "echo 10.0.0.7 192.168.0.7",
     # As one task: what comes after the options of srun.
     "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',
-    # `ray symmetric-run ... -- COMMAND` runs the command on the first node and ends with its exit code.
-    "ray": 'while [ "$1" != -- ]; do shift; done; shift; "$@"',
+    # `ray symmetric-run ... -- COMMAND` runs the command on the first node and ends with its exit code, or with 0 where
+    # Ray does not start.
+    "ray": '[ -z "${RAY_FAILS:-}" ] || exit 0; while [ "$1" != -- ]; do shift; done; shift; "$@"',
     # A search of some tenths of a second, which stops in order when asked to.
     "gcc-search": """trap 'echo stopped >> "$CALLS"; exit 130' TERM
 for _ in $(seq "${TENTHS:-2}"); do sleep 0.1; done
@@ -170,3 +171,15 @@ def test_a_job_without_its_shared_folder_says_so(job, tmp_path):
     assert process.returncode != 0
     assert "SHARED: must be a folder that all nodes see, export it before sbatch" in err
     assert calls(tmp_path) == []
+
+
+def test_a_job_whose_ray_does_not_start_has_failed(job, tmp_path):
+    process = job(RAY_FAILS="yes")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "gcc-search: Ray must start on the first node" in err
+    assert not any(call.startswith(("gcc-search", "scontrol")) for call in calls(tmp_path))
+
+
+def test_a_step_has_the_cores_of_its_task():
+    assert "\nexport SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK\n" in read("slurm.sbatch")

@@ -6,11 +6,11 @@ import io
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from rich.console import Console
 
 from gcc_search.results.reader import Run
+from gcc_search.search.cores import usable_cores
 from gcc_search.search.launch import SearchResult, run_search
 from gcc_search.search.readiness import SearchOptions, prepare_search
 from gcc_search.space import SearchSpace
@@ -35,7 +35,7 @@ TINY: dict[str, Any] = {
 
 # One trial at a time, on more than half of the cores: what is sampled then depends on nothing but what came before.
 # And one thread for it where there are two cores: several spin while the other worker of these tests is at work.
-ONE_AT_A_TIME: dict[str, Any] = {"resources": {"cpus_per_trial": (psutil.cpu_count() or 1) / 2 + 0.5}}
+ONE_AT_A_TIME: dict[str, Any] = {"resources": {"cpus_per_trial": usable_cores() / 2 + 0.5}}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def cluster():
     head = {"num_cpus": 0, "object_store_memory": 100 << 20, "_system_config": {"health_check_period_ms": 500}}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
-        cluster.add_node(num_cpus=psutil.cpu_count(), object_store_memory=100 << 20)
+        cluster.add_node(num_cpus=usable_cores(), object_store_memory=100 << 20)
     ray.init(address=cluster.address, log_to_driver=False, logging_level="critical")
     yield cluster
     ray.shutdown()

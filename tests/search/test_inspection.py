@@ -31,7 +31,11 @@ def wanted(shapes_settings, tmp_path) -> Wanted:
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"weights")
     return Wanted(
-        data=shapes_settings, fingerprints={32: images.fingerprint}, weights=(weights,), place=str(tmp_path / "a/runs")
+        data=shapes_settings,
+        fingerprints={32: images.fingerprint},
+        weights=(weights,),
+        published={},
+        place=str(tmp_path / "a/runs"),
     )
 
 
@@ -83,3 +87,9 @@ def test_each_difference_is_a_line(wanted, changes, told):
     assert len(found) == len(told)
     for line, expected in zip(found, told, strict=True):
         assert line.startswith(expected)
+
+
+def test_weights_that_have_a_name_are_asked_for_on_every_machine(cluster, wanted):
+    with pytest.raises(ClusterError) as error:
+        inspect_cluster(replace(wanted, published={"convnet_small": "IMAGENET1K_V1"}), NOWHERE)
+    assert str(error.value).count("weights: IMAGENET1K_V1: convnet_small has no published weights") == 3

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,18 @@ def test_what_listens_and_is_no_ray_is_one_line(monkeypatch):
             pass
     assert "no answer within 3 s" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_search_without_an_address_has_a_ray_of_its_own_whatever_ray_address_says(cluster):
+    code = """
+        import ray
+        from gcc_search.search.cluster import is_shared, local_ray
+        from gcc_search.search.machines import plan_machines
+        from gcc_search.vocabulary import Resources
+        with local_ray(plan_machines(Resources(), gpus=0)):
+            print(ray.get(ray.remote(lambda: len(ray.nodes())).remote()), is_shared())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    environment = os.environ | {"RAY_ADDRESS": cluster.address}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    assert (done.stdout, done.returncode) == ("1 False\n", 0), done.stderr

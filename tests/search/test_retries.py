@@ -24,6 +24,7 @@ from rich.console import Console
 from gcc_search.occupancy import only_writer
 from gcc_search.results.reader import read_run
 from gcc_search.results.writer import write_trial
+from gcc_search.search.cores import usable_cores
 from gcc_search.search.jobs import JobMaker
 from gcc_search.search.launch import SearchResult, run_search
 from gcc_search.search.readiness import SearchOptions, prepare_search
@@ -173,6 +174,48 @@ def test_a_trial_whose_disk_fails_for_its_record_too_is_tried_again_and_never_to
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"]
 
 
+def find_other_images(config, *, fingerprints, **surroundings) -> None:
+    """As on a machine that has other images, for the first attempt at trial 0000."""
+    if config["id"].endswith("0000") and not config["failures"]:
+        fingerprints = dict.fromkeys(fingerprints, "others")
+    train_job(config, fingerprints=fingerprints, **surroundings)
+
+
+def test_a_trial_that_comes_to_a_machine_with_other_images_is_tried_again(tmp_path):
+    result, printed = search(make_space(**ONE_TRIAL), tmp_path, job=find_other_images)
+    record = read_run(result.run).trials[0].record
+    assert (record.status, record.attempts, record.failures) == (status_of(result), 2, ["crash"])
+    assert record.status in ("finished", "collapsed")
+    assert (
+        f"convnet_small-0000: DataError: {record.node}: images of shapes must be those the search began with, got "
+        "others; copy them there, then resume; tried again, failure 1 of at most 3"
+    ) in printed
+    assert result.exit_code == 0
+
+
+def find_no_weights(config, **surroundings) -> None:
+    """As on a machine without the weights, for trials."""
+    if config["role"] == "trial":
+        settings = json.loads(config["settings"]) | {"weights": "/nowhere.pth"}
+        config = config | {"settings": json.dumps(settings)}
+    train_job(config, **surroundings)
+
+
+def test_a_machine_without_the_weights_does_not_use_up_all_trials(tmp_path):
+    points = [{"alpha": float(alpha), "beta": 1.0} for alpha in range(1, 9)]
+    space = make_space(**ONE_TRIAL | {"points": points, "parameters": OPEN})
+    result, printed = search(space, tmp_path, job=find_no_weights)
+    records = [trial.record for trial in read_run(result.run).trials]
+    # Three attempts more for each of two, and two for the third, which goes on.
+    ends = [(record.status, record.attempts) for record in records]
+    assert ends == [("failed", 4), ("failed", 4), ("interrupted", 2)]
+    assert (
+        f"no more trials are started: the last 10 attempts failed by their machine ({records[0].node}: WeightsError: "
+        "weights: /nowhere.pth: must be a file"
+    ) in printed
+    assert (result.gave_up, result.exit_code) == (True, 2)
+
+
 def die_if_first(config, **surroundings) -> None:
     """The trial 0000 kills its own worker, each time."""
     if config["id"].endswith("0000"):
@@ -275,7 +318,7 @@ def run_short_of_memory(config, *, run, **surroundings) -> None:
 
 
 def test_a_trial_that_runs_out_of_memory_is_tried_again_alone(tmp_path):
-    space = make_space(**ONE_TRIAL | TWO_POINTS | {"resources": {"cpus_per_trial": psutil.cpu_count() / 2}})
+    space = make_space(**ONE_TRIAL | TWO_POINTS | {"resources": {"cpus_per_trial": usable_cores() / 2}})
     result, printed = search(space, tmp_path, job=run_short_of_memory)
     first, second = (trial.record for trial in read_run(result.run).trials)
     assert (first.attempts, first.failures) == (2, ["memory"])

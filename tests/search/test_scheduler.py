@@ -6,8 +6,10 @@ import itertools
 
 import pytest
 
+from gcc_search.search.recall import make_scheduler as scheduler_of
 from gcc_search.search.scheduler import SuccessiveHalving, list_rungs, survives
 from gcc_search.vocabulary import EarlyTerminate
+from tests.search.conftest import TINY, make_space
 
 
 @pytest.mark.parametrize(
@@ -85,3 +87,11 @@ def test_a_trial_without_the_metric_is_left_alone():
     scheduler = make_scheduler()
     decide(scheduler, value=0.9)
     assert decide(scheduler, value=None) == "CONTINUE"
+
+
+def test_where_epochs_are_searched_the_rungs_reach_as_far_as_the_longest_trials():
+    epochs, early = {"epochs": {"values": [60, 90]}}, {"type": "asha", "metric": "gini", "min_epochs": 20}
+    scheduler = scheduler_of(make_space(parameters=TINY["parameters"] | epochs, early_terminate=early))
+    for epoch in (20, 60):
+        assert decide(scheduler, value=0.5, epoch=epoch) == "CONTINUE"
+        assert decide(scheduler, value=0.4, epoch=epoch) == "STOP"

@@ -13,13 +13,14 @@ import time
 import psutil
 import pytest
 
+from gcc_search.search.going_on import ASKS
 from gcc_search.search.stopping import ends_when_lost, heeds_signals
 
 # A mutex of the C library that is locked twice: no signal wakes who waits for it.
 BLOCKED = """
     import ctypes, signal, subprocess
     from gcc_search.search.stopping import ends_when_asked
-    for asked in (signal.SIGINT, signal.SIGTERM):
+    for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # A shell's background has Ctrl-C ignored.
         signal.signal(asked, signal.default_int_handler)
     mutex, libc = ctypes.create_string_buffer(64), ctypes.CDLL(None)
@@ -31,18 +32,26 @@ BLOCKED = """
 """
 
 
+@pytest.fixture(autouse=True)
+def hangups():
+    """As in a terminal, whatever these tests were started from, and left as it was."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def ask_for(stop: signal.Signals) -> None:
     os.kill(os.getpid(), stop)
     time.sleep(1)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", ASKS)
 def test_a_signal_interrupts(stop):
     with pytest.raises(KeyboardInterrupt), heeds_signals():
         ask_for(stop)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", ASKS)
 def test_an_interrupt_that_was_swallowed_is_raised_again_at_the_next_step(stop):
     with heeds_signals() as reminder:
         with contextlib.suppress(KeyboardInterrupt):
@@ -57,10 +66,23 @@ def test_steps_go_on_while_nobody_asks():
 
 
 def test_handlers_are_put_back():
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    before = [signal.getsignal(number) for number in ASKS]
     with heeds_signals():
         assert signal.getsignal(signal.SIGINT) != before[0]
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert [signal.getsignal(number) for number in ASKS] == before
+
+
+def test_a_search_that_was_started_to_outlive_its_terminal_does():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with heeds_signals() as reminder:
+        os.kill(os.getpid(), signal.SIGHUP)
+        reminder.on_step_begin(1, [])
+
+
+def test_a_second_hangup_does_not_break_off_the_end():
+    with pytest.raises(KeyboardInterrupt), heeds_signals():
+        ask_for(signal.SIGHUP)
+    os.kill(os.getpid(), signal.SIGHUP)
 
 
 def wait_for_end_of(child: int) -> None:
@@ -72,7 +94,7 @@ def wait_for_end_of(child: int) -> None:
     raise AssertionError("the child lives on")
 
 
-@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("asked", ASKS)
 def test_a_process_that_hangs_in_c_ends_with_its_children_and_its_last_words(asked):
     command = [sys.executable, "-c", textwrap.dedent(BLOCKED)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
