@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
+import threading
+import traceback
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -40,13 +42,31 @@ def connected(address: str) -> Iterator[None]:
     check_port(address, found)
     _check_answer(address, found)
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    _connect(address)
-    signal.signal(signal.SIGTERM, on_sigterm)
+    with threads_unsaid():
+        _connect(address)
+        signal.signal(signal.SIGTERM, on_sigterm)
+        try:
+            _check_version(address)
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def threads_unsaid() -> Iterator[None]:
+    """Within, threads of Ray and gRPC end without a traceback: a connection that breaks is told by us, in a line."""
+    before = threading.excepthook
+
+    def say(args: threading.ExceptHookArgs) -> None:
+        frames = (frame for frame, _ in traceback.walk_tb(args.exc_traceback))
+        if not any(str(frame.f_globals.get("__name__")).split(".")[0] in ("grpc", "ray") for frame in frames):
+            before(args)
+
+    threading.excepthook = say
     try:
-        _check_version(address)
         yield
     finally:
-        ray.shutdown()
+        threading.excepthook = before
 
 
 def _check_answer(address: str, found: str) -> None:

@@ -7,17 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
 import yaml
 
 from gcc_search.errors import GccSearchError, SpaceError
 from gcc_search.results.reader import read_run
-from gcc_search.search.ray_client import connected
+from gcc_search.search.ray_client import connected, threads_unsaid
 from gcc_search.search.remote import search_remotely
 from tests.search.conftest import ONE_AT_A_TIME, TINY
 from tests.search.heads import free_port, running_head
@@ -35,6 +37,17 @@ def of(change: str) -> tuple[str, ...]:
         "-c",
         f"import sys, gcc_search.search, ray; {change}; from gcc_search.cli import main; main()",
     )
+
+
+def test_threads_of_ray_and_grpc_say_nothing_and_others_do(monkeypatch):
+    told = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.exc_type))
+    with threads_unsaid():
+        for work in (lambda: grpc.ssl_channel_credentials(5), lambda: 1 / 0):
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+    assert told == [ZeroDivisionError]
 
 
 @pytest.fixture(scope="module")
