@@ -138,5 +138,5 @@ class TrialSettings(Settings):
     seed: Count = 0
     activation_checkpointing: bool = False
     """Compute the network's blocks again in the backward pass instead of keeping what is inside them: images that are
-    too large otherwise fit, and results stay the same. A step takes a quarter to a third longer; on a GPU, where no
-    CUDA graph can hold it, twice as long and more."""
+    too large otherwise fit, and results stay the same. A step takes 1.4 times as long; on a GPU, where no CUDA graph
+    can hold it, twice as long and more."""
