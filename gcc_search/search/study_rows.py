@@ -1,7 +1,7 @@
 """Rows of Optuna's own tables, a few statements for a trial where its storage takes two dozen through objects.
 
-Three quarters of what it costs to keep a study's copy, and a sixth of what handing out a trial cost in all. The tables
-are those of `models`, which a known version of Optuna makes, and reads.
+That was nine tenths of what it cost to keep a study's copy, and a sixth of handing out a trial. The tables are those of
+`models`, which a known version of Optuna makes, and reads.
 """
 
 from __future__ import annotations
