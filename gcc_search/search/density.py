@@ -19,7 +19,7 @@ _CONTINUOUS = (_BatchedTruncLogNormDistributions, _BatchedTruncNormDistributions
 
 
 def log_density(estimator: _ParzenEstimator, drawn: Mapping[str, NDArray[Any]]) -> Values:
-    """`estimator.log_pdf(drawn)` of one parameter, to the bit, in half of its time or a little more at 9,000 kernels."""
+    """`estimator.log_pdf(drawn)` of one parameter, to the bit, in a little over half of its time at 9,000 kernels."""
     mixture = estimator._mixture_distribution
     (kernels,), (values,) = mixture.distributions, drawn.values()
     if isinstance(kernels, _CONTINUOUS):
