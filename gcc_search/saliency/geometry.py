@@ -136,12 +136,20 @@ def move_maps(transforms: Transforms, maps: RawMaps, size: int) -> SizedHeatmaps
     Both are linear and separable, so each map stands between two matrices of `size` rows. On a GPU the backward pass of
     `interpolate`, where many pixels add to few cells one after the other, takes a fifth of a step of ResNet18.
     """
-    positions = _sample_positions(transforms, size, size, size)
+    rows, columns = moving_matrices(transforms, (maps.shape[1], maps.shape[2]), size)
+    return multiply(multiply(rows.to(maps), maps), columns.to(maps).mT)
+
+
+def moving_matrices(transforms: Transforms, cells: tuple[int, int], size: int) -> tuple[Tensor, Tensor]:
+    """What each row of `cells` adds to each row of t(M)'s pixels, (B, size, rows), and the same of columns; float64.
+
+    The weights of a pixel sum to 1.
+    """
     rows, columns = (
-        _share_of_cells(position.to(maps.device), cells, size).to(maps.dtype)
-        for position, cells in zip(positions, maps.shape[1:], strict=True)
+        _share_of_cells(position, own, size)
+        for position, own in zip(_sample_positions(transforms, size, size, size), cells, strict=True)
     )
-    return multiply(multiply(rows, maps), columns.mT)
+    return rows, columns
 
 
 def crop_regions(transforms: Transforms, size: int) -> Regions:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional
 
+from gcc_search.saliency.products import multiply
 from gcc_search.saliency.shapes import Classes, FeatureMaps, Pooled, RawMaps
 
 
@@ -28,7 +30,8 @@ def gradcam(features: FeatureMaps, head: nn.Module, classes: Classes, *, detach_
     """
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     if isinstance(head, nn.Linear):
-        weights = head.weight[classes].to(features.dtype)
+        # Not indexed, which sorts on a GPU to add up gradients.
+        weights = functional.embedding(classes, head.weight).to(features.dtype)
         weights = weights.detach() if detach_head else weights
     elif torch.is_grad_enabled() and not detach_head:
         weights = _score_gradient(head, features.mean((2, 3)), classes, keep_graph=True)
@@ -36,8 +39,8 @@ def gradcam(features: FeatureMaps, head: nn.Module, classes: Classes, *, detach_
         # Evaluation runs without grad or in inference mode; the head's own gradient is needed all the same.
         with torch.inference_mode(False), torch.enable_grad():
             weights = _score_gradient(head, features.detach().mean((2, 3)), classes, keep_graph=False)
-    # Products and a sum, not einsum: matrix products fall to TF32 or bfloat16 by settings made elsewhere.
-    return (weights[:, :, None, None] * features).sum(1) / features.shape[2:].numel()
+    cells = multiply((weights / features.shape[2:].numel())[:, None], features.flatten(2))
+    return cells.view(len(features), *features.shape[2:])
 
 
 def _score_gradient(head: nn.Module, pooled: Pooled, classes: Classes, *, keep_graph: bool) -> Pooled:

@@ -16,6 +16,8 @@ from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
 
 SPARSITY_TAU = 0.1
 """Heatmap value that counts half in the trainable stand-in for p = 0."""
+SPARSITY_EPS = 1e-6
+"""Added to a pixel's square: what is 0 has a gradient, and every p > 0 a value."""
 _SIMILARITIES = {"ssim": structural_similarity, "correlation": pearson_correlation}
 
 
@@ -57,11 +59,18 @@ class _Normalised(torch.autograd.Function):
 
 def _normalised(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Heatmaps, and what a unit of each map is worth in them."""
-    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    eps = 1e-3 * maps.std((1, 2), correction=0, keepdim=True) + 1e-6
-    flat = _are_equal(low, high)
-    spread = high - low + eps
-    return torch.where(flat, 0, (maps - low) / spread), torch.where(flat, 0, 1 / spread)
+    low, _, per_unit = range_of(maps)
+    return (maps - low) * per_unit, per_unit
+
+
+def range_of(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Least and greatest value of each map (..., h, w), and what a unit of it is worth in N(m): 0 where it is constant.
+
+    Each (..., 1, 1).
+    """
+    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+    eps = 1e-3 * maps.std((-2, -1), correction=0, keepdim=True) + 1e-6
+    return low, high, torch.where(_are_equal(low, high), 0, 1 / (high - low + eps))
 
 
 def _normalised_gradient(gradient: Tensor, heatmaps: Tensor, per_unit: Tensor) -> Tensor:
@@ -120,4 +129,19 @@ def sparsity_loss(heatmap: Heatmaps, *, p: float, form: str = "searched") -> Per
     squares = heatmap.square()
     if p == 0:
         return (squares / (squares + SPARSITY_TAU**2)).mean((1, 2))
-    return (squares + 1e-6).pow(p / 2).mean((1, 2)).pow(1 / p)
+    return (squares + SPARSITY_EPS).pow(p / 2).mean((1, 2)).pow(1 / p)
+
+
+def sparsity_with_gradient(heatmap: Heatmaps, *, p: float) -> tuple[PerImage, Heatmaps]:
+    """`sparsity_loss` in its searched form, and its gradient by the pixels."""
+    squares, pixels = heatmap.square(), heatmap[0].numel()
+    if p == 0:
+        per_unit = (squares + SPARSITY_TAU**2).reciprocal_()
+        by_pixels = per_unit.square().mul_(heatmap).mul_(2 * SPARSITY_TAU**2 / pixels)
+        return squares.mul_(per_unit).mean((1, 2)), by_pixels
+    squares += SPARSITY_EPS
+    powers = squares.pow(p / 2)
+    mean = powers.mean((1, 2))
+    sparsity = mean.pow(1 / p)
+    by_pixels = powers.div_(squares).mul_(heatmap).mul_((sparsity / mean)[:, None, None] / pixels)
+    return sparsity, by_pixels

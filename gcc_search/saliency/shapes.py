@@ -12,6 +12,8 @@ FeatureMaps = Float[Tensor, "batch features rows columns"]
 Pooled = Float[Tensor, "batch features"]
 RawMaps = Float[Tensor, "batch rows columns"]
 """Signed Grad-CAM maps at the network's own resolution, 7 x 7 for most networks at 224 pixels."""
+TwiceRawMaps = Float[Tensor, "twice rows columns"]
+"""Raw maps of a batch's first views, then of its second ones."""
 Heatmaps = Float[Tensor, "batch height width"]
 """Maps at the resolution of the image."""
 SizedHeatmaps = Float[Tensor, "batch {size} {size}"]

@@ -63,6 +63,10 @@ class Learner(Generic[Terms]):
         """Whether the network's blocks are computed again in the backward pass, which no CUDA graph can hold."""
         return self._network.is_recomputed
 
+    def map_side(self, image_size: int) -> int:
+        """Cells of a map on a side, of images of this size."""
+        return self._network.map_side(image_size)
+
     def state(self) -> Iterator[Tensor]:
         """The network's parameters and buffers."""
         yield from self._network.state_dict().values()

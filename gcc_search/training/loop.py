@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gcc_search.saliency.geometry import Transforms, apply_transforms, draw_transforms
+from gcc_search.saliency.resampling import Resampling
 from gcc_search.saliency.shapes import Classes, Images
 from gcc_search.seeding import derive_seed
 from gcc_search.settings import Explanation, Recipe
@@ -21,7 +22,7 @@ from gcc_search.training.learner import Learner
 from gcc_search.training.networks import Network
 from gcc_search.training.prefetch import prepared
 from gcc_search.training.steps import Steps, Taken
-from gcc_search.training.terms import LossTerms, loss_terms
+from gcc_search.training.terms import LossTerms, loss_terms, matrices_for
 
 # ImageNet's channel means and standard deviations, as torchvision's weights expect them.
 CHANNEL_MEAN = (0.485, 0.456, 0.406)
@@ -125,9 +126,9 @@ def _train(
 ) -> TrainStats:
     steps = Steps(learner, optimizer, plan.explanation, alpha=plan.alpha, beta=plan.beta)
     tally = _Tally()
-    for count, x, labels, moved in batches:
+    for count, x, labels, moved, matrices in batches:
         learner.begin(count)
-        tally.expect(steps.take(x, labels, moved, of=count))
+        tally.expect(steps.take(x, labels, moved, matrices, of=count))
         if not tally.is_finite(but=steps.num_ahead):
             return _stats(tally, plan, finite=False)
         tally.tell(on_step)
@@ -178,8 +179,8 @@ def _is_finite(network: Network) -> bool:
     return bool(torch.stack([value.isfinite().all() for value in network.state_dict().values()]).all())
 
 
-# How many images it is of; of this process's share of them x as the network sees it, labels and transforms.
-Batch = tuple[int, Images, Classes, Transforms]
+# How many images it is of; of this process's share of them x as the network sees it, labels, transforms and matrices.
+Batch = tuple[int, Images, Classes, Transforms, Resampling | None]
 
 
 def batches_of(
@@ -188,12 +189,14 @@ def batches_of(
     """This process's share of an epoch's batches, on the device."""
     order = torch.randperm(len(images), generator=plan.generator("order"))
     augment, transform = plan.generator("augment"), plan.generator("transform")
+    size = plan.recipe.image_size
 
     def make(batch: Tensor) -> Batch:
         rows = learner.rows_of(len(batch))
         x = perturb(images, batch, plan, generator=augment, rows=rows)
+        labels = images.labels[batch[rows]].to(plan.device, non_blocking=True)
         moved = _draw(plan, len(batch), transform).select(rows)
-        return len(batch), x, images.labels[batch[rows]].to(plan.device, non_blocking=True), moved
+        return len(batch), x, labels, moved, matrices_for(plan.explanation, moved, learner.map_side(size), size)
 
     return prepared(make, _batches(order, plan.recipe.batch_size), plan.device)
 

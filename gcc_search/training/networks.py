@@ -55,6 +55,10 @@ class Network(nn.Module):
     @abstractmethod
     def _features(self, images: Images) -> FeatureMaps: ...
 
+    @abstractmethod
+    def map_side(self, image_size: int) -> int:
+        """Cells on a side of the feature maps of a square image of `image_size` pixels."""
+
     @property
     @abstractmethod
     def blocks(self) -> list[nn.Module]:
@@ -86,6 +90,10 @@ class ResNetClassifier(Network):
         maps: FeatureMaps = m.layer4(m.layer3(m.layer2(m.layer1(x))))
         return maps
 
+    def map_side(self, image_size: int) -> int:
+        # Halved five times by windows with a border, which rounds up.
+        return -(-image_size // 32)
+
     @property
     def blocks(self) -> list[nn.Module]:
         m = self.model
@@ -108,6 +116,10 @@ class ConvNeXtClassifier(Network):
     def _features(self, images: Images) -> FeatureMaps:
         maps: FeatureMaps = self.model.features(images)
         return maps
+
+    def map_side(self, image_size: int) -> int:
+        # Patches side by side: what is left over at the border is not seen.
+        return image_size // 32
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -160,6 +172,9 @@ class SmallClassifier(Network):
     def _features(self, images: Images) -> FeatureMaps:
         maps: FeatureMaps = self.model.stages(images)
         return maps
+
+    def map_side(self, image_size: int) -> int:
+        return -(-image_size // 8)
 
     @property
     def blocks(self) -> list[nn.Module]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gcc_search.saliency.geometry import Transforms
+from gcc_search.saliency.resampling import Resampling
 from gcc_search.saliency.shapes import Classes, Images
 from gcc_search.settings import Explanation
 from gcc_search.training.graphed import Graphed
@@ -29,6 +30,27 @@ class Taken:
         if self.copied is not None:
             self.copied.synchronize()
         return self.sums
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shown:
+    """What a step is taken on."""
+
+    x: Images
+    labels: Classes
+    moved: Transforms
+    matrices: Resampling | None
+
+    def tensors(self) -> list[Tensor]:
+        """All of it, in the order in which `with_tensors` takes them."""
+        matrices = [] if self.matrices is None else list(vars(self.matrices).values())
+        return [self.x, self.labels, self.moved.boxes, self.moved.flips, *matrices]
+
+    def with_tensors(self, x: Tensor, labels: Tensor, boxes: Tensor, flips: Tensor, *matrices: Tensor) -> Shown:
+        """The same of other tensors."""
+        names = [] if self.matrices is None else vars(self.matrices)
+        others = Resampling(**dict(zip(names, matrices, strict=True))) if matrices else None
+        return Shown(x=x, labels=labels, moved=Transforms(boxes=boxes, flips=flips), matrices=others)
 
 
 class Steps:
@@ -52,16 +74,23 @@ class Steps:
         self.num_ahead = 0
         """How many steps the device may be behind: their values are not to be asked for yet."""
 
-    def take(self, x: Images, labels: Classes, moved: Transforms, *, of: int) -> Taken:
-        """One step on this process's share of a batch `of` so many images."""
-        whole = self._replayable(x, labels, moved)
-        if whole is None:
-            return self._plainly(x, labels, moved, of)
-        self.num_ahead = 1
-        return whole.take(x, labels, moved, alpha=self._alpha, beta=self._beta)
+    def take(
+        self, x: Images, labels: Classes, moved: Transforms, matrices: Resampling | None = None, *, of: int
+    ) -> Taken:
+        """One step on this process's share of a batch `of` so many images.
 
-    def _plainly(self, x: Images, labels: Classes, moved: Transforms, of: int) -> Taken:
-        terms = self._learner.terms(x, labels, moved, self._explanation)
+        Args:
+            matrices: those of `terms.matrices_for`, where they are there already: for all steps, or for none.
+        """
+        shown = Shown(x=x, labels=labels, moved=moved, matrices=matrices)
+        whole = self._replayable(shown)
+        if whole is None:
+            return self._plainly(shown, of)
+        self.num_ahead = 1
+        return whole.take(shown, alpha=self._alpha, beta=self._beta)
+
+    def _plainly(self, shown: Shown, of: int) -> Taken:
+        terms = self._learner.terms(shown.x, shown.labels, shown.moved, self._explanation, shown.matrices)
         # Gradients are averaged over the shares: each share's loss is that of a batch of its size.
         shares = self._learner.num_shares
         loss = terms.total(self._alpha, self._beta, of=None if shares == 1 else of / shares)
@@ -72,17 +101,17 @@ class Steps:
             self._optimizer.step()
         return Taken(count=of, sums=summed)
 
-    def _replayable(self, x: Images, labels: Classes, moved: Transforms) -> ReplayedStep | None:
+    def _replayable(self, shown: Shown) -> ReplayedStep | None:
         """The step as a graph, made where a batch of this size comes for the second time."""
-        learner = self._learner
+        learner, count = self._learner, len(shown.x)
         is_fused = all(group.get("fused") for group in self._optimizer.param_groups)
-        if x.device.type != "cuda" or not learner.is_alone or not is_fused or learner.is_recomputed:
+        if shown.x.device.type != "cuda" or not learner.is_alone or not is_fused or learner.is_recomputed:
             return None
         step = learner.replayed
-        if step is None and learner.last_count == len(x):
-            step = learner.replayed = ReplayedStep(learner, self._optimizer, self._explanation, (x, labels, moved))
-        learner.last_count = len(x)
-        return step if step is not None and step.count == len(x) else None
+        if step is None and learner.last_count == count:
+            step = learner.replayed = ReplayedStep(learner, self._optimizer, self._explanation, shown)
+        learner.last_count = count
+        return step if step is not None and step.count == count else None
 
 
 class ReplayedStep:
@@ -90,7 +119,7 @@ class ReplayedStep:
 
     Args:
         optimizer: fused SGD, which alone takes its learning rate from the device.
-        batch: images, labels and transforms of the size to come.
+        example: a batch of the size to come.
     """
 
     def __init__(
@@ -98,18 +127,18 @@ class ReplayedStep:
         learner: Learner[LossTerms],
         optimizer: torch.optim.Optimizer,
         explanation: Explanation,
-        batch: tuple[Images, Classes, Transforms],
+        example: Shown,
     ) -> None:
-        x, labels, moved = batch
-        self.count = len(x)
+        self.count = len(example.x)
         self._optimizer = optimizer
         # What changes from epoch to epoch: alpha, beta, the learning rate.
-        self._weights = weights = torch.zeros(3, device=x.device)
+        self._weights = weights = torch.zeros(3, device=example.x.device)
         self._set: tuple[float, ...] = ()
 
-        def step(x: Tensor, labels: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
+        def step(*tensors: Tensor) -> Tensor:
             optimizer.zero_grad(set_to_none=True)
-            terms = learner.terms(x, labels, Transforms(boxes=boxes, flips=flips), explanation)
+            shown = example.with_tensors(*tensors)
+            terms = learner.terms(shown.x, shown.labels, shown.moved, explanation, shown.matrices)
             loss = terms.total(weights[0], weights[1])
             sums = _sums(loss, terms)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -122,20 +151,20 @@ class ReplayedStep:
             for group in optimizer.param_groups:
                 group["lr"] = weights[2]
             written = [*learner.state(), *_momentum(optimizer)]
-            self._step = Graphed(step, (x, labels, moved.boxes, moved.flips), written=written)
+            self._step = Graphed(step, example.tensors(), written=written)
         finally:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate
 
-    def take(self, x: Images, labels: Classes, moved: Transforms, *, alpha: float, beta: float) -> Taken:
+    def take(self, shown: Shown, *, alpha: float, beta: float) -> Taken:
         weights = (alpha, beta, self._optimizer.param_groups[0]["lr"])
         if weights != self._set:
             self._weights.copy_(torch.tensor(weights))
             self._set = weights
-        sums = self._step(x, labels, moved.boxes, moved.flips)
+        sums = self._step(*shown.tensors())
         on_cpu = torch.empty(sums.shape, dtype=sums.dtype, pin_memory=True).copy_(sums, non_blocking=True)
         copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        copied.record(torch.cuda.current_stream(x.device))
+        copied.record(torch.cuda.current_stream(shown.x.device))
         return Taken(count=self.count, sums=on_cpu, copied=copied)
 
 

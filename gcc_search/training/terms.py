@@ -11,6 +11,8 @@ from torch.nn import functional
 from gcc_search.saliency.geometry import Transforms, apply_transforms, move_maps
 from gcc_search.saliency.gradcam import gradcam
 from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss, upsample
+from gcc_search.saliency.raw_losses import explanation_terms
+from gcc_search.saliency.resampling import Resampling, is_worthwhile, resampling
 from gcc_search.saliency.shapes import Classes, Images, PerImage
 from gcc_search.settings import Explanation
 from gcc_search.training.networks import Network, full_precision
@@ -49,13 +51,21 @@ def precision(device: torch.device) -> torch.autocast:
 
 
 def loss_terms(
-    network: Network, x: Images, labels: Classes, transforms: Transforms, explanation: Explanation
+    network: Network,
+    x: Images,
+    labels: Classes,
+    transforms: Transforms,
+    explanation: Explanation,
+    matrices: Resampling | None = None,
 ) -> LossTerms:
     """Forward pass and losses of one batch. Both views go through the network together: batch statistics are shared.
 
     A second view that is detached is a target and goes through it by itself (see `view_features`), unless cross-entropy
     is taken on it as well. The second view is left out where nothing asks for it (alpha = 0 and cross-entropy on the
     first view alone).
+
+    Args:
+        matrices: those of `matrices_for`, where they are there already.
     """
     count, size = len(x), x.shape[-1]
     two_views = explanation.alpha > 0 or explanation.ce_on_views == "both"
@@ -77,6 +87,13 @@ def loss_terms(
 
     classes = _explained_classes(logits, count, explanation)
     maps = gradcam(features, network.head, classes, detach_head=explanation.detach == "head")
+    matrices = matrices or matrices_for(explanation, transforms, maps.shape[1], size, maps.dtype)
+    if matrices is not None:
+        if explanation.detach == "second-view":
+            maps = torch.cat([maps[:count], maps[count:].detach()])
+        unlike, lit = explanation_terms(maps, matrices, p=explanation.p if explanation.beta > 0 else None)
+        return LossTerms(cross_entropy=cross_entropy, consistency=unlike, sparsity=lit)
+
     moved_heatmap, of_moved, first = _heatmaps(maps, transforms, size, explanation)
     consistency = sparsity = None
     if moved_heatmap is not None and of_moved is not None:
@@ -84,6 +101,22 @@ def loss_terms(
     if first is not None:
         sparsity = sparsity_loss(first, p=explanation.p, form=explanation.sparsity)
     return LossTerms(cross_entropy=cross_entropy, consistency=consistency, sparsity=sparsity)
+
+
+def matrices_for(
+    explanation: Explanation, transforms: Transforms, cells: int, size: int, dtype: torch.dtype = torch.float32
+) -> Resampling | None:
+    """By which raw maps of `cells` on a side are compared at once; None where it takes their heatmaps' pixels.
+
+    They depend on nothing that is learned, and can be made before the step that they are for.
+    """
+    is_usual = (
+        explanation.distance == "ssim" and explanation.sparsity == "searched" and explanation.compared_at == "full"
+    )
+    least_scale = explanation.transform_scale_min
+    if explanation.alpha == 0 or not is_usual or not is_worthwhile(cells, size, least_scale=least_scale):
+        return None
+    return resampling(transforms, (cells, cells), size, dtype)
 
 
 def _heatmaps(

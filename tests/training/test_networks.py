@@ -62,6 +62,14 @@ def test_the_head_of_the_pooled_features_is_the_whole_network(name, images):
     assert_close(network.head(features.mean((2, 3))), network(images), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", FEATURES)
+@pytest.mark.parametrize("size", [64, 95, 96, 97, 129])
+def test_a_maps_side_is_known_before_there_is_one(name, size):
+    with torch.no_grad():
+        maps = random_network(name).features(torch.zeros(1, 3, size, size, dtype=torch.float64))
+    assert maps.shape[2:] == (random_network(name).map_side(size),) * 2
+
+
 @pytest.mark.parametrize("name", OF_TORCHVISION)
 def test_parameters_keep_torchvisions_names(name):
     theirs = torchvision.models.get_model(name, weights=None, num_classes=10)

@@ -133,7 +133,7 @@ def test_a_gpus_batches_are_those_of_a_cpu(shapes, explanation):
         plan = EpochPlan(recipe=RECIPE, explanation=explanation, epoch=1, seed=0, device=device)
         learner = Learner(build_network("convnet_small", num_classes=8, weights="none", seed=0), loss_terms)
         with batches_of(shapes.train, plan, learner) as batches:
-            found.append([(count, x.cpu(), labels.cpu(), moved.to("cpu")) for count, x, labels, moved in batches])
+            found.append([(count, x.cpu(), labels.cpu(), moved.to("cpu")) for count, x, labels, moved, _ in batches])
     assert len(found[0]) == len(found[1]) == 6
     for (count, x, labels, moved), (other_count, other_x, other_labels, other_moved) in zip(*found, strict=True):
         assert count == other_count
@@ -151,7 +151,7 @@ def test_neither_who_makes_a_batch_nor_who_takes_it_waits_for_the_gpu(shapes):
 
     def take_all() -> None:
         with batches_of(shapes.train, plan, learner) as batches:
-            for _, x, _, _ in batches:
+            for _, x, *_ in batches:
                 x.sum()
 
     take_all()

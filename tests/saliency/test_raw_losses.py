@@ -1,0 +1,144 @@
+"""The terms from raw maps against those of their heatmaps."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from gcc_search.saliency.geometry import Transforms, draw_transforms, move_maps
+from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss, upsample
+from gcc_search.saliency.raw_losses import explanation_terms
+from gcc_search.saliency.resampling import is_worthwhile, resampling
+
+EXPONENTS = [0.0, 0.5, 1.0, 2.0]
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use: only the CPU's terms")
+
+
+def draw(generator, count: int, size: int, scale: float = 0.08) -> Transforms:
+    frame = torch.full((count,), size)
+    return draw_transforms(frame, frame, scale=(scale, 1.0), generator=generator)
+
+
+def terms_of_heatmaps(maps, transforms, size, p):
+    first, second = maps.chunk(2)
+    consistency = consistency_loss(normalise(move_maps(transforms, first, size)), normalise(upsample(second, size)))
+    return consistency, sparsity_loss(normalise(upsample(first, size)), p=p)
+
+
+def terms_of_raw_maps(maps, transforms, size, p):
+    matrices = resampling(transforms.to(maps.device), (maps.shape[1], maps.shape[2]), size, maps.dtype)
+    return explanation_terms(maps, matrices, p=p)
+
+
+def gradient(terms, maps):
+    consistency, sparsity = terms
+    weights = torch.linspace(1, 2, len(consistency), dtype=maps.dtype, device=maps.device)
+    (found,) = torch.autograd.grad((weights * (3 * consistency + 2 * sparsity)).sum(), maps)
+    return found
+
+
+@pytest.mark.parametrize("p", EXPONENTS)
+@pytest.mark.parametrize(("cells", "size"), [((7, 7), 224), ((8, 8), 64), ((4, 6), 32)])
+def test_the_terms_are_those_of_the_heatmaps(generator, cells, size, p):
+    maps = torch.randn(6, *cells, generator=generator, dtype=torch.float64).requires_grad_()
+    transforms = draw(generator, 3, size)
+    expected = terms_of_heatmaps(maps, transforms, size, p)
+    terms = terms_of_raw_maps(maps, transforms, size, p)
+    assert_close(terms, expected, rtol=0, atol=1e-12)
+    assert_close(gradient(terms, maps), gradient(expected, maps), rtol=1e-9, atol=1e-12)
+
+
+def test_without_sparsity_consistency_is_the_same(generator):
+    maps = torch.randn(4, 7, 7, generator=generator, dtype=torch.float64).requires_grad_()
+    matrices = resampling(draw(generator, 2, 64), (7, 7), 64, maps.dtype)
+    consistency, sparsity = explanation_terms(maps, matrices, p=None)
+    assert sparsity is None
+    both, _ = explanation_terms(maps, matrices, p=1.0)
+    assert torch.equal(consistency, both)
+    assert_close(*(torch.autograd.grad(term.sum(), maps)[0] for term in (consistency, both)))
+
+
+def test_equal_maps_are_perfectly_consistent(generator):
+    maps = torch.randn(3, 7, 7, generator=generator, dtype=torch.float64)
+    consistency, _ = terms_of_raw_maps(maps.repeat(2, 1, 1), Transforms.identity(3), 32, 1.0)
+    assert_close(consistency, torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-10)
+
+
+def test_terms_of_one_image_ignore_the_rest_of_the_batch(generator):
+    maps, transforms = torch.randn(6, 7, 7, generator=generator), draw(generator, 3, 64)
+    whole = terms_of_raw_maps(maps, transforms, 64, 1.0)
+    alone = terms_of_raw_maps(maps[[1, 4]], transforms.select([1]), 64, 1.0)
+    for of_all, of_one in zip(whole, alone, strict=True):
+        assert_close(of_all[1:2], of_one, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("p", EXPONENTS)
+def test_a_flat_map_has_no_gradient_and_is_empty(generator, p):
+    """The first image's maps are constant, the second's moved map is where its crop lies."""
+    maps = torch.randn(4, 8, 8, generator=generator, dtype=torch.float64)
+    maps[0], maps[2], maps[1, :4] = 3.0, -1.0, 5.0
+    maps.requires_grad_()
+    corner = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.4, 0.4]], dtype=torch.float64)
+    transforms = Transforms(boxes=corner, flips=torch.tensor([False, True]))
+    expected = terms_of_heatmaps(maps, transforms, 64, p)
+    terms = terms_of_raw_maps(maps, transforms, 64, p)
+    assert_close(terms, expected, rtol=0, atol=1e-12)
+    found = gradient(terms, maps)
+    assert not found[[0, 2]].any()
+    assert_close(found, gradient(expected, maps))
+
+
+def test_an_extremes_gradient_is_shared_by_the_cells_that_reach_it(generator):
+    maps = torch.randn(2, 7, 7, generator=generator, dtype=torch.float64)
+    maps[0] = maps[0].relu()
+    maps.requires_grad_()
+    transforms = draw(generator, 1, 64)
+    ways = (terms_of_raw_maps, terms_of_heatmaps)
+    assert_close(*(gradient(way(maps, transforms, 64, 1.0), maps) for way in ways))
+
+
+def test_a_map_that_is_not_finite_has_terms_that_are_not(generator):
+    maps = torch.randn(4, 7, 7, generator=generator)
+    maps[0, 3, 3] = torch.nan
+    consistency, sparsity = terms_of_raw_maps(maps, draw(generator, 2, 64), 64, 1.0)
+    assert torch.isfinite(consistency).tolist() == [False, True]
+    assert torch.isfinite(sparsity).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(("cells", "size"), [(7, 224), (4, 128), (14, 224)])
+def test_single_precision_costs_little(generator, cells, size):
+    """Transforms that take as little of the maps as `is_worthwhile` lets through in a search, or less."""
+    assert is_worthwhile(cells, size, least_scale=0.08)
+    exact = (2 + torch.randn(16, cells, cells, generator=generator, dtype=torch.float64)).requires_grad_()
+    rounded = exact.detach().float().requires_grad_()
+    transforms = draw(generator, 8, size)
+    found, expected = (terms_of_raw_maps(maps, transforms, size, 1.0) for maps in (rounded, exact))
+    assert_close(found[0].double(), expected[0], rtol=0, atol=5e-5)
+    assert_close(found[1].double(), expected[1], rtol=0, atol=1e-6)
+    of_exact = gradient(expected, exact)
+    assert (gradient(found, rounded).double() - of_exact).norm() < 1e-3 * of_exact.norm()
+
+
+def test_where_crops_lie_between_two_cells_pixels_are_compared():
+    assert is_worthwhile(4, 128, least_scale=0.08)
+    assert not is_worthwhile(2, 64, least_scale=0.04)
+    assert not is_worthwhile(32, 224, least_scale=0.08)
+    assert not is_worthwhile(2, 10, least_scale=1.0)
+
+
+def test_autocast_rounds_nothing(generator):
+    maps, transforms = torch.randn(4, 7, 7, generator=generator), draw(generator, 2, 64)
+    expected = terms_of_raw_maps(maps, transforms, 64, 1.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert_close(terms_of_raw_maps(maps, transforms, 64, 1.0), expected, rtol=0, atol=0)
+
+
+@needs_cuda
+def test_the_terms_and_their_gradient_are_the_same_on_a_gpu(generator):
+    maps, transforms = torch.randn(8, 7, 7, generator=generator), draw(generator, 4, 224)
+    found, terms = [], []
+    for device in ("cpu", "cuda"):
+        own = maps.to(device).requires_grad_()
+        terms.append(terms_of_raw_maps(own, transforms, 224, 1.0))
+        found.append(gradient(terms[-1], own).cpu())
+    assert_close([term.cpu() for term in terms[1]], list(terms[0]), rtol=1e-4, atol=1e-4)
+    assert (found[1] - found[0]).norm() < 2e-3 * found[0].norm()
