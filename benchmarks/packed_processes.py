@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
-import resource
 from dataclasses import dataclass
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
@@ -13,6 +12,7 @@ from threading import BrokenBarrierError
 import torch
 
 from benchmarks.trial_at_hand import Case, TrialAtHand, timed
+from gcc_search.training.memory import peak_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +92,5 @@ def _rounds(case: Case, device: torch.device, threads: int, number: int, barrier
 
 def memory(device: torch.device) -> tuple[int, int]:
     """`Rate.peak_bytes` and `Rate.device_bytes`."""
-    if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        return torch.cuda.max_memory_reserved(device), total - free
-    # KiB, as Linux has it.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, 0
+    free, total = torch.cuda.mem_get_info(device) if device.type == "cuda" else (0, 0)
+    return peak_bytes(device), total - free

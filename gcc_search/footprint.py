@@ -189,7 +189,7 @@ def _train_briefly(settings: TrialSettings, device: torch.device) -> None:
     few = min(evaluation.insertion_images, max(1, evaluation.batch_size // 8))
     evaluation = replace(evaluation, insertion_images=few)
     train = _shortened(data.train, settings.recipe.batch_size, full_batches=FULL_STEPS)
-    scored = _shortened(data.test, evaluation.batch_size, full_batches=1)
+    scored = _shortened(data.test, evaluation.num_maps_together, full_batches=1)
     learner = Learner(network, loss_terms)
     for epoch in range(1, EPOCHS + 1):
         plan = EpochPlan(

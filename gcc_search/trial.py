@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -30,6 +28,7 @@ from gcc_search.training.examples import example_columns
 from gcc_search.training.fresh_network import fresh_network
 from gcc_search.training.learner import Learner, leading
 from gcc_search.training.loop import EpochPlan, TrainStats, train_epoch
+from gcc_search.training.memory import peak_bytes
 from gcc_search.training.networks import Network, build_network
 from gcc_search.training.terms import LossTerms, loss_terms
 
@@ -203,7 +202,7 @@ def _run_epoch(
         else:
             stats = replace(stats, finite=False)
     seconds = (trained - started, time.monotonic() - trained)
-    return _row(plan, stats, validation, seconds=seconds, peak=_peak_memory(device))
+    return _row(plan, stats, validation, seconds=seconds, peak=float(peak_bytes(device)))
 
 
 def _plan(settings: TrialSettings, device: torch.device, epoch: int) -> EpochPlan:
@@ -286,11 +285,3 @@ def _report(surroundings: Surroundings, phase: str, epoch: int) -> Callable[[int
             on_progress(Progress(phase=phase, epoch=epoch, done=done, total=total))
 
     return on_step
-
-
-def _peak_memory(device: torch.device) -> float:
-    if device.type == "cuda":
-        # What a replayed graph works in counts as reserved alone.
-        return float(torch.cuda.max_memory_reserved(device))
-    # The system's own unit: KiB on Linux, bytes on macOS.
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))

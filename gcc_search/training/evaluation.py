@@ -39,6 +39,9 @@ EVALUATION_SCALE = (0.08, 1.0)
 # 29 insertion and 29 deletion states share one, the whole image.
 INSERTION_PASSES = 57
 
+# 128 images at 224 x 224: some two dozen tensors of 26 MB, less than a step of training takes.
+_PIXELS_TOGETHER = 128 * 224 * 224
+
 # One column of per-image measures; NaN where an image has none.
 Columns = dict[str, Tensor]
 
@@ -63,6 +66,15 @@ class Evaluation:
         """Box or mask of each image in the frame of `show`, (B, size, size) in [0, 1]."""
         whole = images.regions(batch, self.image_size, self.device)
         return move_heatmaps(self._view(images, batch), whole, self.image_size)
+
+    @property
+    def num_maps_together(self) -> int:
+        """Of how many images the maps are scored at a time.
+
+        On a GPU some 250 small operations take as long for a few as for many, and longer than a batch's forward pass.
+        """
+        many = _PIXELS_TOGETHER // self.image_size**2 if self.device.type == "cuda" else 0
+        return max(self.batch_size, many)
 
     def transforms(self, count: int) -> Transforms:
         """t for images 0 to count - 1; image i's depends on (seed, i) alone."""
@@ -199,7 +211,7 @@ def _map_columns(images: ImageSet, explained: Explained, evaluation: Evaluation)
     def draw_regions(rows: slice) -> tuple[slice, Tensor | None]:
         return rows, evaluation.regions(images, positions[rows]) if images.has_regions else None
 
-    with prepared(draw_regions, _parts(len(images), evaluation.batch_size), evaluation.device) as batches:
+    with prepared(draw_regions, _parts(len(images), evaluation.num_maps_together), evaluation.device) as batches:
         for rows, regions in batches:
             scores = _map_scores(explained, rows, partners[rows], evaluation.image_size)
             if regions is not None:

@@ -1,0 +1,13 @@
+"""Whose memory is counted."""
+
+import subprocess
+import sys
+
+ASK = "import torch; from gcc_search.training.memory import peak_bytes; print(peak_bytes(torch.device('cpu')))"
+
+
+def test_memory_is_not_taken_over_from_who_started_the_process():
+    """A gigabyte of this process is nobody else's. torch alone is more than 50 MB."""
+    held = bytearray(10**9)
+    answer = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=True)
+    assert 50e6 < int(answer.stdout) < len(held)
