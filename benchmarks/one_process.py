@@ -15,18 +15,19 @@ from torch import Tensor
 
 from benchmarks.packed_processes import Rate, memory
 from benchmarks.stacked import GroupedTrials, MappedTrials
-from benchmarks.trial_at_hand import Case, Shown, TrialAtHand, timed
+from benchmarks.trial_at_hand import Case, TrialAtHand, timed
 from gcc_search.saliency.geometry import draw_transforms
 from gcc_search.search.worker_memory import give_back_memory
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.learner import Learner
 from gcc_search.training.loop import perturb
-from gcc_search.training.steps import Steps
-from gcc_search.training.terms import LossTerms, loss_terms
+from gcc_search.training.steps import Shown, Steps
+from gcc_search.training.terms import LossTerms, loss_terms, matrices_for
 
 
 def shown_batches(case: Case, images: ImageSet, device: torch.device) -> Iterable[Shown]:
     """For ever, as `train_epoch` draws them."""
+    cells = case.build(torch.device("cpu"))[0].map_side(case.image_size)
     for epoch in itertools.count(1):
         plan = case.plan(0, device, epoch=epoch)
         augment, transform = plan.generator("augment"), plan.generator("transform")
@@ -34,7 +35,9 @@ def shown_batches(case: Case, images: ImageSet, device: torch.device) -> Iterabl
         for batch in torch.randperm(len(images), generator=plan.generator("order")).split(case.batch_size):
             x = perturb(images, batch, plan, generator=augment)
             moved = draw_transforms(frame, frame, scale=(0.08, 1.0), generator=transform).to(device)
-            yield Shown(x=x, labels=images.labels[batch].to(device), moved=moved)
+            labels = images.labels[batch].to(device)
+            matrices = matrices_for(plan.explanation, moved, cells, case.image_size)
+            yield Shown(x=x, labels=labels, moved=moved, matrices=matrices)
 
 
 class InTurn:
@@ -55,7 +58,7 @@ class InTurn:
         for number, (learner, steps) in enumerate(self._trials):
             with self._queued(number):
                 learner.begin(len(shown.x))
-                taken.append(steps.take(shown.x, shown.labels, shown.moved, of=len(shown.x)))
+                taken.append(steps.take(shown.x, shown.labels, shown.moved, shown.matrices, of=len(shown.x)))
         for stream in self._streams:
             torch.cuda.current_stream().wait_stream(stream)
         return torch.stack([one.values()[0] for one in taken])

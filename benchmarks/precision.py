@@ -19,20 +19,15 @@ from rich.table import Table
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from benchmarks.step import FLOOR, OURS, VARIANTS, make_batch, saved_bytes
+from benchmarks.step import FLOOR, OURS, VARIANTS, made_ahead, make_batch, saved_bytes
 from benchmarks.timing import best_device, hardware_of, synchronise
-from gcc_search.saliency import losses, ssim
-from gcc_search.training import terms
+from gcc_search.saliency import raw_losses
 from gcc_search.training.graphed import Graphed
 from gcc_search.training.networks import Network, build_network
+from gcc_search.training.terms import loss_terms
 
 NETWORKS = ("resnet18", "convnext_tiny", "resnet50")
-_COMPILED_LOSSES = (
-    (ssim, "_mean_similarity"),
-    (ssim, "_mean_similarity_gradient"),
-    (losses, "_normalised"),
-    (losses, "_normalised_gradient"),
-)
+_COMPILED_LOSSES = ((raw_losses, "_terms_with_gradient"),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,9 +162,10 @@ def _gradient(network: Network, batch_size: int, device: torch.device) -> Tensor
 
 def _loss(network: Network, variant: str, batch_size: int, device: torch.device) -> Callable[..., Tensor]:
     batch, explanation = make_batch(batch_size, device), VARIANTS[variant]
+    ready = made_ahead(network, batch, explanation)
 
     def loss() -> Tensor:
-        found = terms.loss_terms(network, batch.images, batch.labels, batch.second, explanation)
+        found = loss_terms(network, batch.images, batch.labels, batch.second, explanation, ready)
         return found.total(explanation.alpha, explanation.beta)
 
     return loss

@@ -16,13 +16,14 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from benchmarks.trial_at_hand import Case, Shown, make_sgd
-from gcc_search.saliency.geometry import Transforms, apply_transforms, move_heatmaps
+from benchmarks.trial_at_hand import Case, make_sgd
+from gcc_search.saliency.geometry import apply_transforms
 from gcc_search.saliency.gradcam import gradcam
-from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss, upsample
+from gcc_search.saliency.raw_losses import explanation_terms
 from gcc_search.settings import Explanation
 from gcc_search.training.graphed import Graphed
 from gcc_search.training.networks import full_precision
+from gcc_search.training.steps import Shown
 from gcc_search.training.terms import precision
 
 
@@ -48,14 +49,15 @@ class _Stacked:
 
     def step(self, shown: Shown) -> Tensor:
         """Each trial's loss before it."""
-        batch = (shown.x, shown.labels, shown.moved.boxes, shown.moved.flips)
+        batch = shown.tensors()
         if shown.x.is_cuda and self._graph is None:
             # The tries before the capture are steps, too; that does not matter here.
             self._graph = Graphed(self._learn, batch, written=[])
         return self._graph(*batch) if self._graph is not None else self._learn(*batch)
 
-    def _learn(self, x: Tensor, labels: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
-        shown = Shown(x=x, labels=labels, moved=Transforms(boxes=boxes, flips=flips))
+    def _learn(self, *batch: Tensor) -> Tensor:
+        shown = Shown.of_tensors(*batch)
+        x = shown.x
         with precision(x.device):
             features = self.features(torch.cat([x, apply_transforms(shown.moved, x, x.shape[-1])]))
         trials = zip(features, self.networks, self.explanations, strict=True)
@@ -68,14 +70,13 @@ class _Stacked:
 
 def _loss(features: Tensor, head: nn.Module, shown: Shown, explanation: Explanation) -> Tensor:
     """Equation 4 from one trial's feature maps of both views, as `loss_terms` has it."""
-    features, count, size = full_precision(features), len(shown.x), shown.x.shape[-1]
+    features, count = full_precision(features), len(shown.x)
     logits = head(features.mean((2, 3)))
     predicted = logits.detach()[:count].argmax(1)
     maps = gradcam(features, head, predicted.repeat(2))
-    first = upsample(maps[:count], size)
-    moved_map = normalise(move_heatmaps(shown.moved, first, size))
-    consistency = consistency_loss(moved_map, normalise(upsample(maps[count:], size)))
-    sparsity = sparsity_loss(normalise(first), p=explanation.p)
+    assert shown.matrices is not None, "they are made with the batch"
+    consistency, sparsity = explanation_terms(maps, shown.matrices, p=explanation.p)
+    assert sparsity is not None, "p is given"
     cross_entropy = nn.functional.cross_entropy(logits[:count], shown.labels)
     return cross_entropy + explanation.alpha * consistency.mean() + explanation.beta * sparsity.mean()
 

@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from gcc_search.saliency.geometry import Transforms
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.learner import Learner
@@ -71,15 +69,6 @@ class Case:
     def build(self, device: torch.device) -> tuple[Network, torch.optim.SGD]:
         network = build_network(self.network, num_classes=NUM_CLASSES, weights="none", seed=0).to(device).train()
         return network, make_sgd(list(network.parameters()))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shown:
-    """A batch as all trials see it."""
-
-    x: Tensor
-    labels: Tensor
-    moved: Transforms
 
 
 def make_sgd(parameters: list[torch.nn.Parameter]) -> torch.optim.SGD:

@@ -16,17 +16,17 @@ from torch.autograd.function import once_differentiable
 
 from gcc_search.saliency.losses import range_of, sparsity_with_gradient
 from gcc_search.saliency.products import multiply
-from gcc_search.saliency.resampling import Resampling
+from gcc_search.saliency.resampling import Resampling, Windows
 from gcc_search.saliency.shapes import PerImage, TwiceRawMaps
-from gcc_search.saliency.ssim import similarity_with_gradient
+from gcc_search.saliency.ssim import correlation_with_gradient, similarity_with_gradient
 
 
 def explanation_terms(maps: TwiceRawMaps, matrices: Resampling, *, p: float | None) -> tuple[PerImage, PerImage | None]:
-    """L_C = 1 - SSIM of t(M(x)) and M(t(x)), in [0, 2], and S_p of M(x), in [0, 1], for each image.
+    """L_C of t(M(x)) and M(t(x)), in [0, 2], and S_p of M(x), in [0, 1], for each image.
 
     Args:
         maps: M(x) of B images, then M(t(x)), signed, at the network's resolution.
-        matrices: of the B transforms.
+        matrices: of the B transforms. With windows, L_C is 1 - SSIM; without, 1 - Pearson's correlation.
         p: of the sparsity, at least 0; None where none is asked for.
     """
     similarity, sparsity = _Terms.apply(maps, matrices, p)
@@ -36,16 +36,8 @@ def explanation_terms(maps: TwiceRawMaps, matrices: Resampling, *, p: float | No
 class _Terms(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, maps: Tensor, matrices: Resampling, p: float | None) -> tuple[Tensor, Tensor | None]:
-        first, second = maps.chunk(2)
-        shown = torch.stack([first, second] if p is None else [first, second, first])
-        rows, columns = matrices.rows[: len(shown)], matrices.columns[: len(shown)]
-        stretched = _stretch(shown, rows, columns)
-        similarity, by_cells = _similarity(stretched.cells[:2], matrices)
-        sparsity = None
-        if p is not None:
-            sparsity, by_sparse_cells = _sparsity(stretched.cells[2], rows[2], columns[2], p)
-            by_cells = torch.cat([by_cells, by_sparse_cells[None]])
-        context.save_for_backward(stretched.gradient(by_cells))
+        similarity, sparsity, by_maps = _terms_with_gradient(maps, matrices, p)
+        context.save_for_backward(by_maps)
         return similarity, sparsity
 
     @staticmethod
@@ -56,6 +48,23 @@ class _Terms(torch.autograd.Function):
         of_maps = by_maps * torch.stack(asked)[..., None, None]
         of_first = of_maps[0] if of_sparsity is None else of_maps[0] + of_maps[2]
         return torch.cat([of_first, of_maps[1]]), None, None
+
+
+def _terms_with_gradient(maps: Tensor, matrices: Resampling, p: float | None) -> tuple[Tensor, Tensor | None, Tensor]:
+    """The terms, and what each of two or three maps of an image adds to its own term, (2 or 3, B, h, w)."""
+    first, second = maps.chunk(2)
+    shown = torch.stack([first, second] if p is None else [first, second, first])
+    rows, columns = matrices.rows[: len(shown)], matrices.columns[: len(shown)]
+    stretched = _stretch(shown, rows, columns)
+    if matrices.windows is None:
+        similarity, by_cells = _correlation(stretched.cells[:2], rows[:2], columns[:2])
+    else:
+        similarity, by_cells = _similarity(stretched.cells[:2], matrices.windows)
+    sparsity = None
+    if p is not None:
+        sparsity, by_sparse_cells = _sparsity(stretched.cells[2], rows[2], columns[2], p)
+        by_cells = torch.cat([by_cells, by_sparse_cells[None]])
+    return similarity, sparsity, stretched.gradient(by_cells)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,25 +93,29 @@ def _stretch(maps: Tensor, rows: Tensor, columns: Tensor) -> _Stretched:
     return _Stretched(cells=(maps - low) * per_unit, per_unit=per_unit, at_low=at_low, at_high=at_high)
 
 
-def _similarity(cells: Tensor, matrices: Resampling) -> tuple[Tensor, Tensor]:
+def _similarity(cells: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
     """SSIM of each image's two heatmaps, and its gradient by their cells, (2, B, h, w)."""
     a, b = cells
     first, second = torch.stack([a, b, a]), torch.stack([a, b, b])
     pairs = first[..., :, None, :, None] * second[..., None, :, None, :]
-    squares_a, squares_b, product = _between(
-        matrices.pair_rows, pairs.flatten(-4, -3).flatten(-2), matrices.pair_columns
-    )
-    mean_a, mean_b = _between(matrices.mean_rows, cells, matrices.mean_columns)
+    squares_a, squares_b, product = _between(windows.pair_rows, pairs.flatten(-4, -3).flatten(-2), windows.pair_columns)
+    mean_a, mean_b = _between(windows.mean_rows, cells, windows.mean_columns)
     moments = mean_a, mean_b, (squares_a + squares_b) / 2, product
     similarity, by_moments = similarity_with_gradient(moments)
     by_means, by_pairs = by_moments[:2], torch.cat([by_moments[2:3], by_moments[2:]])
-    by_means = _between(matrices.mean_rows.mT, by_means, matrices.mean_columns.mT)
-    by_pairs = _between(matrices.pair_rows.mT, by_pairs, matrices.pair_columns.mT).view_as(pairs)
+    by_means = _between(windows.mean_rows.mT, by_means, windows.mean_columns.mT)
+    by_pairs = _between(windows.pair_rows.mT, by_pairs, windows.pair_columns.mT).view_as(pairs)
     by_first = (by_pairs * second[..., None, :, None, :]).sum((-3, -1))
     by_b_of_product = (by_pairs[2] * a[..., :, None, :, None]).sum((-4, -2))
     # Both factors of a square are the same, and its half is what counts.
     by_cells = by_means + by_first[:2] + torch.stack([by_first[2], by_b_of_product])
     return similarity.mean((1, 2)), by_cells / similarity[0].numel()
+
+
+def _correlation(cells: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Pearson's correlation of each image's two heatmaps, and its gradient by their cells, (2, B, h, w)."""
+    correlation, by_pixels = correlation_with_gradient(_between(rows, cells, columns))
+    return correlation, _between(rows.mT, by_pixels, columns.mT)
 
 
 def _sparsity(cells: Tensor, rows: Tensor, columns: Tensor, p: float) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ of the work of filtering pixels, and nothing of it has to be taken back through 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -30,23 +30,47 @@ _LEAST_SIDE = 0.75**0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Resampling:
-    """Matrices of a batch of B transforms, for maps of h x w cells at s x s pixels in v x v windows.
-
-    Those of columns are as those of rows, with w in the place of h.
+class Windows:
+    """Matrices to v x v windows. Those of columns are as those of rows, with w in the place of h.
 
     Args:
-        rows: (3, B, s, h), of t(M(x)), and of M(t(x)) and M(x), which come to the pixels as they are.
-        mean_rows: (2, B, v, h), a window's mean of each map.
+        mean_rows: (2, B, v, h), a window's mean of t(M(x)) and of M(t(x)).
         pair_rows: (3, B, v, h h), a window's mean of the squares of the one, of the other, and of their product.
     """
 
-    rows: Tensor
-    columns: Tensor
     mean_rows: Tensor
     mean_columns: Tensor
     pair_rows: Tensor
     pair_columns: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Resampling:
+    """Matrices of a batch of B transforms, for maps of h x w cells at s x s pixels.
+
+    Args:
+        rows: (3, B, s, h), of t(M(x)), and of M(t(x)) and M(x), which come to the pixels as they are.
+        columns: (3, B, s, w).
+        windows: of structural similarity, where that is what compares.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    windows: Windows | None
+
+    def tensors(self) -> list[Tensor]:
+        """All of it, in the order in which `of_tensors` takes them."""
+        return [self.rows, self.columns, *(vars(self.windows).values() if self.windows is not None else ())]
+
+    @classmethod
+    def of_tensors(cls, rows: Tensor, columns: Tensor, *windows: Tensor) -> Resampling:
+        """The matrices that had these `tensors`."""
+        names = [field.name for field in fields(Windows)]
+        return cls(
+            rows=rows,
+            columns=columns,
+            windows=Windows(**dict(zip(names, windows, strict=True))) if windows else None,
+        )
 
 
 def is_worthwhile(cells: int, size: int, *, least_scale: float) -> bool:
@@ -59,19 +83,21 @@ def is_worthwhile(cells: int, size: int, *, least_scale: float) -> bool:
     return cells <= _MOST_CELLS and size >= WINDOW_SIZE and is_wide
 
 
-def resampling(transforms: Transforms, cells: tuple[int, int], size: int, dtype: torch.dtype) -> Resampling:
-    """The matrices of `transforms`, on their device, for maps of `cells` (rows, columns) at `size` x `size` pixels."""
+def resampling(
+    transforms: Transforms, cells: tuple[int, int], size: int, dtype: torch.dtype, *, in_windows: bool
+) -> Resampling:
+    """The matrices of `transforms`, on their device, for maps of `cells` (rows, columns) at `size` x `size` pixels.
+
+    Args:
+        in_windows: those of structural similarity as well.
+    """
     rows, columns = (_of_all(moved.to(dtype)) for moved in moving_matrices(transforms, cells, size))
+    if not in_windows:
+        return Resampling(rows=rows, columns=columns, windows=None)
     mean_rows, pair_rows = _windows(rows)
     mean_columns, pair_columns = _windows(columns)
-    return Resampling(
-        rows=rows,
-        columns=columns,
-        mean_rows=mean_rows,
-        mean_columns=mean_columns,
-        pair_rows=pair_rows,
-        pair_columns=pair_columns,
-    )
+    windows = Windows(mean_rows=mean_rows, mean_columns=mean_columns, pair_rows=pair_rows, pair_columns=pair_columns)
+    return Resampling(rows=rows, columns=columns, windows=windows)
 
 
 def _of_all(moved: Tensor) -> Tensor:

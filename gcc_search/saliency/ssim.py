@@ -117,7 +117,14 @@ def _fractions(moments: Moments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def pearson_correlation(a: Heatmaps, b: Heatmaps) -> PerImage:
     """Pearson's correlation over the pixels, in [-1, 1]; 0, without gradient, where either heatmap is constant."""
-    return (_zero_mean_unit_norm(a) * _zero_mean_unit_norm(b)).sum((1, 2))
+    return (_zero_mean_unit_norm(a)[0] * _zero_mean_unit_norm(b)[0]).sum((1, 2))
+
+
+def correlation_with_gradient(pair: Tensor) -> tuple[PerImage, Tensor]:
+    """`pearson_correlation` of two heatmaps of each image, (2, B, h, w), and its gradient by their pixels."""
+    unit, per_unit = _zero_mean_unit_norm(pair)
+    correlation = (unit[0] * unit[1]).sum((1, 2))
+    return correlation, (unit.flip(0) - correlation[:, None, None] * unit) * per_unit
 
 
 def filter_separably(images: Tensor, window: Sequence[float]) -> Tensor:
@@ -168,10 +175,12 @@ def _band(window: tuple[float, ...], size: int, dtype: torch.dtype, device: torc
     return band.to(device)
 
 
-def _zero_mean_unit_norm(maps: Heatmaps) -> Heatmaps:
+def _zero_mean_unit_norm(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps (..., h, w) as they are correlated, and what a unit of each is worth there; 0 for a constant one."""
     maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
-    centred = maps - maps.mean((1, 2), keepdim=True)
-    square = centred.square().sum((1, 2), keepdim=True)
+    centred = maps - maps.mean((-2, -1), keepdim=True)
+    square = centred.square().sum((-2, -1), keepdim=True)
     # Below this a map differs from a constant by rounding only.
-    constant = square <= (16 * torch.finfo(maps.dtype).eps) ** 2 * maps.square().sum((1, 2), keepdim=True)
-    return torch.where(constant, 0, centred) / torch.where(constant, 1, square).sqrt()
+    constant = square <= (16 * torch.finfo(maps.dtype).eps) ** 2 * maps.square().sum((-2, -1), keepdim=True)
+    per_unit = torch.where(constant, 0, torch.where(constant, 1, square).rsqrt())
+    return centred * per_unit, per_unit

@@ -42,15 +42,15 @@ class Shown:
     matrices: Resampling | None
 
     def tensors(self) -> list[Tensor]:
-        """All of it, in the order in which `with_tensors` takes them."""
-        matrices = [] if self.matrices is None else list(vars(self.matrices).values())
+        """All of it, in the order in which `of_tensors` takes them."""
+        matrices = [] if self.matrices is None else self.matrices.tensors()
         return [self.x, self.labels, self.moved.boxes, self.moved.flips, *matrices]
 
-    def with_tensors(self, x: Tensor, labels: Tensor, boxes: Tensor, flips: Tensor, *matrices: Tensor) -> Shown:
-        """The same of other tensors."""
-        names = [] if self.matrices is None else vars(self.matrices)
-        others = Resampling(**dict(zip(names, matrices, strict=True))) if matrices else None
-        return Shown(x=x, labels=labels, moved=Transforms(boxes=boxes, flips=flips), matrices=others)
+    @classmethod
+    def of_tensors(cls, x: Tensor, labels: Tensor, boxes: Tensor, flips: Tensor, *matrices: Tensor) -> Shown:
+        """What had these `tensors`."""
+        others = Resampling.of_tensors(*matrices) if matrices else None
+        return cls(x=x, labels=labels, moved=Transforms(boxes=boxes, flips=flips), matrices=others)
 
 
 class Steps:
@@ -137,7 +137,7 @@ class ReplayedStep:
 
         def step(*tensors: Tensor) -> Tensor:
             optimizer.zero_grad(set_to_none=True)
-            shown = example.with_tensors(*tensors)
+            shown = Shown.of_tensors(*tensors)
             terms = learner.terms(shown.x, shown.labels, shown.moved, explanation, shown.matrices)
             loss = terms.total(weights[0], weights[1])
             sums = _sums(loss, terms)

@@ -110,13 +110,11 @@ def matrices_for(
 
     They depend on nothing that is learned, and can be made before the step that they are for.
     """
-    is_usual = (
-        explanation.distance == "ssim" and explanation.sparsity == "searched" and explanation.compared_at == "full"
-    )
+    is_usual = explanation.sparsity == "searched" and explanation.compared_at == "full"
     least_scale = explanation.transform_scale_min
     if explanation.alpha == 0 or not is_usual or not is_worthwhile(cells, size, least_scale=least_scale):
         return None
-    return resampling(transforms, (cells, cells), size, dtype)
+    return resampling(transforms, (cells, cells), size, dtype, in_windows=explanation.distance == "ssim")
 
 
 def _heatmaps(

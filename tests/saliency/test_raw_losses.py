@@ -9,6 +9,7 @@ from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_los
 from gcc_search.saliency.raw_losses import explanation_terms
 from gcc_search.saliency.resampling import is_worthwhile, resampling
 
+DISTANCES = ["ssim", "correlation"]
 EXPONENTS = [0.0, 0.5, 1.0, 2.0]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use: only the CPU's terms")
 
@@ -18,14 +19,15 @@ def draw(generator, count: int, size: int, scale: float = 0.08) -> Transforms:
     return draw_transforms(frame, frame, scale=(scale, 1.0), generator=generator)
 
 
-def terms_of_heatmaps(maps, transforms, size, p):
+def terms_of_heatmaps(maps, transforms, size, p, distance="ssim"):
     first, second = maps.chunk(2)
-    consistency = consistency_loss(normalise(move_maps(transforms, first, size)), normalise(upsample(second, size)))
-    return consistency, sparsity_loss(normalise(upsample(first, size)), p=p)
+    heatmaps = normalise(move_maps(transforms, first, size)), normalise(upsample(second, size))
+    return consistency_loss(*heatmaps, distance=distance), sparsity_loss(normalise(upsample(first, size)), p=p)
 
 
-def terms_of_raw_maps(maps, transforms, size, p):
-    matrices = resampling(transforms.to(maps.device), (maps.shape[1], maps.shape[2]), size, maps.dtype)
+def terms_of_raw_maps(maps, transforms, size, p, distance="ssim"):
+    cells, in_windows = (maps.shape[1], maps.shape[2]), distance == "ssim"
+    matrices = resampling(transforms.to(maps.device), cells, size, maps.dtype, in_windows=in_windows)
     return explanation_terms(maps, matrices, p=p)
 
 
@@ -37,19 +39,21 @@ def gradient(terms, maps):
 
 
 @pytest.mark.parametrize("p", EXPONENTS)
+@pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize(("cells", "size"), [((7, 7), 224), ((8, 8), 64), ((4, 6), 32)])
-def test_the_terms_are_those_of_the_heatmaps(generator, cells, size, p):
+def test_the_terms_are_those_of_the_heatmaps(generator, cells, size, distance, p):
     maps = torch.randn(6, *cells, generator=generator, dtype=torch.float64).requires_grad_()
     transforms = draw(generator, 3, size)
-    expected = terms_of_heatmaps(maps, transforms, size, p)
-    terms = terms_of_raw_maps(maps, transforms, size, p)
+    expected = terms_of_heatmaps(maps, transforms, size, p, distance)
+    terms = terms_of_raw_maps(maps, transforms, size, p, distance)
     assert_close(terms, expected, rtol=0, atol=1e-12)
     assert_close(gradient(terms, maps), gradient(expected, maps), rtol=1e-9, atol=1e-12)
 
 
-def test_without_sparsity_consistency_is_the_same(generator):
+@pytest.mark.parametrize("in_windows", [True, False])
+def test_without_sparsity_consistency_is_the_same(generator, in_windows):
     maps = torch.randn(4, 7, 7, generator=generator, dtype=torch.float64).requires_grad_()
-    matrices = resampling(draw(generator, 2, 64), (7, 7), 64, maps.dtype)
+    matrices = resampling(draw(generator, 2, 64), (7, 7), 64, maps.dtype, in_windows=in_windows)
     consistency, sparsity = explanation_terms(maps, matrices, p=None)
     assert sparsity is None
     both, _ = explanation_terms(maps, matrices, p=1.0)
@@ -57,9 +61,10 @@ def test_without_sparsity_consistency_is_the_same(generator):
     assert_close(*(torch.autograd.grad(term.sum(), maps)[0] for term in (consistency, both)))
 
 
-def test_equal_maps_are_perfectly_consistent(generator):
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_equal_maps_are_perfectly_consistent(generator, distance):
     maps = torch.randn(3, 7, 7, generator=generator, dtype=torch.float64)
-    consistency, _ = terms_of_raw_maps(maps.repeat(2, 1, 1), Transforms.identity(3), 32, 1.0)
+    consistency, _ = terms_of_raw_maps(maps.repeat(2, 1, 1), Transforms.identity(3), 32, 1.0, distance)
     assert_close(consistency, torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-10)
 
 
@@ -71,16 +76,17 @@ def test_terms_of_one_image_ignore_the_rest_of_the_batch(generator):
         assert_close(of_all[1:2], of_one, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("p", EXPONENTS)
-def test_a_flat_map_has_no_gradient_and_is_empty(generator, p):
+def test_a_flat_map_has_no_gradient_and_is_empty(generator, distance, p):
     """The first image's maps are constant, the second's moved map is where its crop lies."""
     maps = torch.randn(4, 8, 8, generator=generator, dtype=torch.float64)
     maps[0], maps[2], maps[1, :4] = 3.0, -1.0, 5.0
     maps.requires_grad_()
     corner = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.4, 0.4]], dtype=torch.float64)
     transforms = Transforms(boxes=corner, flips=torch.tensor([False, True]))
-    expected = terms_of_heatmaps(maps, transforms, 64, p)
-    terms = terms_of_raw_maps(maps, transforms, 64, p)
+    expected = terms_of_heatmaps(maps, transforms, 64, p, distance)
+    terms = terms_of_raw_maps(maps, transforms, 64, p, distance)
     assert_close(terms, expected, rtol=0, atol=1e-12)
     found = gradient(terms, maps)
     assert not found[[0, 2]].any()
@@ -133,12 +139,13 @@ def test_autocast_rounds_nothing(generator):
 
 
 @needs_cuda
-def test_the_terms_and_their_gradient_are_the_same_on_a_gpu(generator):
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_the_terms_and_their_gradient_are_the_same_on_a_gpu(generator, distance):
     maps, transforms = torch.randn(8, 7, 7, generator=generator), draw(generator, 4, 224)
     found, terms = [], []
     for device in ("cpu", "cuda"):
         own = maps.to(device).requires_grad_()
-        terms.append(terms_of_raw_maps(own, transforms, 224, 1.0))
+        terms.append(terms_of_raw_maps(own, transforms, 224, 1.0, distance))
         found.append(gradient(terms[-1], own).cpu())
     assert_close([term.cpu() for term in terms[1]], list(terms[0]), rtol=1e-4, atol=1e-4)
     assert (found[1] - found[0]).norm() < 2e-3 * found[0].norm()

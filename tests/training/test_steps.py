@@ -8,14 +8,16 @@ from torch.testing import assert_close
 
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.learner import Learner
-from gcc_search.training.loop import EpochPlan, train_epoch
+from gcc_search.training.loop import EpochPlan, batches_of, train_epoch
 from gcc_search.training.networks import build_network
+from gcc_search.training.steps import Shown
 from gcc_search.training.terms import loss_terms
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use: no step is replayed")
 EXPLANATIONS = {
     "both terms": Explanation(alpha=1.0, beta=0.1, warmup_epochs=2),
     "second view detached": Explanation(alpha=1.0, beta=0.1, detach="second-view"),
+    "correlation": Explanation(alpha=1.0, beta=0.1, distance="correlation"),
     "cross-entropy": Explanation(),
 }
 
@@ -75,6 +77,21 @@ def test_nothing_is_left_of_a_graph_that_was_tried(shapes):
     explanation = EXPLANATIONS["cross-entropy"]
     (plain, _), (replayed, _) = (train(shapes, explanation, replayed=way, epochs=1, lr=1e-9) for way in (False, True))
     assert_close(replayed.state_dict(), plain.state_dict(), rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("explanation", EXPLANATIONS.values(), ids=EXPLANATIONS.keys())
+def test_a_batch_is_the_same_after_it_was_a_row_of_tensors(shapes, explanation):
+    """So it goes into a graph: what a step makes of it does not change, whether matrices come with it or not."""
+    network = build_network("convnet_small", num_classes=8, weights="none", seed=0).train()
+    learner, plan = Learner(network, loss_terms), make_plan(1, explanation, device="cpu")
+    with batches_of(shapes.train, plan, learner) as batches:
+        _, x, labels, moved, matrices = next(batches)
+    assert (matrices is None) == (explanation.alpha == 0)
+    shown = Shown.of_tensors(*Shown(x=x, labels=labels, moved=moved, matrices=matrices).tensors())
+    with_them, without = (
+        learner.terms(shown.x, shown.labels, shown.moved, explanation, given) for given in (shown.matrices, None)
+    )
+    assert_close(vars(with_them), vars(without))
 
 
 def test_on_the_cpu_no_step_is_replayed(shapes):
