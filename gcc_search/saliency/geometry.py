@@ -136,20 +136,20 @@ def move_maps(transforms: Transforms, maps: RawMaps, size: int) -> SizedHeatmaps
     Both are linear and separable, so each map stands between two matrices of `size` rows. On a GPU the backward pass of
     `interpolate`, where many pixels add to few cells one after the other, takes a fifth of a step of ResNet18.
     """
-    rows, columns = moving_matrices(transforms, (maps.shape[1], maps.shape[2]), size)
-    return multiply(multiply(rows.to(maps), maps), columns.to(maps).mT)
-
-
-def moving_matrices(transforms: Transforms, cells: tuple[int, int], size: int) -> tuple[Tensor, Tensor]:
-    """What each row of `cells` adds to each row of t(M)'s pixels, (B, size, rows), and the same of columns; float64.
-
-    The weights of a pixel sum to 1.
-    """
+    positions = _sample_positions(transforms, size, size, size)
     rows, columns = (
-        _share_of_cells(position, own, size)
-        for position, own in zip(_sample_positions(transforms, size, size, size), cells, strict=True)
+        _share_of_cells(position, cells, size).to(maps)
+        for position, cells in zip(positions, maps.shape[1:], strict=True)
     )
-    return rows, columns
+    return multiply(multiply(rows, maps), columns.mT)
+
+
+def moving_matrices(transforms: Transforms, cells: int, size: int) -> Tensor:
+    """The two matrices of `move_maps` for square maps, (2, B, size, cells), float64.
+
+    What each row of cells adds to each row of pixels, and the same of columns. A pixel's weights sum to 1.
+    """
+    return _share_of_cells(torch.stack(_sample_positions(transforms, size, size, size)), cells, size)
 
 
 def crop_regions(transforms: Transforms, size: int) -> Regions:
@@ -195,10 +195,10 @@ def _sample_positions(transforms: Transforms, height: int, width: int, size: int
 
 
 def _share_of_cells(positions: Tensor, cells: int, size: int) -> Tensor:
-    """What each of `cells` adds to the values at `positions` (B, P) of the cells brought to `size`, (B, P, cells)."""
+    """What each of `cells`, brought to `size`, adds to the values at `positions` (..., P); (..., P, cells)."""
     pixels = (((positions + 1) * size - 1) / 2).clamp(0, size - 1)
     before = pixels.floor()
-    after_share = (pixels - before)[:, :, None]
+    after_share = (pixels - before)[..., None]
     spread = upsampling_matrix(cells, size, positions.device)
     after = (before + 1).clamp(max=size - 1)
     return (1 - after_share) * spread[before.long()] + after_share * spread[after.long()]

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from gcc_search.saliency.losses import range_of, sparsity_with_gradient
 from gcc_search.saliency.products import multiply
-from gcc_search.saliency.resampling import Resampling, Windows
+from gcc_search.saliency.resampling import Resampling
 from gcc_search.saliency.shapes import PerImage, TwiceRawMaps
 from gcc_search.saliency.ssim import correlation_with_gradient, similarity_with_gradient
 
@@ -54,12 +54,12 @@ def _terms_with_gradient(maps: Tensor, matrices: Resampling, p: float | None) ->
     """The terms, and what each of two or three maps of an image adds to its own term, (2 or 3, B, h, w)."""
     first, second = maps.chunk(2)
     shown = torch.stack([first, second] if p is None else [first, second, first])
-    rows, columns = matrices.rows[: len(shown)], matrices.columns[: len(shown)]
+    rows, columns = matrices.shown[:, : len(shown)]
     stretched = _stretch(shown, rows, columns)
-    if matrices.windows is None:
+    if matrices.means is None or matrices.pairs is None:
         similarity, by_cells = _correlation(stretched.cells[:2], rows[:2], columns[:2])
     else:
-        similarity, by_cells = _similarity(stretched.cells[:2], matrices.windows)
+        similarity, by_cells = _similarity(stretched.cells[:2], matrices.means, matrices.pairs)
     sparsity = None
     if p is not None:
         sparsity, by_sparse_cells = _sparsity(stretched.cells[2], rows[2], columns[2], p)
@@ -86,25 +86,26 @@ class _Stretched:
 def _stretch(maps: Tensor, rows: Tensor, columns: Tensor) -> _Stretched:
     pixels = _between(rows, maps, columns)
     low, high, per_unit = range_of(pixels)
-    reached = (pixels == torch.stack([low, high])).to(pixels.dtype)
+    extremes = torch.stack([low, high])
+    reached = torch.eq(pixels, extremes, out=pixels.new_empty(2, *pixels.shape))
     # An extreme's gradient goes to all the pixels that reach it, in equal shares.
     shares = _between(rows.mT, reached, columns.mT)
     at_low, at_high = shares / _total(shares)
     return _Stretched(cells=(maps - low) * per_unit, per_unit=per_unit, at_low=at_low, at_high=at_high)
 
 
-def _similarity(cells: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
+def _similarity(cells: Tensor, of_means: Tensor, of_pairs: Tensor) -> tuple[Tensor, Tensor]:
     """SSIM of each image's two heatmaps, and its gradient by their cells, (2, B, h, w)."""
     a, b = cells
     first, second = torch.stack([a, b, a]), torch.stack([a, b, b])
     pairs = first[..., :, None, :, None] * second[..., None, :, None, :]
-    squares_a, squares_b, product = _between(windows.pair_rows, pairs.flatten(-4, -3).flatten(-2), windows.pair_columns)
-    mean_a, mean_b = _between(windows.mean_rows, cells, windows.mean_columns)
+    squares_a, squares_b, product = _between(of_pairs[0], pairs.flatten(-4, -3).flatten(-2), of_pairs[1])
+    mean_a, mean_b = _between(of_means[0], cells, of_means[1])
     moments = mean_a, mean_b, (squares_a + squares_b) / 2, product
     similarity, by_moments = similarity_with_gradient(moments)
     by_means, by_pairs = by_moments[:2], torch.cat([by_moments[2:3], by_moments[2:]])
-    by_means = _between(windows.mean_rows.mT, by_means, windows.mean_columns.mT)
-    by_pairs = _between(windows.pair_rows.mT, by_pairs, windows.pair_columns.mT).view_as(pairs)
+    by_means = _between(of_means[0].mT, by_means, of_means[1].mT)
+    by_pairs = _between(of_pairs[0].mT, by_pairs, of_pairs[1].mT).view_as(pairs)
     by_first = (by_pairs * second[..., None, :, None, :]).sum((-3, -1))
     by_b_of_product = (by_pairs[2] * a[..., :, None, :, None]).sum((-4, -2))
     # Both factors of a square are the same, and its half is what counts.

@@ -12,7 +12,7 @@ of the work of filtering pixels, and nothing of it has to be taken back through 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -30,47 +30,27 @@ _LEAST_SIDE = 0.75**0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Windows:
-    """Matrices to v x v windows. Those of columns are as those of rows, with w in the place of h.
-
-    Args:
-        mean_rows: (2, B, v, h), a window's mean of t(M(x)) and of M(t(x)).
-        pair_rows: (3, B, v, h h), a window's mean of the squares of the one, of the other, and of their product.
-    """
-
-    mean_rows: Tensor
-    mean_columns: Tensor
-    pair_rows: Tensor
-    pair_columns: Tensor
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Resampling:
-    """Matrices of a batch of B transforms, for maps of h x w cells at s x s pixels.
+    """Matrices of rows, then of columns, of B transforms: for maps of c x c cells at s x s pixels in v x v windows.
 
     Args:
-        rows: (3, B, s, h), of t(M(x)), and of M(t(x)) and M(x), which come to the pixels as they are.
-        columns: (3, B, s, w).
-        windows: of structural similarity, where that is what compares.
+        shown: (2, 3, B, s, c), of t(M(x)), and of M(t(x)) and M(x), which come to the pixels as they are.
+        means: (2, 2, B, v, c), a window's mean of t(M(x)) and of M(t(x)); None where no windows are compared.
+        pairs: (2, 3, B, v, c c), a window's mean of the squares of the one, of the other, and of their product.
     """
 
-    rows: Tensor
-    columns: Tensor
-    windows: Windows | None
+    shown: Tensor
+    means: Tensor | None
+    pairs: Tensor | None
 
     def tensors(self) -> list[Tensor]:
         """All of it, in the order in which `of_tensors` takes them."""
-        return [self.rows, self.columns, *(vars(self.windows).values() if self.windows is not None else ())]
+        return [tensor for tensor in (self.shown, self.means, self.pairs) if tensor is not None]
 
     @classmethod
-    def of_tensors(cls, rows: Tensor, columns: Tensor, *windows: Tensor) -> Resampling:
+    def of_tensors(cls, shown: Tensor, means: Tensor | None = None, pairs: Tensor | None = None) -> Resampling:
         """The matrices that had these `tensors`."""
-        names = [field.name for field in fields(Windows)]
-        return cls(
-            rows=rows,
-            columns=columns,
-            windows=Windows(**dict(zip(names, windows, strict=True))) if windows else None,
-        )
+        return cls(shown=shown, means=means, pairs=pairs)
 
 
 def is_worthwhile(cells: int, size: int, *, least_scale: float) -> bool:
@@ -83,31 +63,18 @@ def is_worthwhile(cells: int, size: int, *, least_scale: float) -> bool:
     return cells <= _MOST_CELLS and size >= WINDOW_SIZE and is_wide
 
 
-def resampling(
-    transforms: Transforms, cells: tuple[int, int], size: int, dtype: torch.dtype, *, in_windows: bool
-) -> Resampling:
-    """The matrices of `transforms`, on their device, for maps of `cells` (rows, columns) at `size` x `size` pixels.
+def resampling(transforms: Transforms, cells: int, size: int, dtype: torch.dtype, *, in_windows: bool) -> Resampling:
+    """The matrices of `transforms`, on their device, for maps of `cells` x `cells` at `size` x `size` pixels.
 
     Args:
         in_windows: those of structural similarity as well.
     """
-    rows, columns = (_of_all(moved.to(dtype)) for moved in moving_matrices(transforms, cells, size))
+    moved = moving_matrices(transforms, cells, size).to(dtype)
+    whole = upsampling_matrix(cells, size, moved.device).to(dtype).expand_as(moved)
+    shown = torch.stack([moved, whole, whole], 1)
     if not in_windows:
-        return Resampling(rows=rows, columns=columns, windows=None)
-    mean_rows, pair_rows = _windows(rows)
-    mean_columns, pair_columns = _windows(columns)
-    windows = Windows(mean_rows=mean_rows, mean_columns=mean_columns, pair_rows=pair_rows, pair_columns=pair_columns)
-    return Resampling(rows=rows, columns=columns, windows=windows)
-
-
-def _of_all(moved: Tensor) -> Tensor:
-    whole = upsampling_matrix(moved.shape[2], moved.shape[1], moved.device).to(moved.dtype).expand_as(moved)
-    return torch.stack([moved, whole, whole])
-
-
-def _windows(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """Of one dimension: windows' means of single cells, and of products of two."""
-    moved, whole, _ = matrices
-    first, second = torch.stack([moved, whole, moved]), torch.stack([moved, whole, whole])
-    products = (first[..., :, None] * second[..., None, :]).flatten(-2)
-    return filter_along_rows(matrices[:2]), filter_along_rows(products)
+        return Resampling(shown=shown, means=None, pairs=None)
+    # Each of the three products has a second factor from `shown`.
+    products = torch.stack([moved, whole, moved], 1)[..., :, None] * shown[..., None, :]
+    pairs = filter_along_rows(products.flatten(-2))
+    return Resampling(shown=shown, means=filter_along_rows(shown[:, :2]), pairs=pairs)

@@ -114,7 +114,7 @@ def matrices_for(
     least_scale = explanation.transform_scale_min
     if explanation.alpha == 0 or not is_usual or not is_worthwhile(cells, size, least_scale=least_scale):
         return None
-    return resampling(transforms, (cells, cells), size, dtype, in_windows=explanation.distance == "ssim")
+    return resampling(transforms, cells, size, dtype, in_windows=explanation.distance == "ssim")
 
 
 def _heatmaps(

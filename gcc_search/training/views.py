@@ -49,7 +49,10 @@ class _Seen:
     def __init__(self, network: nn.Module) -> None:
         modules = list(network.modules())
         norms = [module for module in modules if isinstance(module, _BatchNorm) and module.training]
-        self._norms = [_BatchStatistics(norm, self) for norm in norms]
+        # The graph keeps the statistics that the first view saw: those are not written to again. They are copied, moved
+        # on and scaled all at once: on a GPU hundreds of small kernels take longer than what they compute.
+        fresh = _copied([statistic for norm in norms for statistic in _running(norm)])
+        self._norms = [_BatchStatistics(*own, self) for own in zip(norms, fresh[::2], fresh[1::2], strict=True)]
         convolutions = [module for module in modules if isinstance(module, nn.Conv2d)] if norms else []
         self._hooks = [convolution.register_forward_hook(self._note) for convolution in convolutions]
         self._latest: tuple[nn.Conv2d, Tensor] | None = None
@@ -64,8 +67,16 @@ class _Seen:
 
     def hold(self) -> None:
         self._unhook()
-        for norm in self._norms:
-            norm.hold()
+        for momentum in {norm.momentum for norm in self._norms}:
+            moved = [norm for norm in self._norms if norm.momentum == momentum]
+            torch._foreach_lerp_(
+                [statistic for norm in moved for statistic in norm.kept],
+                [statistic for norm in moved for statistic in norm.fresh],
+                momentum,
+            )
+            variances = torch._foreach_mul([norm.fresh[1] for norm in moved], [norm.biased for norm in moved])
+            for norm, variance in zip(moved, variances, strict=True):
+                norm.hold(variance)
 
     def release(self) -> None:
         self._unhook()
@@ -78,17 +89,28 @@ class _Seen:
         self._latest = None
 
 
-class _BatchStatistics:
-    """Those of one batch normalisation, which tells them of a batch only where its running ones forget all others."""
+def _running(module: _BatchNorm) -> tuple[Tensor, Tensor]:
+    assert module.running_mean is not None, "a network that is evaluated keeps running statistics"
+    assert module.running_var is not None, "a network that is evaluated keeps running statistics"
+    return module.running_mean, module.running_var
 
-    def __init__(self, module: _BatchNorm, seen: _Seen) -> None:
+
+def _copied(tensors: list[Tensor]) -> list[Tensor]:
+    return list(torch._foreach_mul(tensors, 1.0)) if tensors else []
+
+
+class _BatchStatistics:
+    """Those of one batch normalisation, which tells them of a batch only where its running ones forget all others.
+
+    Args:
+        mean, variance: what it writes them to.
+    """
+
+    def __init__(self, module: _BatchNorm, mean: Tensor, variance: Tensor, seen: _Seen) -> None:
         assert module.momentum is not None, "running statistics are averaged exponentially"
-        assert module.running_mean is not None, "a network that is evaluated keeps running statistics"
-        assert module.running_var is not None, "a network that is evaluated keeps running statistics"
-        self._module, self._momentum, self._seen = module, module.momentum, seen
-        self._mean, self._variance = module.running_mean, module.running_var
-        # The graph keeps those that the first view saw: they are not written to again.
-        module.running_mean, module.running_var = self._mean.clone(), self._variance.clone()
+        self._module, self._seen = module, seen
+        self.momentum, self.kept, self.fresh = module.momentum, _running(module), (mean, variance)
+        module.running_mean, module.running_var = mean, variance
         self._hook = module.register_forward_pre_hook(self._look)
         self._num_values = 0
         self._source: nn.Conv2d | None = None
@@ -103,16 +125,15 @@ class _BatchStatistics:
         else:
             self._num_values = batch.numel() // batch.shape[1]
 
-    def hold(self) -> None:
+    @property
+    def biased(self) -> float:
+        """A running variance is the unbiased one; a batch is normalised by the other, so many times as large."""
+        return (self._num_values - 1) / self._num_values
+
+    def hold(self, variance: Tensor) -> None:
         """From now on the module normalises by the statistics of the batch that it has just seen."""
         self._hook.remove()
-        mean, variance = self._module.running_mean, self._module.running_var
-        assert mean is not None, "see above"
-        assert variance is not None, "see above"
-        self._mean.lerp_(mean, self._momentum)
-        self._variance.lerp_(variance, self._momentum)
-        # A running variance is the unbiased one; a batch is normalised by the other.
-        self._module.running_var = variance * ((self._num_values - 1) / self._num_values)
+        self._module.running_var = variance
         self._module.eval()
         if self._source is not None:
             self._fold_into(self._source)
@@ -134,6 +155,6 @@ class _BatchStatistics:
         for module in (self._module, self._source):
             if module is not None:
                 vars(module).pop("forward", None)
-        self._module.running_mean, self._module.running_var = self._mean, self._variance
-        self._module.momentum = self._momentum
+        self._module.running_mean, self._module.running_var = self.kept
+        self._module.momentum = self.momentum
         self._module.train()
