@@ -118,12 +118,12 @@ def _works(settings: TrialSettings, images: ImageSet, device: torch.device) -> d
                 pass
 
     with batches_of(images, plan, learner) as batches:
-        count, *ready = next(batches)
+        count, ready = next(batches)
     steps = Steps(learner, optimizer, plan.explanation, alpha=plan.alpha, beta=plan.beta)
 
     return {
         "input": prepare_all,
-        "step": lambda: [steps.take(*ready, of=count) for _ in range(num_steps)],
+        "step": lambda: [steps.take(ready, of=count) for _ in range(num_steps)],
         "epoch": lambda: train_epoch(network, images, optimizer, plan, learner=learner),
     }
 

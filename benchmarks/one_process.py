@@ -58,7 +58,7 @@ class InTurn:
         for number, (learner, steps) in enumerate(self._trials):
             with self._queued(number):
                 learner.begin(len(shown.x))
-                taken.append(steps.take(shown.x, shown.labels, shown.moved, shown.matrices, of=len(shown.x)))
+                taken.append(steps.take(shown, of=len(shown.x)))
         for stream in self._streams:
             torch.cuda.current_stream().wait_stream(stream)
         return torch.stack([one.values()[0] for one in taken])

@@ -22,9 +22,9 @@ from torchvision.ops import StochasticDepth
 from benchmarks.step import FLOOR, OURS, VARIANTS, made_ahead, make_batch, saved_bytes
 from benchmarks.timing import best_device, hardware_of, synchronise
 from gcc_search.saliency import raw_losses
+from gcc_search.training import terms
 from gcc_search.training.graphed import Graphed
 from gcc_search.training.networks import Network, build_network
-from gcc_search.training.terms import loss_terms
 
 NETWORKS = ("resnet18", "convnext_tiny", "resnet50")
 _COMPILED_LOSSES = ((raw_losses, "_terms_with_gradient"),)
@@ -165,7 +165,7 @@ def _loss(network: Network, variant: str, batch_size: int, device: torch.device)
     ready = made_ahead(network, batch, explanation)
 
     def loss() -> Tensor:
-        found = loss_terms(network, batch.images, batch.labels, batch.second, explanation, ready)
+        found = terms.loss_terms(network, batch.images, batch.labels, batch.second, explanation, ready)
         return found.total(explanation.alpha, explanation.beta)
 
     return loss

@@ -7,6 +7,7 @@ come on top, and to ask a GPU for its free memory makes a context first: what a 
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import signal
 import time
@@ -189,7 +190,8 @@ def _train_briefly(settings: TrialSettings, device: torch.device) -> None:
     few = min(evaluation.insertion_images, max(1, evaluation.batch_size // 8))
     evaluation = replace(evaluation, insertion_images=few)
     train = _shortened(data.train, settings.recipe.batch_size, full_batches=FULL_STEPS)
-    scored = _shortened(data.test, evaluation.num_maps_together, full_batches=1)
+    full_batches = math.ceil(evaluation.num_maps_together / evaluation.batch_size)
+    scored = _shortened(data.test, evaluation.batch_size, full_batches=full_batches)
     learner = Learner(network, loss_terms)
     for epoch in range(1, EPOCHS + 1):
         plan = EpochPlan(

@@ -99,7 +99,7 @@ class Explanation(Settings):
     distance: Literal["ssim", "correlation"] = "ssim"
     compared_at: Literal["full", "half"] = "full"
     """Side of the two maps that are compared: the image's, or half of it, where the window of SSIM spans twice as much
-    of the image and a quarter of the work is left. Its gradient is another one: of ResNet18 with ImageNet's weights on
+    of the image, in half of the time. Its gradient is another one: of ResNet18 with ImageNet's weights on
     photographs, at an angle of 40 degrees to that of `full`, and 1.1 times as long."""
     sparsity: Literal["searched", "paper"] = "searched"
     """`searched`: in [0, 1] for every p, so that beta means the same whatever p is. `paper`: the p-norm of the heatmap

@@ -69,26 +69,39 @@ def range_of(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Each (..., 1, 1).
     """
     low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
-    eps = 1e-3 * _deviation(maps) + 1e-6
+    eps = 1e-3 * _deviation(maps, low, high) + 1e-6
     return low, high, torch.where(_are_equal(low, high), 0, 1 / (high - low + eps))
 
 
-def _deviation(maps: Tensor) -> Tensor:
+def _deviation(maps: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Standard deviation of each map (..., h, w), (..., 1, 1)."""
     if maps.is_cuda:
         return maps.std((-2, -1), correction=0, keepdim=True)
     # On a CPU torch's own goes from one value to the next, and takes ten times as long.
-    near = maps - maps[..., :1, :1]
-    mean_square = torch.linalg.vector_norm(near, dim=(-2, -1), keepdim=True).square() / maps.shape[-2:].numel()
-    variance: Tensor = mean_square - near.mean((-2, -1), keepdim=True).square()
-    return variance.clamp(min=0).sqrt()
+    spread = (high - low).clamp(min=torch.finfo(maps.dtype).tiny)
+    within = (maps - low) / spread
+    mean_square = torch.linalg.vector_norm(within, dim=(-2, -1), keepdim=True).square() / maps.shape[-2:].numel()
+    variance: Tensor = mean_square - within.mean((-2, -1), keepdim=True).square()
+    return variance.clamp(min=0).sqrt() * spread
 
 
 def _normalised_gradient(gradient: Tensor, heatmaps: Tensor, per_unit: Tensor) -> Tensor:
-    along = (gradient * heatmaps).sum((1, 2), keepdim=True)
-    of_low = (along - gradient.sum((1, 2), keepdim=True)) * _shares(heatmaps, heatmaps.amin((1, 2), keepdim=True))
-    of_high = along * _shares(heatmaps, heatmaps.amax((1, 2), keepdim=True))
-    return (gradient + of_low - of_high) * per_unit
+    low, high = (_shares(heatmaps, extreme((1, 2), keepdim=True)) for extreme in (heatmaps.amin, heatmaps.amax))
+    return unstretched_gradient(gradient, heatmaps, per_unit, low, high)
+
+
+def unstretched_gradient(
+    gradient: Tensor, heatmaps: Tensor, per_unit: Tensor, at_low: Tensor, at_high: Tensor
+) -> Tensor:
+    """By maps (..., h, w), of what has this gradient by N(m); of the heatmaps' pixels, or of cells that stand for them.
+
+    Args:
+        per_unit: as `range_of` has it.
+        at_low, at_high: each place's share in the extreme that its map was stretched by.
+    """
+    along = (gradient * heatmaps).sum((-2, -1), keepdim=True)
+    of_low = along - gradient.sum((-2, -1), keepdim=True)
+    return (gradient + of_low * at_low - along * at_high) * per_unit
 
 
 def _shares(heatmaps: Tensor, extremes: Tensor) -> Tensor:
@@ -137,10 +150,22 @@ def sparsity_loss(heatmap: Heatmaps, *, p: float, form: str = "searched") -> Per
         norm: PerImage = torch.linalg.vector_norm(heatmap if p > 0 else heatmap.detach(), ord=p, dim=(1, 2))
         return norm
     assert form == "searched", form
-    squares = heatmap.square()
-    if p == 0:
-        return (squares / (squares + SPARSITY_TAU**2)).mean((1, 2))
-    return (squares + SPARSITY_EPS).pow(p / 2).mean((1, 2)).pow(1 / p)
+    searched: PerImage = _Searched.apply(heatmap, p)
+    return searched
+
+
+class _Searched(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, heatmap: Tensor, p: float) -> Tensor:
+        sparsity, by_pixels = sparsity_with_gradient(heatmap, p=p)
+        context.save_for_backward(by_pixels)
+        return sparsity
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (by_pixels,) = context.saved_tensors
+        return by_pixels * gradient[:, None, None], None
 
 
 def sparsity_with_gradient(heatmap: Heatmaps, *, p: float) -> tuple[PerImage, Heatmaps]:

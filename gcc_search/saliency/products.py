@@ -8,12 +8,20 @@ from torch import Tensor
 
 def multiply(a: Tensor, b: Tensor) -> Tensor:
     """a @ b, batched, in the tensors' own precision: neither autocast nor TF32 rounds it."""
+    if not torch.is_autocast_enabled(a.device.type):
+        # The context, where it ends, drops what autocast has cast for other threads as well.
+        return _product(a, b)
     with torch.autocast(a.device.type, enabled=False):
-        if is_exact(a):
-            return a @ b
-        return (a.double() @ b.double()).to(a.dtype)
+        return _product(a, b)
 
 
 def is_exact(tensor: Tensor) -> bool:
-    """Whether a plain product of tensors like this one keeps their precision; settings made elsewhere decide."""
-    return not tensor.is_cuda or tensor.dtype == torch.float64 or torch.get_float32_matmul_precision() == "highest"
+    """Whether a plain product of tensors like this one keeps their precision; settings made elsewhere decide.
+
+    On a CPU as well, where it has bfloat16 products.
+    """
+    return tensor.dtype == torch.float64 or torch.get_float32_matmul_precision() == "highest"
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    return a @ b if is_exact(a) else (a.double() @ b.double()).to(a.dtype)

@@ -1,8 +1,8 @@
-"""Consistency and sparsity straight from raw maps: no pixel of a heatmap is kept, and none is gone back through.
+"""Consistency and sparsity straight from raw maps: what the backward pass needs is taken along, and no pixel is kept.
 
 Both terms are what `losses` and `ssim` make of the heatmaps, up to rounding. Whether a map is stretched to [0, 1]
 before or after it is enlarged is the same, as the weights of a pixel sum to 1; only how far depends on the pixels.
-Gradients are taken along with the terms, and kept for the 7 x 7 cells.
+Each term's gradient is known when the term is, and kept for the 7 x 7 cells.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gcc_search.saliency.losses import range_of, sparsity_with_gradient
+from gcc_search.saliency.geometry import upsampling_matrix
+from gcc_search.saliency.losses import range_of, sparsity_with_gradient, unstretched_gradient
 from gcc_search.saliency.products import multiply
 from gcc_search.saliency.resampling import Resampling
-from gcc_search.saliency.shapes import PerImage, TwiceRawMaps
+from gcc_search.saliency.shapes import PerImage, RawMaps, TwiceRawMaps
 from gcc_search.saliency.ssim import correlation_with_gradient, similarity_with_gradient
 
 
-def explanation_terms(maps: TwiceRawMaps, matrices: Resampling, *, p: float | None) -> tuple[PerImage, PerImage | None]:
+def explanation_terms(
+    maps: TwiceRawMaps, matrices: Resampling, *, p: float | None = None
+) -> tuple[PerImage, PerImage | None]:
     """L_C of t(M(x)) and M(t(x)), in [0, 2], and S_p of M(x), in [0, 1], for each image.
 
     Args:
@@ -31,6 +34,12 @@ def explanation_terms(maps: TwiceRawMaps, matrices: Resampling, *, p: float | No
     """
     similarity, sparsity = _Terms.apply(maps, matrices, p)
     return 1 - similarity, sparsity
+
+
+def raw_sparsity(maps: RawMaps, size: int, *, p: float) -> PerImage:
+    """S_p of each map at `size` x `size`, in [0, 1]."""
+    sparsity: PerImage = _Sparsity.apply(maps, size, p)
+    return sparsity
 
 
 class _Terms(torch.autograd.Function):
@@ -50,11 +59,27 @@ class _Terms(torch.autograd.Function):
         return torch.cat([of_first, of_maps[1]]), None, None
 
 
+class _Sparsity(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, maps: Tensor, size: int, p: float) -> Tensor:
+        rows, columns = (upsampling_matrix(cells, size, maps.device).to(maps.dtype) for cells in maps.shape[1:])
+        stretched = _stretch(maps, rows, columns)
+        sparsity, by_cells = _sparsity(stretched.cells, rows, columns, p)
+        context.save_for_backward(stretched.gradient(by_cells))
+        return sparsity
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, of_sparsity: Tensor) -> tuple[Tensor, None, None]:
+        (by_maps,) = context.saved_tensors
+        return by_maps * of_sparsity[:, None, None], None, None
+
+
 def _terms_with_gradient(maps: Tensor, matrices: Resampling, p: float | None) -> tuple[Tensor, Tensor | None, Tensor]:
-    """The terms, and what each of two or three maps of an image adds to its own term, (2 or 3, B, h, w)."""
+    """The terms, and what each of two or three maps of an image adds to its own term, (2 or 3, B, c, c)."""
     first, second = maps.chunk(2)
     shown = torch.stack([first, second] if p is None else [first, second, first])
-    rows, columns = matrices.shown[:, : len(shown)]
+    rows, columns = matrices.pixels[:, : len(shown)]
     stretched = _stretch(shown, rows, columns)
     if matrices.means is None or matrices.pairs is None:
         similarity, by_cells = _correlation(stretched.cells[:2], rows[:2], columns[:2])
@@ -78,57 +103,64 @@ class _Stretched:
 
     def gradient(self, by_cells: Tensor) -> Tensor:
         """By the maps, of what has this gradient by the stretched cells."""
-        along = _total(by_cells * self.cells)
-        of_low = (along - _total(by_cells)) * self.at_low
-        return (by_cells + of_low - along * self.at_high) * self.per_unit
+        return unstretched_gradient(by_cells, self.cells, self.per_unit, self.at_low, self.at_high)
 
 
 def _stretch(maps: Tensor, rows: Tensor, columns: Tensor) -> _Stretched:
     pixels = _between(rows, maps, columns)
     low, high, per_unit = range_of(pixels)
-    extremes = torch.stack([low, high])
-    reached = torch.eq(pixels, extremes, out=pixels.new_empty(2, *pixels.shape))
-    # An extreme's gradient goes to all the pixels that reach it, in equal shares.
-    shares = _between(rows.mT, reached, columns.mT)
-    at_low, at_high = shares / _total(shares)
+    at_low, at_high = _shares(pixels, torch.cat([low, high], -1), rows, columns).unbind(-2)
     return _Stretched(cells=(maps - low) * per_unit, per_unit=per_unit, at_low=at_low, at_high=at_high)
 
 
+def _shares(pixels: Tensor, extremes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Each cell's share in each of two extremes, (..., c, 2, c): an extreme's gradient goes to all that reach it.
+
+    Which pixels do is laid out (..., s, 2, s), so that no matrix has to be there twice.
+    """
+    size, cells = rows.shape[-2:]
+    is_reached = torch.eq(
+        pixels[..., :, None, :], extremes[..., None], out=pixels.new_empty(*pixels.shape[:-1], 2, pixels.shape[-1])
+    )
+    by_rows = multiply(rows.mT, is_reached.flatten(-2))
+    shares = multiply(by_rows.view(*pixels.shape[:-2], 2 * cells, size), columns)
+    shares = shares.view(*pixels.shape[:-2], cells, 2, -1)
+    return shares / shares.sum((-3, -1), keepdim=True)
+
+
 def _similarity(cells: Tensor, of_means: Tensor, of_pairs: Tensor) -> tuple[Tensor, Tensor]:
-    """SSIM of each image's two heatmaps, and its gradient by their cells, (2, B, h, w)."""
+    """SSIM of each image's two heatmaps, and its gradient by their cells, (2, B, c, c)."""
     a, b = cells
     first, second = torch.stack([a, b, a]), torch.stack([a, b, b])
-    pairs = first[..., :, None, :, None] * second[..., None, :, None, :]
-    squares_a, squares_b, product = _between(of_pairs[0], pairs.flatten(-4, -3).flatten(-2), of_pairs[1])
-    mean_a, mean_b = _between(of_means[0], cells, of_means[1])
-    moments = mean_a, mean_b, (squares_a + squares_b) / 2, product
-    similarity, by_moments = similarity_with_gradient(moments)
-    by_means, by_pairs = by_moments[:2], torch.cat([by_moments[2:3], by_moments[2:]])
-    by_means = _between(of_means[0].mT, by_means, of_means[1].mT)
-    by_pairs = _between(of_pairs[0].mT, by_pairs, of_pairs[1].mT).view_as(pairs)
-    by_first = (by_pairs * second[..., None, :, None, :]).sum((-3, -1))
-    by_b_of_product = (by_pairs[2] * a[..., :, None, :, None]).sum((-4, -2))
-    # Both factors of a square are the same, and its half is what counts.
-    by_cells = by_means + by_first[:2] + torch.stack([by_first[2], by_b_of_product])
+    products = (first[..., :, None, :, None] * second[..., None, :, None, :]).flatten(-4, -3).flatten(-2)
+    # Two terms, each with its own factors of rows and of columns, side by side.
+    rows, columns = of_pairs[0].flatten(-3, -2), of_pairs[1].flatten(-2)
+    variance_a, variance_b, covariance = multiply(multiply(rows, products).view_as(columns), columns.mT)
+    means = _between(of_means[0], cells, of_means[1])
+    similarity, by_windows = similarity_with_gradient(means, (variance_a + variance_b) / 2, covariance)
+
+    by_means, by_covariances = by_windows[:2], torch.cat([by_windows[2:3], by_windows[2:]])
+    by_products = multiply(rows.mT, multiply(by_covariances, columns).view_as(rows))
+    by_products = by_products.view(*first.shape[:2], *(side for side in a.shape[-2:] for _ in range(2)))
+    # A variance's two factors are the same, and half of it is what counts.
+    by_first = (by_products * second[..., None, :, None, :]).sum((-3, -1))
+    by_second = (by_products[2] * a[..., :, None, :, None]).sum((-4, -2))
+    by_cells = _between(of_means[0].mT, by_means, of_means[1].mT) + by_first[:2]
+    by_cells += torch.stack([by_first[2], by_second])
     return similarity.mean((1, 2)), by_cells / similarity[0].numel()
 
 
 def _correlation(cells: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Pearson's correlation of each image's two heatmaps, and its gradient by their cells, (2, B, h, w)."""
+    """Pearson's correlation of each image's two heatmaps, and its gradient by their cells, (2, B, c, c)."""
     correlation, by_pixels = correlation_with_gradient(_between(rows, cells, columns))
     return correlation, _between(rows.mT, by_pixels, columns.mT)
 
 
 def _sparsity(cells: Tensor, rows: Tensor, columns: Tensor, p: float) -> tuple[Tensor, Tensor]:
-    """S_p of each heatmap, and its gradient by the cells, (B, h, w)."""
-    heatmaps = _between(rows, cells, columns)
-    sparsity, by_pixels = sparsity_with_gradient(heatmaps, p=p)
+    """S_p of each heatmap, and its gradient by the cells, (B, c, c)."""
+    sparsity, by_pixels = sparsity_with_gradient(_between(rows, cells, columns), p=p)
     return sparsity, _between(rows.mT, by_pixels, columns.mT)
 
 
 def _between(rows: Tensor, maps: Tensor, columns: Tensor) -> Tensor:
     return multiply(multiply(rows, maps), columns.mT)
-
-
-def _total(maps: Tensor) -> Tensor:
-    return maps.sum((-2, -1), keepdim=True)

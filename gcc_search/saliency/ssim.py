@@ -28,7 +28,7 @@ def gaussian_window(size: int, sigma: float) -> list[float]:
     return [float(weight) for weight in weights / weights.sum()]
 
 
-_WINDOW = gaussian_window(WINDOW_SIZE, _SIGMA)
+WINDOW = gaussian_window(WINDOW_SIZE, _SIGMA)
 
 
 def structural_similarity(a: Heatmaps, b: Heatmaps) -> PerImage:
@@ -76,39 +76,28 @@ def _mean_similarity(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _mean_similarity_gradient(gradient: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    _, by_moments = similarity_with_gradient(_moments(a, b))
-    by_moments *= gradient[:, None, None] / by_moments[0, 0].numel()
-    of_a, of_b, of_squares, of_product = _spread_separably(by_moments, _WINDOW)
+    moments = _moments(a, b)
+    mean_a, mean_b = moments[:, 0], moments[:, 1]
+    n1, d1, n2, d2 = _fractions(moments)
+    scale = gradient[:, None, None] / n1[0].numel()
+    by_product = scale * n1 / (d1 * d2)
+    by_squares = -by_product * n2 / d2
+    crossed = scale * n2 / (d1 * d2) - by_product
+    own = -by_squares - scale * n1 * n2 / (d1 * d1 * d2)
+    by_means = (crossed * mean_b + own * mean_a, crossed * mean_a + own * mean_b)
+    spread = _spread_separably(torch.stack([*by_means, by_squares, by_product], 1), WINDOW)
+    of_a, of_b, of_squares, of_product = spread.unbind(1)
     return of_a + a * of_squares + b * of_product, of_b + b * of_squares + a * of_product
 
 
-Moments = tuple[Tensor, Tensor, Tensor, Tensor]
-"""A, B, E and R of every window, each (B, v, v)."""
+def _moments(a: Tensor, b: Tensor) -> Tensor:
+    """A, B, E and R along the second dimension."""
+    return filter_separably(torch.stack([a, b, (a * a).addcmul_(b, b).mul_(0.5), a * b], 1), WINDOW)
 
 
-def similarity_with_gradient(moments: Moments) -> tuple[Tensor, Tensor]:
-    """SSIM of every window, (B, v, v), and its gradient by each of the window's moments, (4, B, v, v)."""
-    mean_a, mean_b, _, _ = moments
-    n1, d1, n2, d2 = _fractions(moments)
-    per_unit = (d1 * d2).reciprocal_()
-    by_product = per_unit * n1
-    similarity = by_product * n2
-    by_squares = (similarity / d2).neg_()
-    crossed = (per_unit * n2).sub_(by_product)
-    own = (similarity / d1).add_(by_squares).neg_()
-    by_a, by_b = ((crossed * other).addcmul_(own, mean) for mean, other in ((mean_a, mean_b), (mean_b, mean_a)))
-    return similarity, torch.stack([by_a, by_b, by_squares, by_product])
-
-
-def _moments(a: Tensor, b: Tensor) -> Moments:
-    stacked = torch.stack([a, b, (a * a).addcmul_(b, b).mul_(0.5), a * b], 1)
-    mean_a, mean_b, squares, product = filter_separably(stacked, _WINDOW).unbind(1)
-    return mean_a, mean_b, squares, product
-
-
-def _fractions(moments: Moments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _fractions(moments: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Numerators and denominators of luminance and of contrast-structure: N1, D1, N2, D2."""
-    mean_a, mean_b, squares, product = moments
+    mean_a, mean_b, squares, product = moments.unbind(1)
     n1 = (mean_a * mean_b).add_(_C1 / 2)
     d1 = (mean_a * mean_a).addcmul_(mean_b, mean_b).mul_(0.5).add_(_C1 / 2)
     rest = (_C1 + _C2) / 2
@@ -127,6 +116,26 @@ def correlation_with_gradient(pair: Tensor) -> tuple[PerImage, Tensor]:
     return correlation, (unit.flip(0) - correlation[:, None, None] * unit) * per_unit
 
 
+def similarity_with_gradient(means: Tensor, half_variance: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """SSIM of windows of two heatmaps, and its gradient by what is given, (4, B, v, v), in that order.
+
+    Args:
+        means: of both, (2, B, v, v).
+        half_variance: half of the two variances' sum, (B, v, v).
+        covariance: (B, v, v).
+    """
+    mean_a, mean_b = means
+    n1 = (mean_a * mean_b).add_(_C1 / 2)
+    d1 = (mean_a * mean_a).addcmul_(mean_b, mean_b).mul_(0.5).add_(_C1 / 2)
+    n2, d2 = covariance + _C2 / 2, half_variance + _C2 / 2
+    per_unit = (d1 * d2).reciprocal_()
+    by_covariance = per_unit * n1
+    similarity = by_covariance * n2
+    crossed, own = per_unit * n2, (similarity / d1).neg_()
+    by_a, by_b = ((crossed * other).addcmul_(own, mean) for mean, other in ((mean_a, mean_b), (mean_b, mean_a)))
+    return similarity, torch.stack([by_a, by_b, (similarity / d2).neg_(), by_covariance])
+
+
 def filter_separably(images: Tensor, window: Sequence[float]) -> Tensor:
     """`window` slid over the last two dimensions, without padding: each shrinks by len(window) - 1.
 
@@ -137,22 +146,13 @@ def filter_separably(images: Tensor, window: Sequence[float]) -> Tensor:
     if images.is_cuda and is_exact(images):
         rows, columns = (_band(tuple(window), images.shape[dim], images.dtype, images.device) for dim in (-2, -1))
         return multiply(multiply(rows, images), columns.mT)
-    return _slide(_slide(images, window, -2), window, -1)
-
-
-def filter_along_rows(matrices: Tensor) -> Tensor:
-    """SSIM's window slid down the rows of matrices (..., rows, columns), without padding."""
-    if matrices.is_cuda and is_exact(matrices):
-        return multiply(_band(tuple(_WINDOW), matrices.shape[-2], matrices.dtype, matrices.device), matrices)
-    return _slide(matrices, _WINDOW, -2)
-
-
-def _slide(images: Tensor, window: Sequence[float], dim: int) -> Tensor:
-    length = images.shape[dim] - len(window) + 1
-    filtered = window[0] * images.narrow(dim, 0, length)
-    for start, weight in enumerate(window[1:], 1):
-        filtered.add_(images.narrow(dim, start, length), alpha=weight)
-    return filtered
+    for dim in (-2, -1):
+        length = images.shape[dim] - len(window) + 1
+        filtered = window[0] * images.narrow(dim, 0, length)
+        for start, weight in enumerate(window[1:], 1):
+            filtered.add_(images.narrow(dim, start, length), alpha=weight)
+        images = filtered
+    return images
 
 
 def _spread_separably(images: Tensor, window: Sequence[float]) -> Tensor:

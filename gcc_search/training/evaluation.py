@@ -39,8 +39,8 @@ EVALUATION_SCALE = (0.08, 1.0)
 # 29 insertion and 29 deletion states share one, the whole image.
 INSERTION_PASSES = 57
 
-# 128 images at 224 x 224: some two dozen tensors of 26 MB, less than a step of training takes.
-_PIXELS_TOGETHER = 128 * 224 * 224
+# Of forward passes. Some two dozen tensors of a number for each pixel are there at a time.
+_BATCHES_TOGETHER = 4
 
 # One column of per-image measures; NaN where an image has none.
 Columns = dict[str, Tensor]
@@ -73,8 +73,7 @@ class Evaluation:
 
         On a GPU some 250 small operations take as long for a few as for many, and longer than a batch's forward pass.
         """
-        many = _PIXELS_TOGETHER // self.image_size**2 if self.device.type == "cuda" else 0
-        return max(self.batch_size, many)
+        return self.batch_size * (_BATCHES_TOGETHER if self.device.type == "cuda" else 1)
 
     def transforms(self, count: int) -> Transforms:
         """t for images 0 to count - 1; image i's depends on (seed, i) alone."""

@@ -13,15 +13,14 @@ import torch
 from torch import Tensor
 
 from gcc_search.saliency.geometry import Transforms, apply_transforms, draw_transforms
-from gcc_search.saliency.resampling import Resampling
-from gcc_search.saliency.shapes import Classes, Images
+from gcc_search.saliency.shapes import Images
 from gcc_search.seeding import derive_seed
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.datasets import ImageSet
 from gcc_search.training.learner import Learner
 from gcc_search.training.networks import Network
 from gcc_search.training.prefetch import prepared
-from gcc_search.training.steps import Steps, Taken
+from gcc_search.training.steps import Shown, Steps, Taken
 from gcc_search.training.terms import LossTerms, loss_terms, matrices_for
 
 # ImageNet's channel means and standard deviations, as torchvision's weights expect them.
@@ -126,9 +125,9 @@ def _train(
 ) -> TrainStats:
     steps = Steps(learner, optimizer, plan.explanation, alpha=plan.alpha, beta=plan.beta)
     tally = _Tally()
-    for count, x, labels, moved, matrices in batches:
+    for count, shown in batches:
         learner.begin(count)
-        tally.expect(steps.take(x, labels, moved, matrices, of=count))
+        tally.expect(steps.take(shown, of=count))
         if not tally.is_finite(but=steps.num_ahead):
             return _stats(tally, plan, finite=False)
         tally.tell(on_step)
@@ -179,8 +178,8 @@ def _is_finite(network: Network) -> bool:
     return bool(torch.stack([value.isfinite().all() for value in network.state_dict().values()]).all())
 
 
-# How many images it is of; of this process's share of them x as the network sees it, labels, transforms and matrices.
-Batch = tuple[int, Images, Classes, Transforms, Resampling | None]
+# How many images it is of, and this process's share of them.
+Batch = tuple[int, Shown]
 
 
 def batches_of(
@@ -196,7 +195,8 @@ def batches_of(
         x = perturb(images, batch, plan, generator=augment, rows=rows)
         labels = images.labels[batch[rows]].to(plan.device, non_blocking=True)
         moved = _draw(plan, len(batch), transform).select(rows)
-        return len(batch), x, labels, moved, matrices_for(plan.explanation, moved, learner.map_side(size), size)
+        matrices = matrices_for(plan.explanation, moved, learner.map_side(size), size)
+        return len(batch), Shown(x=x, labels=labels, moved=moved, matrices=matrices)
 
     return prepared(make, _batches(order, plan.recipe.batch_size), plan.device)
 

@@ -34,7 +34,13 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shown:
-    """What a step is taken on."""
+    """What a step is taken on.
+
+    Args:
+        x: images as the network sees them.
+        moved: the transforms of the second views.
+        matrices: those of `terms.matrices_for`, or none, in all steps alike.
+    """
 
     x: Images
     labels: Classes
@@ -74,15 +80,8 @@ class Steps:
         self.num_ahead = 0
         """How many steps the device may be behind: their values are not to be asked for yet."""
 
-    def take(
-        self, x: Images, labels: Classes, moved: Transforms, matrices: Resampling | None = None, *, of: int
-    ) -> Taken:
-        """One step on this process's share of a batch `of` so many images.
-
-        Args:
-            matrices: those of `terms.matrices_for`, where they are there already: for all steps, or for none.
-        """
-        shown = Shown(x=x, labels=labels, moved=moved, matrices=matrices)
+    def take(self, shown: Shown, *, of: int) -> Taken:
+        """One step on this process's share of a batch `of` so many images."""
         whole = self._replayable(shown)
         if whole is None:
             return self._plainly(shown, of)

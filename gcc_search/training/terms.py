@@ -11,9 +11,9 @@ from torch.nn import functional
 from gcc_search.saliency.geometry import Transforms, apply_transforms, move_maps
 from gcc_search.saliency.gradcam import gradcam
 from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss, upsample
-from gcc_search.saliency.raw_losses import explanation_terms
-from gcc_search.saliency.resampling import Resampling, is_worthwhile, resampling
-from gcc_search.saliency.shapes import Classes, Images, PerImage
+from gcc_search.saliency.raw_losses import explanation_terms, raw_sparsity
+from gcc_search.saliency.resampling import Resampling, is_worthwhile, make_resampling
+from gcc_search.saliency.shapes import Classes, Images, PerImage, RawMaps
 from gcc_search.settings import Explanation
 from gcc_search.training.networks import Network, full_precision
 from gcc_search.training.views import view_features
@@ -67,16 +67,8 @@ def loss_terms(
     Args:
         matrices: those of `matrices_for`, where they are there already.
     """
-    count, size = len(x), x.shape[-1]
-    two_views = explanation.alpha > 0 or explanation.ce_on_views == "both"
-    second_is_target = explanation.detach == "second-view" and explanation.ce_on_views != "both"
-    with precision(x.device):
-        if two_views:
-            moved = apply_transforms(transforms, x, size)
-            features = view_features(network, x, moved, second_is_target=second_is_target)
-        else:
-            features = network.features(x)
-    features = full_precision(features)
+    count = len(x)
+    features = _features(network, x, transforms, explanation)
     logits = network.head(features.mean((2, 3)))
     cross_entropy = functional.cross_entropy(logits[:count], labels, reduction="none")
     if explanation.ce_on_views == "both":
@@ -87,58 +79,71 @@ def loss_terms(
 
     classes = _explained_classes(logits, count, explanation)
     maps = gradcam(features, network.head, classes, detach_head=explanation.detach == "head")
-    matrices = matrices or matrices_for(explanation, transforms, maps.shape[1], size, maps.dtype)
-    if matrices is not None:
-        if explanation.detach == "second-view":
-            maps = torch.cat([maps[:count], maps[count:].detach()])
-        unlike, lit = explanation_terms(maps, matrices, p=explanation.p if explanation.beta > 0 else None)
-        return LossTerms(cross_entropy=cross_entropy, consistency=unlike, sparsity=lit)
-
-    moved_heatmap, of_moved, first = _heatmaps(maps, transforms, size, explanation)
-    consistency = sparsity = None
-    if moved_heatmap is not None and of_moved is not None:
-        consistency = consistency_loss(moved_heatmap, of_moved, distance=explanation.distance)
-    if first is not None:
-        sparsity = sparsity_loss(first, p=explanation.p, form=explanation.sparsity)
+    consistency, sparsity = _explanation_terms(maps, transforms, x.shape[-1], explanation, matrices)
     return LossTerms(cross_entropy=cross_entropy, consistency=consistency, sparsity=sparsity)
 
 
 def matrices_for(
     explanation: Explanation, transforms: Transforms, cells: int, size: int, dtype: torch.dtype = torch.float32
 ) -> Resampling | None:
-    """By which raw maps of `cells` on a side are compared at once; None where it takes their heatmaps' pixels.
+    """By which raw maps of `cells` on a side are compared; None where none are, or only by their heatmaps' pixels.
 
     They depend on nothing that is learned, and can be made before the step that they are for.
     """
-    is_usual = explanation.sparsity == "searched" and explanation.compared_at == "full"
-    least_scale = explanation.transform_scale_min
-    if explanation.alpha == 0 or not is_usual or not is_worthwhile(cells, size, least_scale=least_scale):
+    side = _compared_side(explanation, size)
+    if explanation.alpha == 0 or not is_worthwhile(cells, side):
         return None
-    return resampling(transforms, cells, size, dtype, in_windows=explanation.distance == "ssim")
+    return make_resampling(transforms, cells, side, dtype, in_windows=explanation.distance == "ssim")
 
 
-def _heatmaps(
-    maps: Tensor, transforms: Transforms, size: int, explanation: Explanation
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """t(M(x)) and M(t(x)), where they are compared, and M(x), where it is to be sparse, of the raw maps of both views.
+def _features(network: Network, x: Images, transforms: Transforms, explanation: Explanation) -> Tensor:
+    """Feature maps of the first view, then of the second one where anything asks for it, (B or 2B, K, h, w)."""
+    with precision(x.device):
+        if explanation.alpha == 0 and explanation.ce_on_views != "both":
+            return full_precision(network.features(x))
+        moved = apply_transforms(transforms, x, x.shape[-1])
+        is_target = explanation.detach == "second-view" and explanation.ce_on_views != "both"
+        return full_precision(view_features(network, x, moved, second_is_target=is_target))
 
-    Each (B, side, side), the first two perhaps of another side than the third. Those of one side are normalised in one
-    batch: a GPU minds how many operations there are, not how large these are.
-    """
+
+def _explanation_terms(
+    maps: Tensor, transforms: Transforms, size: int, explanation: Explanation, matrices: Resampling | None
+) -> tuple[PerImage | None, PerImage | None]:
+    """Consistency and sparsity of the raw maps of both views, or of the first alone; None where its weight is 0."""
     count = len(transforms)
     first, second = maps[:count], maps[count:]
-    if explanation.alpha == 0:
-        return None, None, normalise(upsample(first, size))
-    if explanation.detach == "second-view":
-        second = second.detach()
-    is_together = explanation.beta > 0 and explanation.compared_at == "full"
-    side = size if explanation.compared_at == "full" else size // 2
-    whole = upsample(torch.cat([second, first]) if is_together else second, side)
-    normalised = normalise(torch.cat([move_maps(transforms, first, side), whole]))
-    moved, of_moved, *rest = normalised.split(count)  # type: ignore[no-untyped-call]
-    if explanation.beta > 0 and not is_together:
-        rest = [normalise(upsample(first, size))]
-    return moved, of_moved, rest[0] if rest else None
+    is_searched = explanation.sparsity == "searched"
+    consistency = sparsity = None
+    if explanation.alpha > 0:
+        if explanation.detach == "second-view":
+            second = second.detach()
+        matrices = matrices or matrices_for(explanation, transforms, maps.shape[1], size, maps.dtype)
+        if matrices is None:
+            consistency = _consistency_of_pixels(first, second, transforms, size, explanation)
+        else:
+            # One kind of pixel for both terms: each map comes to it once.
+            is_together = explanation.beta > 0 and is_searched and explanation.compared_at == "full"
+            p = explanation.p if is_together else None
+            consistency, sparsity = explanation_terms(torch.cat([first, second]), matrices, p=p)
+    if explanation.beta > 0 and sparsity is None:
+        if is_searched:
+            sparsity = raw_sparsity(first, size, p=explanation.p)
+        else:
+            sparsity = sparsity_loss(normalise(upsample(first, size)), p=explanation.p, form="paper")
+    return consistency, sparsity
+
+
+def _consistency_of_pixels(
+    first: RawMaps, second: RawMaps, transforms: Transforms, size: int, explanation: Explanation
+) -> PerImage:
+    side = _compared_side(explanation, size)
+    # In one batch: a GPU minds how many operations there are, not how large these are.
+    heatmaps = normalise(torch.cat([move_maps(transforms, first, side), upsample(second, side)]))
+    return consistency_loss(*heatmaps.chunk(2), distance=explanation.distance)
+
+
+def _compared_side(explanation: Explanation, size: int) -> int:
+    return size if explanation.compared_at == "full" else size // 2
 
 
 def _explained_classes(logits: Tensor, count: int, explanation: Explanation) -> Classes:

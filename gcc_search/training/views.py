@@ -96,6 +96,7 @@ def _running(module: _BatchNorm) -> tuple[Tensor, Tensor]:
 
 
 def _copied(tensors: list[Tensor]) -> list[Tensor]:
+    # torch has no copy of many at once.
     return list(torch._foreach_mul(tensors, 1.0)) if tensors else []
 
 

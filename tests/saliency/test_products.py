@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from gcc_search.saliency.products import multiply
-from gcc_search.saliency.ssim import _WINDOW, _band, _mean_similarity_gradient, filter_separably, structural_similarity
+from gcc_search.saliency.ssim import WINDOW, _band, _mean_similarity_gradient, filter_separably, structural_similarity
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use: no TF32 to keep out")
 
@@ -37,8 +37,8 @@ def test_settings_made_elsewhere_do_not_round_a_product(factors, setting):
 
 def test_a_band_of_weights_is_the_window_that_slides(factors):
     images = factors[0].double()[:, None]
-    rows, columns = (_band(tuple(_WINDOW), size, images.dtype, images.device) for size in (20, 30))
-    assert_close(multiply(multiply(rows, images), columns.mT), filter_separably(images, _WINDOW))
+    rows, columns = (_band(tuple(WINDOW), size, images.dtype, images.device) for size in (20, 30))
+    assert_close(multiply(multiply(rows, images), columns.mT), filter_separably(images, WINDOW))
 
 
 @needs_cuda

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from gcc_search.saliency.geometry import Transforms, draw_transforms, move_maps
 from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss, upsample
 from gcc_search.saliency.raw_losses import explanation_terms
-from gcc_search.saliency.resampling import is_worthwhile, resampling
+from gcc_search.saliency.resampling import is_worthwhile, make_resampling
 
 DISTANCES = ["ssim", "correlation"]
 EXPONENTS = [0.0, 0.5, 1.0, 2.0]
@@ -27,7 +27,7 @@ def terms_of_heatmaps(maps, transforms, size, p, distance="ssim"):
 
 def terms_of_raw_maps(maps, transforms, size, p, distance="ssim"):
     transforms, in_windows = transforms.to(maps.device), distance == "ssim"
-    matrices = resampling(transforms, maps.shape[2], size, maps.dtype, in_windows=in_windows)
+    matrices = make_resampling(transforms, maps.shape[2], size, maps.dtype, in_windows=in_windows)
     return explanation_terms(maps, matrices, p=p)
 
 
@@ -53,7 +53,7 @@ def test_the_terms_are_those_of_the_heatmaps(generator, cells, size, distance, p
 @pytest.mark.parametrize("in_windows", [True, False])
 def test_without_sparsity_consistency_is_the_same(generator, in_windows):
     maps = torch.randn(4, 7, 7, generator=generator, dtype=torch.float64).requires_grad_()
-    matrices = resampling(draw(generator, 2, 64), 7, 64, maps.dtype, in_windows=in_windows)
+    matrices = make_resampling(draw(generator, 2, 64), 7, 64, maps.dtype, in_windows=in_windows)
     consistency, sparsity = explanation_terms(maps, matrices, p=None)
     assert sparsity is None
     both, _ = explanation_terms(maps, matrices, p=1.0)
@@ -110,25 +110,28 @@ def test_a_map_that_is_not_finite_has_terms_that_are_not(generator):
     assert torch.isfinite(sparsity).tolist() == [False, True]
 
 
-@pytest.mark.parametrize(("cells", "size"), [(7, 224), (4, 128), (14, 224)])
-def test_single_precision_costs_little(generator, cells, size):
-    """Transforms that take as little of the maps as `is_worthwhile` lets through in a search, or less."""
-    assert is_worthwhile(cells, size, least_scale=0.08)
+@pytest.mark.parametrize("scale", [0.08, 0.001])
+@pytest.mark.parametrize(("cells", "size"), [(7, 224), (2, 64), (12, 224)])
+def test_single_precision_costs_less_than_by_way_of_the_pixels(generator, cells, size, scale):
+    """Crops between two cells as well, whose maps are stretched until the cells beside them are far outside."""
     exact = (2 + torch.randn(16, cells, cells, generator=generator, dtype=torch.float64)).requires_grad_()
     rounded = exact.detach().float().requires_grad_()
-    transforms = draw(generator, 8, size)
-    found, expected = (terms_of_raw_maps(maps, transforms, size, 1.0) for maps in (rounded, exact))
-    assert_close(found[0].double(), expected[0], rtol=0, atol=5e-5)
-    assert_close(found[1].double(), expected[1], rtol=0, atol=1e-6)
-    of_exact = gradient(expected, exact)
-    assert (gradient(found, rounded).double() - of_exact).norm() < 1e-3 * of_exact.norm()
+    frame = torch.full((8,), size)
+    transforms = draw_transforms(frame, frame, scale=(scale, 2 * scale), generator=generator)
+    expected = terms_of_heatmaps(exact, transforms, size, 1.0)
+    of_exact, errors = gradient(expected, exact), []
+    for way in (terms_of_raw_maps, terms_of_heatmaps):
+        terms = way(rounded, transforms, size, 1.0)
+        errors.append((gradient(terms, rounded).double() - of_exact).norm() / of_exact.norm())
+        assert_close([term.double() for term in terms], list(expected), rtol=0, atol=1e-4)
+    assert errors[0] < 1e-4
+    assert errors[0] < 2 * errors[1]
 
 
-def test_where_crops_lie_between_two_cells_pixels_are_compared():
-    assert is_worthwhile(4, 128, least_scale=0.08)
-    assert not is_worthwhile(2, 64, least_scale=0.04)
-    assert not is_worthwhile(32, 224, least_scale=0.08)
-    assert not is_worthwhile(2, 10, least_scale=1.0)
+def test_maps_of_many_cells_are_compared_by_their_pixels():
+    assert is_worthwhile(7, 224)
+    assert not is_worthwhile(28, 224)
+    assert not is_worthwhile(2, 10)
 
 
 def test_autocast_rounds_nothing(generator):

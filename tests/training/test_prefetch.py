@@ -126,21 +126,23 @@ def test_a_gpu_gets_the_same_values_and_keeps_them_while_it_works_on_them():
 
 
 @needs_cuda
-@pytest.mark.parametrize("explanation", [Explanation(), Explanation(alpha=1.0, beta=0.1)])
+@pytest.mark.parametrize(
+    "explanation",
+    [Explanation(), Explanation(alpha=1.0, beta=0.1), Explanation(alpha=1.0, beta=0.1, distance="correlation")],
+)
 def test_a_gpus_batches_are_those_of_a_cpu(shapes, explanation):
     found = []
     for device in (CPU, torch.device("cuda")):
         plan = EpochPlan(recipe=RECIPE, explanation=explanation, epoch=1, seed=0, device=device)
         learner = Learner(build_network("convnet_small", num_classes=8, weights="none", seed=0), loss_terms)
         with batches_of(shapes.train, plan, learner) as batches:
-            found.append([(count, x.cpu(), labels.cpu(), moved.to("cpu")) for count, x, labels, moved, _ in batches])
+            found.append([(count, *(tensor.cpu() for tensor in shown.tensors())) for count, shown in batches])
     assert len(found[0]) == len(found[1]) == 6
-    for (count, x, labels, moved), (other_count, other_x, other_labels, other_moved) in zip(*found, strict=True):
+    for (count, x, *drawn), (other_count, other_x, *other_drawn) in zip(*found, strict=True):
         assert count == other_count
-        assert torch.equal(labels, other_labels)
-        assert torch.equal(moved.boxes, other_moved.boxes)
-        assert torch.equal(moved.flips, other_moved.flips)
         assert_close(x, other_x, rtol=0, atol=1e-4)
+        for tensor, other in zip(drawn, other_drawn, strict=True):
+            assert_close(tensor, other, rtol=1e-5, atol=1e-6)
 
 
 @needs_cuda
@@ -151,8 +153,8 @@ def test_neither_who_makes_a_batch_nor_who_takes_it_waits_for_the_gpu(shapes):
 
     def take_all() -> None:
         with batches_of(shapes.train, plan, learner) as batches:
-            for _, x, *_ in batches:
-                x.sum()
+            for _, shown in batches:
+                shown.x.sum()
 
     take_all()
     torch.cuda.set_sync_debug_mode("error")

@@ -85,11 +85,11 @@ def test_a_batch_is_the_same_after_it_was_a_row_of_tensors(shapes, explanation):
     network = build_network("convnet_small", num_classes=8, weights="none", seed=0).train()
     learner, plan = Learner(network, loss_terms), make_plan(1, explanation, device="cpu")
     with batches_of(shapes.train, plan, learner) as batches:
-        _, x, labels, moved, matrices = next(batches)
-    assert (matrices is None) == (explanation.alpha == 0)
-    shown = Shown.of_tensors(*Shown(x=x, labels=labels, moved=moved, matrices=matrices).tensors())
+        _, given = next(batches)
+    assert (given.matrices is None) == (explanation.alpha == 0)
+    shown = Shown.of_tensors(*given.tensors())
     with_them, without = (
-        learner.terms(shown.x, shown.labels, shown.moved, explanation, given) for given in (shown.matrices, None)
+        learner.terms(shown.x, shown.labels, shown.moved, explanation, matrices) for matrices in (shown.matrices, None)
     )
     assert_close(vars(with_them), vars(without))
 
