@@ -17,8 +17,9 @@ from gcc_search.settings import DataSettings, Explanation, TrialSettings
 from gcc_search.training.datasets import DataSet, load_dataset
 from gcc_search.training.evaluation import INSERTION_PASSES
 from gcc_search.training.loop import EpochPlan, perturb
-from gcc_search.training.networks import Network, build_network, is_published, weights_file
+from gcc_search.training.networks import Network, build_network
 from gcc_search.training.terms import loss_terms
+from gcc_search.training.weights import is_published, weights_file
 
 __all__ = [
     "Cost",
