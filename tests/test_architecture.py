@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "trial": {"collapse", "training", "saliency", "seeding", "results", "settings", "errors", "patience"},
     "assistants": {"trial", "training", "settings", "failures"},
     "footprint": {"trial", "training", "failures", "settings", "errors"},
+    "cost": {"trial", "training", "settings"},
     "identity": {"complaints", "errors", "results", "settings"},
     "keeper": {
         "identity",
@@ -68,7 +69,7 @@ ALLOWED: dict[str, set[str]] = {
     "fetching": {"results", "storage"},
     "repeating": {"identity", "results", "settings", "storage", "errors"},
     "saying": {"atomic"},
-    "preparation": {"training", "saliency", "saying", "settings", "errors"},
+    "preparation": {"training", "saying", "settings", "errors"},
     "model_file": {"atomic", "errors"},
     "trained": {"model_file", "identity", "training", "results", "settings", "complaints", "errors"},
     "model_card": {"model_file", "analysis"},
@@ -114,6 +115,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "search": {
         "cores",
+        "cost",
         "footprint",
         "identity",
         "keeper",
@@ -163,6 +165,7 @@ OWNERS: dict[str, set[str]] = {
         "training",
         "trial",
         "assistants",
+        "cost",
         "failures",
         "footprint",
         "keeper",
