@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gcc_search.search.plan import usual_sample
+from gcc_search.space import load_space
 from tests.search.conftest import make_space
+
+SPACES = Path(__file__).parents[2] / "search_spaces"
 
 ALPHA = {"alpha": {"distribution": "log_uniform_values", "min": 0.01, "max": 10}}
 
@@ -31,3 +36,11 @@ def test_a_searched_term_is_in_the_loss_that_is_timed():
     space = make_space(parameters=ALPHA)
     explanation = space.settings("convnet_small", usual_sample(space)).explanation
     assert (explanation.alpha > 0, explanation.beta) == (True, 0)
+
+
+@pytest.mark.parametrize("path", sorted(SPACES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_of_every_space_here_a_trial_can_be_timed(path):
+    space = load_space(path)
+    for network in space.networks:
+        settings = space.settings(network, usual_sample(space))
+        assert settings.explanation.alpha > 0 or settings.explanation.beta > 0
