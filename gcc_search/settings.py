@@ -6,6 +6,7 @@ Ray, so that a space file is checked in milliseconds.
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,20 +17,22 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 LARGEST, LARGEST_WHOLE = 1e100, 2**63 - 1
 
 
-def _refuse_text_and_claims(value: object) -> object:
+def _refuse_text_and_claims(value: object, *, kind: str, example: str) -> object:
     """Pydantic would read the text "1e-6" and the word true as numbers; who writes them means something else."""
     if isinstance(value, str):
-        raise ValueError(f'must be a number, got the text "{value}"; write it as 0.001 or 1e-3, without quotes')
+        raise ValueError(f'must be a {kind}, got the text "{value}"; write it as {example}, without quotes')
     if isinstance(value, bool):
-        raise ValueError(f"must be a number, got {str(value).lower()}")
+        raise ValueError(f"must be a {kind}, got {str(value).lower()}")
     # Infinity is pydantic's to tell.
     if isinstance(value, int | float) and LARGEST < abs(value) != math.inf:
         raise ValueError(f"must be between -{LARGEST:g} and {LARGEST:g}, got {str(value)[:20]}")
     return value
 
 
-Number = Annotated[float, BeforeValidator(_refuse_text_and_claims), Field(allow_inf_nan=False)]
-Whole = Annotated[int, BeforeValidator(_refuse_text_and_claims), Field(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)]
+_any_number = functools.partial(_refuse_text_and_claims, kind="number", example="0.001 or 1e-3")
+_whole_number = functools.partial(_refuse_text_and_claims, kind="whole number", example="16")
+Number = Annotated[float, BeforeValidator(_any_number), Field(allow_inf_nan=False)]
+Whole = Annotated[int, BeforeValidator(_whole_number), Field(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)]
 Fraction = Annotated[Number, Field(gt=0, lt=1)]
 Share = Annotated[Number, Field(gt=0, le=1)]
 PositiveInt = Annotated[Whole, Field(ge=1)]

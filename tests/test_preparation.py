@@ -1,16 +1,15 @@
-"""What is looked at before a network is trained: images, weights, cost."""
+"""What is looked at before a network is trained: images, weights."""
 
 from __future__ import annotations
 
 import io
 
 import pytest
-import torch
 from PIL import Image
 from rich.console import Console
 
 from gcc_search.errors import DataError, WeightsError
-from gcc_search.preparation import check_weights, estimate_cost, prepare_images
+from gcc_search.preparation import check_weights, prepare_images
 from gcc_search.saying import say
 from gcc_search.settings import DataSettings
 
@@ -73,21 +72,3 @@ def test_weights_are_looked_at_before_anything_is_trained(tiny_trial, shapes, tm
 
 def test_a_start_network_that_is_yet_to_be_trained_is_no_error(tiny_trial, shapes):
     check_weights(tiny_trial.model_copy(update={"weights": "baseline"}), shapes)
-
-
-@pytest.mark.parametrize("weights", ["none", "baseline"])
-def test_a_trial_costs_more_than_its_baseline_and_that_more_than_nothing(tiny_trial, shapes, weights):
-    settings = tiny_trial.model_copy(update={"weights": weights})
-    cost = estimate_cost(settings, start_epochs=3, data=shapes, device=torch.device("cpu"))
-    assert cost.trial_seconds > cost.baseline_seconds > 0
-    assert cost.start_seconds > 0
-
-
-def test_without_a_start_network_there_is_no_cost_of_one(tiny_trial, shapes):
-    assert estimate_cost(tiny_trial, start_epochs=0, data=shapes, device=torch.device("cpu")).start_seconds == 0
-
-
-def test_guessing_the_cost_leaves_the_global_generator_alone(tiny_trial, shapes):
-    before = torch.get_rng_state()
-    estimate_cost(tiny_trial, start_epochs=0, data=shapes, device=torch.device("cpu"))
-    assert torch.equal(torch.get_rng_state(), before)

@@ -28,6 +28,7 @@ run_cap: 4
 ALPHA = "alpha: {distribution: log_uniform_values, min: 1.0e-3, max: 10}"
 NETWORKS = "resnet18, resnet50, convnext_tiny or convnet_small"
 ONE_NUMBER = "write it as 0.001 or 1e-3, without quotes"
+ONE_WHOLE_NUMBER = "write it as 16, without quotes"
 
 
 @pytest.fixture
@@ -183,7 +184,14 @@ def test_text_true_and_nan_are_no_numbers(complaint):
         (ALPHA, "alpha: {value: high}", f'parameters.alpha.value: must be a number, got the text "high"; {ONE_NUMBER}'),
         ("epochs: 4", "lr: '1e-3'", f'recipe.lr: must be a number, got the text "1e-3"; {ONE_NUMBER}'),
         (ALPHA, "alpha: {value: yes}", "parameters.alpha.value: must be a number, got true"),
-        ("run_cap: 4", "run_cap: true", "run_cap: must be a number, got true"),
+        ("run_cap: 4", "run_cap: true", "run_cap: must be a whole number, got true"),
+        ("run_cap: 4", "run_cap: x", f'run_cap: must be a whole number, got the text "x"; {ONE_WHOLE_NUMBER}'),
+        ("epochs: 4", "epochs: '4'", f'recipe.epochs: must be a whole number, got the text "4"; {ONE_WHOLE_NUMBER}'),
+        (
+            ALPHA,
+            "batch_size: {values: [many]}",
+            f'parameters.batch_size.values.0: must be a whole number, got the text "many"; {ONE_WHOLE_NUMBER}',
+        ),
         ("run_cap: 4", "run_cap: 1000000000", "run_cap: must be at most 100000, got 1000000000"),
         ("max: 10}", "max: 1.0e+101}", "parameters.alpha.max: must be between -1e+100 and 1e+100, got 1e+101"),
         (

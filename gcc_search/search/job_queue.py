@@ -20,8 +20,9 @@ from gcc_search.results.writer import write_trial
 from gcc_search.search.baselines import find_baseline
 from gcc_search.search.bucket_run import fetch_record
 from gcc_search.search.ends import never_ran, read_end
+from gcc_search.search.giving_up import Failures
 from gcc_search.search.jobs import FOLDERS, Job, JobMaker, baseline_combinations
-from gcc_search.search.retries import MOST_UNFIT_IN_A_ROW, Death, again, goes_on, is_unfit, told, told_where
+from gcc_search.search.retries import Death, again, goes_on, told
 from gcc_search.search.study import NetworkStudy, trial_name, violations
 from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
@@ -65,8 +66,7 @@ class JobQueue(Searcher):
         self._settled: dict[str, TrialRecord] = {}
         # By baseline: trials of an earlier process that are judged once it is trained again.
         self._untold: dict[str, list[tuple[Job, TrialRecord]]] = {}
-        self._num_failed = 0
-        self._num_unfit = 0
+        self._failures = Failures(space.max_failed_trials)
         self.outcomes: list[Outcome] = []
 
     @property
@@ -95,9 +95,7 @@ class JobQueue(Searcher):
     @property
     def gives_up(self) -> bool:
         """Whether so many trials have failed that no more are started."""
-        if self._space.max_failed_trials is None:
-            return self._num_unfit == MOST_UNFIT_IN_A_ROW
-        return self._num_failed >= self._space.max_failed_trials
+        return self._failures.are_too_many
 
     # An earlier process's side: what it had trained, in the order it had asked.
 
@@ -117,8 +115,7 @@ class JobQueue(Searcher):
         elif record.status == "finished":
             self._wait_for_prerequisites(prerequisites)
         self._close(job, record)
-        # What made it fail may have been mended since.
-        self._num_failed = 0
+        self._failures.forget_trials()
         if baseline is not None and not is_whole:
             del self._settled[baseline.id]
             if baseline.status == "finished":
@@ -257,7 +254,8 @@ class JobQueue(Searcher):
         Args:
             is_free: whether its worker is done with the folder; where not, the job alone remembers the failure.
         """
-        if goes_on(record, self._space):
+        is_last = not goes_on(record, self._space)
+        if not is_last:
             line = told(record, self._space)
             if is_free:
                 self._write(job, replace(record, status="interrupted", reason=line))
@@ -267,18 +265,8 @@ class JobQueue(Searcher):
             if record.status == "failed" and is_free:
                 self._write(job, record)
             self._close(job, record)
-            if record.status == "failed" and self._space.max_failed_trials is not None and self.gives_up:
-                self.contact.tell(f"no more trials are started: {self._num_failed} failed (max_failed_trials)")
-        self._count_unfit(record)
-
-    def _count_unfit(self, record: TrialRecord) -> None:
-        """How many attempts in a row have failed by their machine. Once they are too many, they stay so."""
-        if self._num_unfit == MOST_UNFIT_IN_A_ROW:
-            return
-        self._num_unfit = self._num_unfit + 1 if is_unfit(record) else 0
-        if self._space.max_failed_trials is None and self.gives_up:
-            which = f"the last {self._num_unfit} attempts failed by their machine ({told_where(record)})"
-            self.contact.tell(f"no more trials are started: {which}; mend it, or take it out, then resume")
+        if why := self._failures.add_attempt(record, is_last=is_last):
+            self.contact.tell(why)
 
     def _write(self, job: Job, record: TrialRecord) -> None:
         # The worker is done with it.
@@ -290,13 +278,13 @@ class JobQueue(Searcher):
 
     def _close(self, job: Job, record: TrialRecord) -> None:
         self._await_room()
-        self._num_failed += job.is_trial and record.status == "failed"
         if not job.is_trial:
             self._settled[job.id] = record
             self.outcomes.append(Outcome(job=job, record=record, baseline=None, feasible=False))
             for trial, ended in self._untold.pop(job.id, []):
                 self._close(trial, ended)
             return
+        self._failures.add_trial(record)
         key = job.identity.baseline or ""
         baseline = self._settled.get(key)
         if baseline is None and key in {other.id for other in (*self._waiting, *self._running.values())}:

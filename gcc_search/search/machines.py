@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gcc_search.cores import usable_cores
 from gcc_search.errors import ResourceError
-from gcc_search.search.cores import usable_cores
 from gcc_search.vocabulary import Resources
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from rich.console import Console
 
 from gcc_search.atomic import place_of
-from gcc_search.preparation import estimate_cost
+from gcc_search.cost import estimate_cost
 from gcc_search.saying import say
 from gcc_search.search.jobs import baseline_combinations
 from gcc_search.search.measuring import pack_trials
 from gcc_search.search.readiness import Prepared
 from gcc_search.search.study import trials_per_network
+from gcc_search.space import SearchSpace
+from gcc_search.vocabulary import Parameter, Value
 
 
 def print_plan(prepared: Prepared, console: Console) -> None:
-    """The plan as plain lines. Times a few passes of each network; trains nothing, writes nothing."""
+    """The plan as plain lines. Times a few steps of each network; writes nothing."""
     machines = prepared.machines
     if machines.num_gpus > machines.num_missing_gpus:
         prepared = pack_trials(prepared, console)
@@ -53,11 +57,11 @@ def _costs(prepared: Prepared) -> list[str]:
     device = torch.device("cuda" if prepared.machines.num_gpus else "cpu")
     # Timed with the threads that a trial will have: on the CPU that is what it costs.
     torch.set_num_threads(max(1, int(prepared.machines.cpus_per_trial)))
-    data = next(iter(prepared.datasets.values()))
     lines, total = [], 0.0
     baselines = baseline_combinations(space)
     for network, count in trials_per_network(space).items():
-        settings = space.settings(network, {})
+        settings = space.settings(network, usual_sample(space))
+        data = prepared.datasets[settings.recipe.image_size]
         start_epochs = space.start.epochs if space.start else 0
         cost = estimate_cost(settings, start_epochs=start_epochs, data=data, device=device)
         total += count * cost.trial_seconds + baselines * (cost.baseline_seconds + cost.start_seconds)
@@ -71,6 +75,25 @@ def _costs(prepared: Prepared) -> list[str]:
         f"cost      about {_told(total)} on one device at a time, {_told(total / slots)} with {slots} trials at a time"
     )
     return [*lines, f"          guessed from a few steps timed here{early}"]
+
+
+def usual_sample(space: SearchSpace) -> dict[str, Value]:
+    """What a trial may well be given, every term of the loss that any trial takes among it.
+
+    The middle of a range or of listed numbers, of two the larger, and the first of what is listed otherwise.
+    """
+    return {name: _usual(parameter) for name, parameter in space.parameters.items()}
+
+
+def _usual(parameter: Parameter) -> Value:
+    choices = parameter.choices
+    if choices is None:
+        assert parameter.min is not None, "a range has both"
+        assert parameter.max is not None, "a range has both"
+        middle = (parameter.min + parameter.max) / 2
+        return math.floor(middle) if parameter.distribution == "int_uniform" else middle
+    numbers = sorted(value for value in choices if not isinstance(value, str))
+    return numbers[len(numbers) // 2] if numbers else choices[0]
 
 
 def _told(seconds: float) -> str:

@@ -12,9 +12,6 @@ from gcc_search.space import SearchSpace
 # A second time alone, it would be the same network with the same batch on an empty device. (A smaller micro-batch would
 # fit, but batch statistics would be others, and so would the result: the user's choice, not ours.)
 MEMORY_RETRIES = 1
-# Attempts in a row. A machine that has other images fails one in a second, while others train for minutes: nothing
-# but its own failures comes in between, and it would use up all trials.
-MOST_UNFIT_IN_A_ROW = 10
 # As a failure's reason begins, or goes on after the name of the baseline that failed so.
 _UNFIT = tuple(f"{error.__name__}: " for error in (DataError, WeightsError))
 

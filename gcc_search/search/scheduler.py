@@ -7,6 +7,7 @@ pure function of the values at a rung, so that the state can be rebuilt from the
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right, insort
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -16,10 +17,25 @@ from gcc_search.objectives import METRICS
 from gcc_search.vocabulary import EarlyTerminate
 
 
-def survives(value: float, others: list[float], *, eta: int) -> bool:
-    """True where `value` (larger is better) is among the best 1 / eta, rounded up, of itself and `others`."""
-    better = sum(other > value for other in others)
-    return better < math.ceil((len(others) + 1) / eta)
+class Rung:
+    """What trials reached after one epoch, larger is better. Kept in order: thousands of trials report to it."""
+
+    def __init__(self) -> None:
+        self._reached: dict[str, float] = {}
+        # Without NaN, which is neither better than another value nor worse.
+        self._ordered: list[float] = []
+
+    def add(self, trial_id: str, value: float, *, eta: int) -> bool:
+        """True where `value` is among the best 1 / eta, rounded up, of itself and what other trials reached."""
+        # One that goes on from its checkpoint may come by again.
+        before = self._reached.pop(trial_id, math.nan)
+        if not math.isnan(before):
+            del self._ordered[bisect_left(self._ordered, before)]
+        better = len(self._ordered) - bisect_right(self._ordered, value)
+        self._reached[trial_id] = value
+        if not math.isnan(value):
+            insort(self._ordered, value)
+        return better < math.ceil(len(self._reached) / eta)
 
 
 def list_rungs(early: EarlyTerminate, epochs: int) -> tuple[int, ...]:
@@ -41,8 +57,7 @@ class SuccessiveHalving(FIFOScheduler):
         self.column = METRICS[early.metric].column
         self._sign = 1.0 if METRICS[early.metric].goal == "maximize" else -1.0
         self._eta = early.eta
-        # By trial: one that goes on from its checkpoint may come by a rung again.
-        self._values: dict[tuple[str, int], dict[str, float]] = {}
+        self._reached: dict[tuple[str, int], Rung] = {}
         self._rungs = list_rungs(early, epochs)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
@@ -55,8 +70,5 @@ class SuccessiveHalving(FIFOScheduler):
         """Notes what a trial reached after `epoch`; False where that is a rung and not enough to go on."""
         if epoch not in self._rungs or value is None:
             return True
-        reached = self._values.setdefault((network, epoch), {})
-        reached.pop(trial_id, None)
-        stays = survives(self._sign * value, list(reached.values()), eta=self._eta)
-        reached[trial_id] = self._sign * value
-        return stays
+        rung = self._reached.setdefault((network, epoch), Rung())
+        return rung.add(trial_id, self._sign * value, eta=self._eta)

@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gcc_search.cores import usable_cores
 from gcc_search.errors import DataError
 from gcc_search.training.cache_file import CachedImages, CacheSpec, read_cache, write_cache
 
@@ -160,7 +161,7 @@ def _fill(scratch: int, spec: CacheSpec, make: Callable[[int], Picture], progres
 
     rows = []
     # Pillow decodes and resizes without Python's lock.
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as threads:
+    with ThreadPoolExecutor(min(16, usable_cores())) as threads:
         for row in threads.map(work, range(spec.num_images)):
             rows.append(row)
             progress(len(rows), spec.num_images)

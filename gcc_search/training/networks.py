@@ -6,30 +6,21 @@ so that a trained network loads into torchvision as it is.
 
 from __future__ import annotations
 
-import sys
 from abc import abstractmethod
-from http.client import HTTPException
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.request import Request, urlopen
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gcc_search.errors import WeightsError
 from gcc_search.saliency.shapes import FeatureMaps, Images, Logits, Pooled
 from gcc_search.seeding import derive_seed
 from gcc_search.training.recomputing import recomputed
+from gcc_search.training.weights import read_weights
 
 if TYPE_CHECKING:
     # Loads torch's compiler, a second and a half; where no network of it is built, nobody waits for that.
     import torchvision
-
-TORCHVISION_WEIGHTS = ("IMAGENET1K_V1", "DEFAULT")
-
-# Seconds until a server counts as out of reach.
-FETCH_TIMEOUT = 10.0
 
 
 def full_precision(features: FeatureMaps) -> FeatureMaps:
@@ -205,7 +196,7 @@ def build_network(name: str, *, num_classes: int, weights: str, seed: int) -> Ne
         torch.default_generator.manual_seed(derive_seed(seed, "weights"))
         network = _empty_network(name, num_classes)
     if weights != "none":
-        _load_weights(network.model, _read_weights(name, weights), where=weights)
+        _load_weights(network.model, read_weights(name, weights), where=weights)
     return network.to(memory_format=torch.channels_last)
 
 
@@ -236,78 +227,6 @@ def _empty_network(name: str, num_classes: int) -> Network:
 
     model = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
     return ConvNeXtClassifier(model) if name.startswith("convnext") else ResNetClassifier(model)
-
-
-def is_published(weights: str) -> bool:
-    """Whether `weights` of `build_network` are a torchvision name."""
-    return weights in TORCHVISION_WEIGHTS
-
-
-def weights_file(name: str, weights: str) -> Path:
-    """Where `weights` of `build_network` are read from, unless they are `none`.
-
-    Raises:
-        WeightsError: a torchvision name that is neither in torch's cache nor can be fetched.
-    """
-    return _torchvision_file(name, weights) if is_published(weights) else Path(weights).expanduser()
-
-
-def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
-    path = weights_file(name, weights)
-    if not path.is_file():
-        known = ", ".join(TORCHVISION_WEIGHTS)
-        raise WeightsError(f"weights: {weights}: must be a file, none, or one of {known}, got nothing there")
-    return read_tensors(path)
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors or .pth file, on the CPU.
-
-    Raises:
-        WeightsError: torn, or no such file.
-    """
-    try:
-        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except Exception:
-        # Over torn bytes the readers raise whatever comes: IndexError, AssertionError, struct.error.
-        raise _not_tensors(path) from None
-    if not isinstance(content, dict):
-        raise _not_tensors(path)
-    return {key: value for key, value in content.items() if isinstance(value, Tensor)}
-
-
-def _not_tensors(path: Path) -> WeightsError:
-    return WeightsError(f"weights: {path}: must be a whole file of tensors, got a torn or foreign one; copy it again")
-
-
-def _torchvision_file(name: str, weights: str) -> Path:
-    """Where torch's cache keeps the published weights; fetched where they are not there yet."""
-    if name == "convnet_small":
-        raise WeightsError(f"weights: {weights}: convnet_small has no published weights; use none, baseline or a file")
-    import torchvision
-
-    url: str = torchvision.models.get_model_weights(name)[weights].url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
-    if path.exists():
-        return path
-    try:
-        _fetch(url, path)
-    except (OSError, HTTPException, RuntimeError):
-        raise WeightsError(
-            f"weights: {weights} of {name}: must be in torch's cache or reachable, got neither; "
-            f"put the file of {url} at {path}, or name a file"
-        ) from None
-    return path
-
-
-def _fetch(url: str, path: Path) -> None:
-    # torch.hub waits for minutes where a firewall swallows packets.
-    with urlopen(Request(url, method="HEAD"), timeout=FETCH_TIMEOUT):
-        pass
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # torchvision's names end in the beginning of their sha256.
-    digest = path.stem.rsplit("-", 1)[1]
-    torch.hub.download_url_to_file(url, str(path), digest, progress=sys.stderr.isatty())
 
 
 def _load_weights(model: nn.Module, state: dict[str, Tensor], *, where: str) -> None:

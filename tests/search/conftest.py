@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from gcc_search.cores import usable_cores
 from gcc_search.results.reader import Run
-from gcc_search.search.cores import usable_cores
 from gcc_search.search.launch import SearchResult, run_search
 from gcc_search.search.readiness import SearchOptions, prepare_search
 from gcc_search.space import SearchSpace

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+from pathlib import Path
 
 import optuna
 import pytest
+from ray.train._internal.storage import StorageContext
+from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
 from rich.console import Console
 
 from gcc_search.errors import GccSearchError
@@ -208,3 +212,17 @@ def test_records_are_plain_values(tiny_search):
     result, _ = tiny_search
     record = read_run(result.run).trials[0].record
     assert dataclasses.replace(record) == record
+
+
+def test_after_the_first_snapshot_ray_takes_none_of_its_own_accord(tmp_path):
+    saved = []
+    manager = _ExperimentCheckpointManager(
+        storage=StorageContext(storage_path=str(tmp_path), experiment_dir_name="search"),
+        checkpoint_period=os.environ["TUNE_GLOBAL_CHECKPOINT_S"],
+    )
+    Path(manager._storage.experiment_driver_staging_path).mkdir(parents=True)
+    for _ in range(2):
+        manager.sync_up_experiment_state(save_fn=lambda: saved.append(1))
+        # A year later.
+        manager._last_save_time -= 365 * 24 * 3600
+    assert len(saved) == 1

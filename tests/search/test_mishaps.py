@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import errno
 import io
-import os
 import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 from ray import tune
-from ray.train._internal.storage import StorageContext
 from ray.tune import TuneError
-from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
 from rich.console import Console
 
 from gcc_search.errors import DiskError, DiskFullError, StorageError
@@ -86,18 +83,3 @@ def test_other_failures_are_nobodys_disk():
     for error in (OSError(errno.ECONNRESET, "Connection reset by peer"), ConnectionError("GCS"), KeyError("loss")):
         assert mishap_in(error, SCRATCH) is None
         assert mishap_in(wrapped(error), SCRATCH) is None
-
-
-@pytest.mark.usefixtures("one_ray")
-def test_after_the_first_snapshot_ray_takes_none_of_its_own_accord(tmp_path):
-    saved = []
-    manager = _ExperimentCheckpointManager(
-        storage=StorageContext(storage_path=str(tmp_path), experiment_dir_name="search"),
-        checkpoint_period=os.environ["TUNE_GLOBAL_CHECKPOINT_S"],
-    )
-    Path(manager._storage.experiment_driver_staging_path).mkdir(parents=True)
-    for _ in range(2):
-        manager.sync_up_experiment_state(save_fn=lambda: saved.append(1))
-        # A year later.
-        manager._last_save_time -= 365 * 24 * 3600
-    assert len(saved) == 1

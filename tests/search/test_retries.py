@@ -21,10 +21,10 @@ import pytest
 import torch
 from rich.console import Console
 
+from gcc_search.cores import usable_cores
 from gcc_search.occupancy import only_writer
 from gcc_search.results.reader import read_run
 from gcc_search.results.writer import write_trial
-from gcc_search.search.cores import usable_cores
 from gcc_search.search.jobs import JobMaker
 from gcc_search.search.launch import SearchResult, run_search
 from gcc_search.search.readiness import SearchOptions, prepare_search

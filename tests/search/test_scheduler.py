@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
+import random
+import statistics
+import time
 
 import pytest
 
 from gcc_search.search.recall import make_scheduler as scheduler_of
-from gcc_search.search.scheduler import SuccessiveHalving, list_rungs, survives
+from gcc_search.search.scheduler import Rung, SuccessiveHalving, list_rungs
 from gcc_search.vocabulary import EarlyTerminate
 from tests.search.conftest import TINY, make_space
+
+ODD = (math.nan, math.inf, -math.inf, -0.0)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +31,39 @@ from tests.search.conftest import TINY, make_space
     ],
 )
 def test_the_best_of_each_eta_go_on(value, others, eta, expected):
-    assert survives(value, others, eta=eta) is expected
+    rung = Rung()
+    for number, other in enumerate(others):
+        rung.add(f"other-{number}", other, eta=eta)
+    assert rung.add("own", value, eta=eta) is expected
+
+
+def survives(value, others, *, eta):
+    """The rule, word for word."""
+    better = sum(other > value for other in others)
+    return better < math.ceil((len(others) + 1) / eta)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_values_in_order_decide_as_a_walk_over_all_of_them_does(seed):
+    draw, rung, reached = random.Random(seed), Rung(), {}
+    eta, trials = draw.choice([2, 3, 4]), draw.choice([5, 40, 300])
+    # Ties, both zeros, what is not finite; trials that come by again with another value.
+    for _ in range(400):
+        trial, value = f"{draw.randrange(trials)}", draw.choice([draw.random(), draw.randrange(-2, 3) / 2, *ODD])
+        reached.pop(trial, None)
+        assert rung.add(trial, value, eta=eta) is survives(value, list(reached.values()), eta=eta)
+        reached[trial] = value
+
+
+def test_the_last_of_many_trials_waits_no_longer_than_the_first():
+    rung, draw = Rung(), random.Random(0)
+    seconds = []
+    for number in range(20_000):
+        begun = time.perf_counter()
+        rung.add(f"{number}", draw.random(), eta=3)
+        seconds.append(time.perf_counter() - begun)
+    # Walking over all of them, the last ones took half a millisecond each.
+    assert statistics.median(seconds[-1000:]) < 1e-4
 
 
 def test_rungs_grow_by_eta_and_end_before_the_last_epoch():

@@ -93,6 +93,25 @@ def test_progress_counts_every_image_once(tmp_path):
     assert told == [(done, NUM_IMAGES) for done in range(1, NUM_IMAGES + 1)]
 
 
+def test_a_process_that_is_bound_to_one_core_decodes_one_image_at_a_time(tmp_path):
+    code = f"""
+import os, threading, time
+os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})
+from pathlib import Path
+from gcc_search.training.image_cache import open_cache
+from tests.training.test_image_cache import draw, spec
+threads = set()
+def make(row):
+    threads.add(threading.get_ident())
+    time.sleep(0.001)
+    return draw(row)
+open_cache(spec(), make, folder=Path("{tmp_path}"))
+print(len(threads))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_cache_is_built_anew(tmp_path, share):
     open_cache(spec(), draw, folder=tmp_path)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from gcc_search.search.cores import usable_cores
+from gcc_search.cores import usable_cores
 from gcc_search.search.machines import this_machine
 
 ALL = len(os.sched_getaffinity(0))
@@ -68,7 +68,7 @@ def test_a_process_that_is_bound_to_one_core_has_one():
     code = f"""
 import os
 os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})
-from gcc_search.search.cores import usable_cores
+from gcc_search.cores import usable_cores
 print(usable_cores())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,0 +1,110 @@
+"""What a trial will cost: its steps and its scoring timed for a moment, by the very path that trials take."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import torch
+
+from gcc_search.settings import Explanation, TrialSettings
+from gcc_search.training.datasets import DataSet, ImageSet
+from gcc_search.training.evaluation import measure
+from gcc_search.training.learner import leading
+from gcc_search.training.loop import EpochPlan, train_epoch
+from gcc_search.training.networks import Network, build_network
+from gcc_search.training.terms import loss_terms
+from gcc_search.trial import evaluation_of, make_optimizer
+
+# A GPU takes the first step as it comes, makes a graph of the second, and replays that from then on.
+FIRST_STEPS_ON_GPU = 3
+# So many steps are timed, or for so long. What comes but once is little beside a step of a second.
+MOST_STEPS, ENOUGH_SECONDS = 20, 1.0
+# Images scored on a CPU, one of them with insertion: dozens of forward passes.
+FEW_IMAGES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Seconds on one device: of a trial, of its baseline and of its start network."""
+
+    trial_seconds: float
+    baseline_seconds: float
+    start_seconds: float
+
+
+def estimate_cost(settings: TrialSettings, *, start_epochs: int, data: DataSet, device: torch.device) -> Cost:
+    """From the seconds that an image takes in a step and in scoring, and how many of each there are. Keeps nothing.
+
+    Args:
+        settings: of a trial; what its own terms of the loss take is timed apart from its baseline's step.
+        start_epochs: epochs of the network that trials start from; 0 where there is none.
+    """
+    baseline = settings.model_copy(update={"explanation": Explanation()})
+    plain = _step_seconds(baseline, data, device)
+    step = plain if settings == baseline else _step_seconds(settings, data, device)
+    scored, inserted = _scoring_seconds(settings, data, device)
+    test = scored * len(data.test) + inserted * min(settings.evaluation.insertion_images, len(data.test))
+    validate, epochs = scored * len(data.validation), settings.recipe.epochs
+
+    def seconds(epochs: int, step: float) -> float:
+        return epochs * (step * len(data.train) + validate) + test
+
+    return Cost(
+        trial_seconds=seconds(epochs, step),
+        baseline_seconds=seconds(epochs, plain),
+        start_seconds=seconds(start_epochs, plain) if start_epochs else 0.0,
+    )
+
+
+def _step_seconds(settings: TrialSettings, data: DataSet, device: torch.device) -> float:
+    """Seconds an image of training, reading and perturbing included."""
+    network, batch_size = _network(settings, data, device), min(settings.recipe.batch_size, len(data.train))
+    # Whatever the rate, weights stay as they are, and no loss runs away.
+    recipe = settings.recipe.model_copy(update={"lr": 0.0})
+    plan = EpochPlan(recipe=recipe, explanation=settings.explanation, epoch=1, seed=settings.seed, device=device)
+    optimizer = make_optimizer(network, settings)
+    with leading(None, network, optimizer, loss_terms) as learner:
+
+        def epoch(steps: int) -> float:
+            images = _first(data.train, steps * batch_size)
+            begun = time.perf_counter()
+            # It ends with a look at the weights, which waits for the device.
+            train_epoch(network, images, optimizer, plan, learner=learner)
+            return (time.perf_counter() - begun) / len(images)
+
+        for _ in range(FIRST_STEPS_ON_GPU if device.type == "cuda" else 1):
+            first = epoch(1)
+        steps = int(ENOUGH_SECONDS / (first * batch_size))
+        return min(first, epoch(min(steps, MOST_STEPS))) if steps else first
+
+
+def _scoring_seconds(settings: TrialSettings, data: DataSet, device: torch.device) -> tuple[float, float]:
+    """Seconds an image of scoring, and of insertion and deletion beside it, 0 where there is none."""
+    network = _network(settings, data, device)
+    evaluation = evaluation_of(settings, data, device, insertion=False)
+    is_gpu = device.type == "cuda"
+    images = _first(data.test, evaluation.num_maps_together if is_gpu else FEW_IMAGES)
+    inserted = min(settings.evaluation.insertion_images, len(images), evaluation.batch_size // 2 if is_gpu else 1)
+
+    def seconds(insertion_images: int) -> float:
+        begun = time.perf_counter()
+        # Its columns are on the CPU: nothing is left to wait for.
+        measure(network, images, replace(evaluation, insertion_images=insertion_images))
+        return time.perf_counter() - begun
+
+    scored = min(seconds(0) for _ in range(2))
+    more = max(0.0, seconds(inserted) - scored) / inserted if inserted else 0.0
+    return scored / len(images), more
+
+
+def _network(settings: TrialSettings, data: DataSet, device: torch.device) -> Network:
+    """A random one is as large and as fast as a trained one."""
+    network = build_network(settings.network, num_classes=len(data.classes), weights="none", seed=settings.seed)
+    network = network.to(device)
+    network.is_recomputed = settings.activation_checkpointing
+    return network
+
+
+def _first(images: ImageSet, count: int) -> ImageSet:
+    return images.subset(torch.arange(min(count, len(images))))

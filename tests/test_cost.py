@@ -1,0 +1,100 @@
+"""What a trial will cost, guessed from steps that are taken as trials take them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from gcc_search.cost import estimate_cost
+from gcc_search.settings import Explanation
+from gcc_search.training.datasets import load_dataset
+from gcc_search.training.steps import Steps
+from gcc_search.trial import Surroundings, run_trial
+
+CPU = torch.device("cpu")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use: no step is replayed")
+
+
+def cost_of(settings, data, *, start_epochs: int = 0, device: torch.device = CPU):
+    return estimate_cost(settings, start_epochs=start_epochs, data=data, device=device)
+
+
+@pytest.mark.parametrize("weights", ["none", "baseline"])
+def test_a_trial_costs_more_than_its_baseline_and_that_more_than_nothing(tiny_trial, shapes, weights):
+    cost = cost_of(tiny_trial.model_copy(update={"weights": weights}), shapes, start_epochs=3)
+    assert cost.trial_seconds > cost.baseline_seconds > 0
+    assert cost.start_seconds > 0
+
+
+def test_without_a_start_network_there_is_no_cost_of_one(tiny_trial, shapes):
+    assert cost_of(tiny_trial, shapes).start_seconds == 0
+
+
+def test_a_trial_without_terms_costs_what_its_baseline_does(tiny_trial, shapes):
+    cost = cost_of(tiny_trial.model_copy(update={"explanation": Explanation()}), shapes)
+    assert cost.trial_seconds == cost.baseline_seconds
+
+
+def test_guessing_the_cost_leaves_the_global_generator_alone(tiny_trial, shapes):
+    before = torch.get_rng_state()
+    cost_of(tiny_trial, shapes)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_steps_are_those_of_training_with_the_trials_own_terms(tiny_trial, shapes, monkeypatch):
+    taken, take = [], Steps.take
+
+    def noted(self, x, labels, moved, matrices=None, *, of):
+        done = take(self, x, labels, moved, matrices, of=of)
+        consistency, sparsity = done.values().tolist()[2:]
+        taken.append((of, consistency > 0, sparsity > 0))
+        return done
+
+    monkeypatch.setattr(Steps, "take", noted)
+    cost_of(tiny_trial, shapes)
+    batch = tiny_trial.recipe.batch_size
+    assert set(taken) == {(batch, False, False), (batch, True, True)}
+
+
+def test_a_rate_at_which_the_loss_runs_away_costs_no_less(tiny_trial, shapes, monkeypatch):
+    finite, take = [], Steps.take
+
+    def noted(self, *given, of, **named):
+        done = take(self, *given, of=of, **named)
+        finite.append(bool(done.values().isfinite().all()))
+        return done
+
+    monkeypatch.setattr(Steps, "take", noted)
+    recipe = tiny_trial.recipe.model_copy(update={"lr": 1e30})
+    cost_of(tiny_trial.model_copy(update={"recipe": recipe}), shapes)
+    assert len(finite) > 2
+    assert all(finite)
+
+
+def seconds_of(settings, device: torch.device) -> float:
+    begun = time.perf_counter()
+    for _ in run_trial(settings, Surroundings(device=device)):
+        pass
+    return time.perf_counter() - begun
+
+
+def test_a_trial_takes_about_as_long_as_was_guessed(tiny_trial, shapes):
+    recipe = tiny_trial.recipe.model_copy(update={"epochs": 10})
+    settings = tiny_trial.model_copy(update={"recipe": recipe})
+    guessed = cost_of(settings, shapes).trial_seconds
+    # Far apart: others may be at work on this machine while one of them is measured.
+    assert guessed / 4 < seconds_of(settings, CPU) < 4 * guessed
+
+
+@needs_cuda
+def test_replayed_steps_are_what_is_timed_on_a_gpu(tiny_trial):
+    device, data = torch.device("cuda"), tiny_trial.data.model_copy(update={"num_images": 1200})
+    recipe = tiny_trial.recipe.model_copy(update={"epochs": 20, "image_size": 64})
+    settings = tiny_trial.model_copy(update={"recipe": recipe, "data": data, "network": "resnet18"})
+    images = load_dataset(data, image_size=64)
+    guessed = cost_of(settings, images, device=device).trial_seconds
+    # Kernels are loaded and chosen once in a process.
+    seconds_of(settings.model_copy(update={"recipe": recipe.model_copy(update={"epochs": 1})}), device)
+    assert guessed / 1.5 < seconds_of(settings, device) < 1.5 * guessed
