@@ -19,7 +19,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from benchmarks.step import FLOOR, OURS, VARIANTS, made_ahead, make_batch, saved_bytes
+from benchmarks.step import FLOOR, OURS, VARIANTS, make_batch, ready_matrices, saved_bytes
 from benchmarks.timing import best_device, hardware_of, synchronise
 from gcc_search.saliency import raw_losses
 from gcc_search.training import terms
@@ -161,8 +161,8 @@ def _gradient(network: Network, batch_size: int, device: torch.device) -> Tensor
 
 
 def _loss(network: Network, variant: str, batch_size: int, device: torch.device) -> Callable[..., Tensor]:
-    batch, explanation = make_batch(batch_size, device), VARIANTS[variant]
-    ready = made_ahead(network, batch, explanation)
+    batch, explanation = make_batch(network, batch_size, device), VARIANTS[variant]
+    ready = ready_matrices(network, batch, explanation)
 
     def loss() -> Tensor:
         found = terms.loss_terms(network, batch.images, batch.labels, batch.second, explanation, ready)

@@ -1,6 +1,7 @@
 """The same losses as others would get their maps: each a loss to be differentiated, for `step.py` to measure.
 
-What differs is how the maps come about, and from how many views; the losses on them are ours.
+What differs is how the maps come about, and from how many views; the losses on them are ours, from the same matrices.
+CGC has a loss of its own on heatmaps' pixels.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from torch.nn import functional
 
 from gcc_search.saliency.geometry import Transforms, apply_transforms, move_heatmaps
 from gcc_search.saliency.gradcam import gradcam
-from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss, upsample
+from gcc_search.saliency.losses import normalise, upsample
+from gcc_search.saliency.raw_losses import explanation_terms
+from gcc_search.saliency.resampling import Resampling, make_resampling
 from gcc_search.training.networks import Network, full_precision
 from gcc_search.training.terms import precision
 
@@ -27,12 +30,16 @@ _TEMPERATURE = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Images as the network sees them, their labels, and the transforms of their second and third views."""
+    """Images as the network sees them, their labels, and the transforms of their second and third views.
+
+    `matrices` are those of the second views, where they are made before the step.
+    """
 
     images: Tensor
     labels: Tensor
     second: Transforms
     third: Transforms
+    matrices: Resampling | None
 
 
 def hooked(network: Network, batch: Batch) -> Tensor:
@@ -74,11 +81,12 @@ def with_three_views(network: Network, batch: Batch) -> Tensor:
     return functional.cross_entropy(logits[:count], batch.labels) + ALPHA * contrast
 
 
-RIVALS: dict[str, Callable[[Network, Batch], Tensor]] = {
+# Like ours, of the same maps, and so the same number.
+WITH_OUR_LOSSES: dict[str, Callable[[Network, Batch], Tensor]] = {
     "hooks, the score through the whole network": hooked,
     "Captum's LayerGradCam, create_graph": with_captum,
-    "three views (CGC)": with_three_views,
 }
+RIVALS = WITH_OUR_LOSSES | {"three views (CGC)": with_three_views}
 
 
 def _views(batch: Batch) -> Tensor:
@@ -107,8 +115,8 @@ def _weighted(gradient: Tensor, features: Tensor) -> Tensor:
 
 def _loss(logits: Tensor, maps: Tensor, batch: Batch) -> Tensor:
     count, size = len(batch.labels), batch.images.shape[-1]
-    first = upsample(maps[:count], size)
-    moved, second = move_heatmaps(batch.second, first, size), upsample(maps[count:], size)
-    consistency = consistency_loss(normalise(moved), normalise(second)).mean()
-    sparsity = sparsity_loss(normalise(first), p=P).mean()
-    return functional.cross_entropy(logits[:count], batch.labels) + ALPHA * consistency + BETA * sparsity
+    matrices = batch.matrices or make_resampling(batch.second, maps.shape[1], size, maps.dtype, in_windows=True)
+    consistency, sparsity = explanation_terms(maps, matrices, p=P)
+    assert sparsity is not None, "p is given"
+    explanation = ALPHA * consistency.mean() + BETA * sparsity.mean()
+    return functional.cross_entropy(logits[:count], batch.labels) + explanation

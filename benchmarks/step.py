@@ -12,15 +12,16 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from benchmarks.rivals import RIVALS, Batch
+from benchmarks.rivals import RIVALS, WITH_OUR_LOSSES, Batch
 from benchmarks.timing import best_device, hardware_of, medians_of, synchronise, take_turns
-from gcc_search.saliency.geometry import draw_transforms
+from gcc_search.saliency.geometry import Transforms, draw_transforms
 from gcc_search.saliency.resampling import Resampling
 from gcc_search.settings import Explanation
 from gcc_search.training.graphed import Graphed
 from gcc_search.training.networks import Network, build_network
 from gcc_search.training.terms import loss_terms, matrices_for
 
+SIZE = 224
 NETWORKS = ("resnet18", "resnet50", "convnext_tiny")
 FLOOR = "two views, cross-entropy only"
 OURS = "consistency (SSIM) and sparsity"
@@ -40,6 +41,9 @@ class Row:
     Args:
         replayed_seconds: the step as one CUDA graph, as trials take it there; None on the CPU, or where there is none.
         peak_bytes: of the GPU, over what the network, its momentum and the images take; None on the CPU.
+        ahead_bytes: of matrices that are made beside the step before; in `saved_bytes` and `peak_bytes`. 0 on the CPU,
+            which makes them within the step.
+        ahead_seconds: how long the GPU takes to make them, as one CUDA graph; in no other time. None on the CPU.
     """
 
     network: str
@@ -55,6 +59,8 @@ class Row:
     replayed_ratio: float | None
     replayed_to_ours: float | None
     peak_bytes: int | None
+    ahead_bytes: int
+    ahead_seconds: float | None
 
 
 def measure_network(name: str, *, batch_size: int, rounds: int, device: torch.device) -> list[Row]:
@@ -63,7 +69,8 @@ def measure_network(name: str, *, batch_size: int, rounds: int, device: torch.de
     optimizer = torch.optim.SGD(
         network.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4, fused=device.type == "cuda"
     )
-    losses = _losses(network, make_batch(batch_size, device))
+    batch = make_batch(network, batch_size, device)
+    losses = _losses(network, batch)
 
     def step(loss: Callable[[], Tensor]) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
@@ -74,8 +81,11 @@ def measure_network(name: str, *, batch_size: int, rounds: int, device: torch.de
 
     steps: dict[str, Callable[[], Tensor]] = {variant: lambda loss=loss: step(loss) for variant, loss in losses.items()}
     medians = medians_of(take_turns(steps, device, rounds=rounds))
-    saved = {variant: saved_bytes(loss, network.parameters()) for variant, loss in losses.items()}
+    # Whatever takes SSIM of raw maps has the same matrices.
+    ahead = {variant: _bytes_of(_ahead_of(network, batch, variant)) for variant in steps}
+    saved = {variant: saved_bytes(loss, network.parameters()) + ahead[variant] for variant, loss in losses.items()}
     peaks = {variant: _peak_bytes(of_variant, optimizer, device) for variant, of_variant in steps.items()}
+    making = _seconds_ahead(network, batch, device)
     replays = _replays(steps, network, optimizer) if device.type == "cuda" else {}
     replayed = medians_of(take_turns(replays, device, rounds=rounds))
     return [
@@ -92,7 +102,9 @@ def measure_network(name: str, *, batch_size: int, rounds: int, device: torch.de
             replayed_seconds=replayed.get(variant),
             replayed_ratio=replayed[variant] / replayed[FLOOR] if variant in replayed else None,
             replayed_to_ours=replayed[variant] / replayed[OURS] if variant in replayed else None,
-            peak_bytes=peaks[variant],
+            peak_bytes=None if peaks[variant] is None else peaks[variant] + ahead[variant],
+            ahead_bytes=ahead[variant],
+            ahead_seconds=making if ahead[variant] else None,
         )
         for variant in losses
     ]
@@ -128,26 +140,51 @@ def _peak_bytes(step: Callable[[], Tensor], optimizer: torch.optim.Optimizer, de
     return torch.cuda.max_memory_allocated(device) - before
 
 
-def make_batch(batch_size: int, device: torch.device) -> Batch:
+def make_batch(network: Network, batch_size: int, device: torch.device) -> Batch:
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(batch_size, 3, 224, 224, generator=generator).to(device, memory_format=torch.channels_last)
-    frame = torch.full((batch_size,), 224)
+    images = torch.randn(batch_size, 3, SIZE, SIZE, generator=generator).to(device, memory_format=torch.channels_last)
+    frame = torch.full((batch_size,), SIZE)
     second, third = (draw_transforms(frame, frame, scale=(0.08, 1.0), generator=generator).to(device) for _ in range(2))
     labels = torch.randint(101, (batch_size,), generator=generator).to(device)
-    return Batch(images=images, labels=labels, second=second, third=third)
+    matrices = _made_ahead(network, second, VARIANTS[OURS]) if device.type == "cuda" else None
+    return Batch(images=images, labels=labels, second=second, third=third, matrices=matrices)
 
 
-def made_ahead(network: Network, batch: Batch, explanation: Explanation) -> Resampling | None:
+def _made_ahead(network: Network, transforms: Transforms, explanation: Explanation) -> Resampling | None:
+    return matrices_for(explanation, transforms, network.map_side(SIZE), SIZE)
+
+
+def ready_matrices(network: Network, batch: Batch, explanation: Explanation) -> Resampling | None:
     """What trials on a GPU have ready before a step begins; a CPU makes it within the step."""
-    if not batch.images.is_cuda:
+    return _made_ahead(network, batch.second, explanation) if batch.images.is_cuda else None
+
+
+def _ahead_of(network: Network, batch: Batch, variant: str) -> Resampling | None:
+    if variant in VARIANTS:
+        return ready_matrices(network, batch, VARIANTS[variant])
+    return batch.matrices if variant in WITH_OUR_LOSSES else None
+
+
+def _bytes_of(matrices: Resampling | None) -> int:
+    return 0 if matrices is None else sum(tensor.nbytes for tensor in matrices.tensors())
+
+
+def _seconds_ahead(network: Network, batch: Batch, device: torch.device) -> float | None:
+    if device.type != "cuda":
         return None
-    size = batch.images.shape[-1]
-    return matrices_for(explanation, batch.second, network.map_side(size), size)
+
+    def make(boxes: Tensor, flips: Tensor) -> Tensor:
+        made = _made_ahead(network, Transforms(boxes=boxes, flips=flips), VARIANTS[OURS])
+        assert made is not None, "SSIM is asked for"
+        return made.tensors()[-1]
+
+    making = Graphed(make, [batch.second.boxes, batch.second.flips], written=[])
+    return medians_of(take_turns({"matrices": making.replay}, device, rounds=10))["matrices"]
 
 
 def _losses(network: Network, batch: Batch) -> dict[str, Callable[[], Tensor]]:
     def ours(explanation: Explanation) -> Callable[[], Tensor]:
-        ready = made_ahead(network, batch, explanation)
+        ready = ready_matrices(network, batch, explanation)
 
         def loss() -> Tensor:
             terms = loss_terms(network, batch.images, batch.labels, batch.second, explanation, ready)

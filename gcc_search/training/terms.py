@@ -121,6 +121,7 @@ def _explanation_terms(
         if matrices is None:
             consistency = _consistency_of_pixels(first, second, transforms, size, explanation)
         else:
+            assert matrices.pixels.shape[-1] == maps.shape[1], "made for maps of this network's `map_side`"
             # One kind of pixel for both terms: each map comes to it once.
             is_together = explanation.beta > 0 and is_searched and explanation.compared_at == "full"
             p = explanation.p if is_together else None

@@ -17,7 +17,7 @@ from gcc_search.settings import Explanation
 from gcc_search.training.crew import Crew, Share
 from gcc_search.training.learner import Learner, WholeBatch, WholeStochasticDepth
 from gcc_search.training.networks import ConvNeXtClassifier, Network, SmallClassifier, SmallConvNet
-from gcc_search.training.terms import loss_terms
+from gcc_search.training.terms import loss_terms, matrices_for
 from tests.mates import Mates
 
 BOTH_TERMS = Explanation(alpha=1.0, beta=0.1)
@@ -64,7 +64,9 @@ def step(
     rows = learner.begin(count)
     with torch.random.fork_rng():
         torch.manual_seed(2)
-        terms = learner.terms(x[rows], labels[rows], transforms.select(rows), explanation)
+        moved = transforms.select(rows)
+        matrices = matrices_for(explanation, moved, 4, 32, x.dtype)
+        terms = learner.terms(x[rows], labels[rows], moved, explanation, matrices)
         draw_after = torch.rand(1)
     loss = terms.total(1.0, 0.1, of=count / learner.num_shares)
     loss.backward()

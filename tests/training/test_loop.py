@@ -10,13 +10,14 @@ import torchvision.transforms.v2.functional as torchvision_functional
 from torch.nn import functional
 from torch.testing import assert_close
 
+from gcc_search.saliency import resampling
 from gcc_search.saliency.geometry import Transforms, apply_transforms, draw_transforms, move_heatmaps
 from gcc_search.saliency.gradcam import gradcam
 from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.loop import EpochPlan, perturb, prepare, train_epoch
 from gcc_search.training.networks import SmallClassifier, SmallConvNet, build_network
-from gcc_search.training.terms import loss_terms
+from gcc_search.training.terms import loss_terms, matrices_for
 
 CPU = torch.device("cpu")
 BOTH_TERMS = Explanation(alpha=1.0, beta=0.1)
@@ -54,6 +55,14 @@ def reference_map(network, features, classes):
     (gradient,) = torch.autograd.grad(scores, features, create_graph=True)
     maps = (gradient.mean((2, 3), keepdim=True) * features).sum(1, keepdim=True)
     return functional.interpolate(maps, (32, 32), mode="bilinear")[:, 0]
+
+
+def test_maps_of_many_cells_are_compared_by_their_pixels(network, batch, monkeypatch):
+    by_raw_maps = loss_terms(network, *batch, BOTH_TERMS)
+    monkeypatch.setattr(resampling, "_MOST_CELLS", 0)
+    assert matrices_for(BOTH_TERMS, batch[2], 4, 32) is None
+    by_pixels = loss_terms(network, *batch, BOTH_TERMS)
+    assert_close(vars(by_pixels), vars(by_raw_maps))
 
 
 def reference_terms(network, x, labels, transforms, explanation):
@@ -189,8 +198,20 @@ def test_counting_pixels_has_no_gradient(network, batch):
     assert_close(gradients(network, terms.total(0.0, 1.0)), plain, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("explanation", [BOTH_TERMS, Explanation(alpha=2.0, beta=0.5, p=2.0, distance="correlation")])
-def test_gradients_are_finite_differences(network, batch, explanation):
+@pytest.mark.parametrize("most_cells", [12, 0], ids=["raw maps", "pixels"])
+@pytest.mark.parametrize(
+    "explanation",
+    [
+        BOTH_TERMS,
+        BOTH_TERMS.model_copy(update={"sparsity": "paper", "p": 2.0}),
+        BOTH_TERMS.model_copy(update={"compared_at": "half"}),
+        Explanation(alpha=2.0, beta=0.5, p=2.0, distance="correlation"),
+        Explanation(beta=0.5),
+    ],
+    ids=["SSIM", "paper", "half", "correlation", "sparsity alone"],
+)
+def test_gradients_are_finite_differences(network, batch, explanation, most_cells, monkeypatch):
+    monkeypatch.setattr(resampling, "_MOST_CELLS", most_cells)
     loss = loss_terms(network, *batch, explanation).total(explanation.alpha, explanation.beta)
     found = gradients(network, loss)
     step, parameters = 1e-6, dict(network.model.named_parameters())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -50,6 +52,15 @@ def test_the_first_view_is_seen_as_by_itself(network, views):
 def test_a_target_that_equals_the_first_view_is_seen_alike(network, views):
     first, second = as_target(network, views[0], views[0])
     assert_close(first, second)
+
+
+def test_each_running_statistic_moves_on_at_its_own_rate(network, views):
+    for number, norm in enumerate(stage[1] for stage in network.model.stages):
+        norm.momentum = 0.1 if number % 2 else 0.3
+    alone = copy.deepcopy(network)
+    as_target(network, *views)
+    alone.features(views[0])
+    assert_close(network.state_dict(), alone.state_dict())
 
 
 class Normalisations(TorchDispatchMode):
