@@ -19,12 +19,11 @@ from torch import Tensor, nn
 from benchmarks.trial_at_hand import Case, make_sgd
 from gcc_search.saliency.geometry import apply_transforms
 from gcc_search.saliency.gradcam import gradcam
-from gcc_search.saliency.raw_losses import explanation_terms
 from gcc_search.settings import Explanation
 from gcc_search.training.graphed import Graphed
 from gcc_search.training.networks import full_precision
 from gcc_search.training.steps import Shown
-from gcc_search.training.terms import precision
+from gcc_search.training.terms import precision, terms_of_maps
 
 
 class _Stacked:
@@ -74,9 +73,9 @@ def _loss(features: Tensor, head: nn.Module, shown: Shown, explanation: Explanat
     logits = head(features.mean((2, 3)))
     predicted = logits.detach()[:count].argmax(1)
     maps = gradcam(features, head, predicted.repeat(2))
-    assert shown.matrices is not None, "they are made with the batch"
-    consistency, sparsity = explanation_terms(maps, shown.matrices, p=explanation.p)
-    assert sparsity is not None, "p is given"
+    consistency, sparsity = terms_of_maps(maps, shown.moved, shown.x.shape[-1], explanation, shown.matrices)
+    assert consistency is not None, "alpha is above 0"
+    assert sparsity is not None, "beta is above 0"
     cross_entropy = nn.functional.cross_entropy(logits[:count], shown.labels)
     return cross_entropy + explanation.alpha * consistency.mean() + explanation.beta * sparsity.mean()
 

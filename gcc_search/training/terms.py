@@ -79,7 +79,7 @@ def loss_terms(
 
     classes = _explained_classes(logits, count, explanation)
     maps = gradcam(features, network.head, classes, detach_head=explanation.detach == "head")
-    consistency, sparsity = _explanation_terms(maps, transforms, x.shape[-1], explanation, matrices)
+    consistency, sparsity = terms_of_maps(maps, transforms, x.shape[-1], explanation, matrices)
     return LossTerms(cross_entropy=cross_entropy, consistency=consistency, sparsity=sparsity)
 
 
@@ -90,10 +90,10 @@ def matrices_for(
 
     They depend on nothing that is learned, and can be made before the step that they are for.
     """
-    side = _compared_side(explanation, size)
-    if explanation.alpha == 0 or not is_worthwhile(cells, side):
+    side, in_windows = _compared_side(explanation, size), explanation.distance == "ssim"
+    if explanation.alpha == 0 or not is_worthwhile(cells, side, transforms.boxes.device, in_windows=in_windows):
         return None
-    return make_resampling(transforms, cells, side, dtype, in_windows=explanation.distance == "ssim")
+    return make_resampling(transforms, cells, side, dtype, in_windows=in_windows)
 
 
 def _features(network: Network, x: Images, transforms: Transforms, explanation: Explanation) -> Tensor:
@@ -106,7 +106,7 @@ def _features(network: Network, x: Images, transforms: Transforms, explanation: 
         return full_precision(view_features(network, x, moved, second_is_target=is_target))
 
 
-def _explanation_terms(
+def terms_of_maps(
     maps: Tensor, transforms: Transforms, size: int, explanation: Explanation, matrices: Resampling | None
 ) -> tuple[PerImage | None, PerImage | None]:
     """Consistency and sparsity of the raw maps of both views, or of the first alone; None where its weight is 0."""

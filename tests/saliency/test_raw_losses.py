@@ -128,10 +128,19 @@ def test_single_precision_costs_less_than_by_way_of_the_pixels(generator, cells,
     assert errors[0] < 2 * errors[1]
 
 
-def test_maps_of_many_cells_are_compared_by_their_pixels():
-    assert is_worthwhile(7, 224)
-    assert not is_worthwhile(28, 224)
-    assert not is_worthwhile(2, 10)
+@pytest.mark.parametrize(
+    ("cells", "size", "device", "distance", "expected"),
+    [
+        (7, 224, "cpu", "ssim", True),
+        (28, 448, "cuda", "ssim", False),
+        (2, 10, "cuda", "ssim", False),
+        (8, 64, "cpu", "ssim", False),
+        (8, 64, "cuda", "ssim", True),
+        (8, 64, "cpu", "correlation", True),
+    ],
+)
+def test_maps_of_many_cells_are_compared_by_their_pixels(cells, size, device, distance, expected):
+    assert is_worthwhile(cells, size, torch.device(device), in_windows=distance == "ssim") == expected
 
 
 def test_autocast_rounds_nothing(generator):

@@ -13,11 +13,12 @@ from torchvision.models.convnext import CNBlockConfig
 from torchvision.ops import StochasticDepth
 
 from gcc_search.saliency.geometry import draw_transforms
+from gcc_search.saliency.resampling import make_resampling
 from gcc_search.settings import Explanation
 from gcc_search.training.crew import Crew, Share
 from gcc_search.training.learner import Learner, WholeBatch, WholeStochasticDepth
 from gcc_search.training.networks import ConvNeXtClassifier, Network, SmallClassifier, SmallConvNet
-from gcc_search.training.terms import loss_terms, matrices_for
+from gcc_search.training.terms import loss_terms
 from tests.mates import Mates
 
 BOTH_TERMS = Explanation(alpha=1.0, beta=0.1)
@@ -65,7 +66,8 @@ def step(
     with torch.random.fork_rng():
         torch.manual_seed(2)
         moved = transforms.select(rows)
-        matrices = matrices_for(explanation, moved, 4, 32, x.dtype)
+        in_windows = explanation.distance == "ssim"
+        matrices = make_resampling(moved, 4, 32, x.dtype, in_windows=in_windows) if explanation.alpha > 0 else None
         terms = learner.terms(x[rows], labels[rows], moved, explanation, matrices)
         draw_after = torch.rand(1)
     loss = terms.total(1.0, 0.1, of=count / learner.num_shares)

@@ -58,6 +58,8 @@ def reference_map(network, features, classes):
 
 
 def test_maps_of_many_cells_are_compared_by_their_pixels(network, batch, monkeypatch):
+    monkeypatch.setattr(resampling, "_LEAST_PIXELS_A_CELL", 0)
+    assert matrices_for(BOTH_TERMS, batch[2], 4, 32) is not None
     by_raw_maps = loss_terms(network, *batch, BOTH_TERMS)
     monkeypatch.setattr(resampling, "_MOST_CELLS", 0)
     assert matrices_for(BOTH_TERMS, batch[2], 4, 32) is None
@@ -212,6 +214,7 @@ def test_counting_pixels_has_no_gradient(network, batch):
 )
 def test_gradients_are_finite_differences(network, batch, explanation, most_cells, monkeypatch):
     monkeypatch.setattr(resampling, "_MOST_CELLS", most_cells)
+    monkeypatch.setattr(resampling, "_LEAST_PIXELS_A_CELL", 0)
     loss = loss_terms(network, *batch, explanation).total(explanation.alpha, explanation.beta)
     found = gradients(network, loss)
     step, parameters = 1e-6, dict(network.model.named_parameters())

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from gcc_search.saliency import resampling
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.learner import Learner
 from gcc_search.training.loop import EpochPlan, batches_of, train_epoch
@@ -80,8 +81,10 @@ def test_nothing_is_left_of_a_graph_that_was_tried(shapes):
 
 
 @pytest.mark.parametrize("explanation", EXPLANATIONS.values(), ids=EXPLANATIONS.keys())
-def test_a_batch_is_the_same_after_it_was_a_row_of_tensors(shapes, explanation):
+def test_a_batch_is_the_same_after_it_was_a_row_of_tensors(shapes, explanation, monkeypatch):
     """So it goes into a graph: what a step makes of it does not change, whether matrices come with it or not."""
+    # As on a GPU.
+    monkeypatch.setattr(resampling, "_LEAST_PIXELS_A_CELL", 0)
     network = build_network("convnet_small", num_classes=8, weights="none", seed=0).train()
     learner, plan = Learner(network, loss_terms), make_plan(1, explanation, device="cpu")
     with batches_of(shapes.train, plan, learner) as batches:
