@@ -1,0 +1,101 @@
+"""A step's forward pass on a GPU that is only pretended: tensors have a device and no values.
+
+What a CUDA graph cannot hold shows here, without a GPU: a tensor that comes from the CPU, a value that goes back.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from gcc_search.saliency import geometry, resampling, ssim
+from gcc_search.saliency.geometry import Transforms
+from gcc_search.settings import Explanation
+from gcc_search.training.networks import build_network
+from gcc_search.training.terms import loss_terms, matrices_for
+
+CUDA = torch.device("cuda", 0)
+EXPLANATIONS = {
+    "both terms": Explanation(alpha=1.0, beta=0.1),
+    "correlation": Explanation(alpha=1.0, beta=0.1, distance="correlation"),
+    "second view detached": Explanation(alpha=1.0, beta=0.1, detach="second-view"),
+    "head detached": Explanation(alpha=1.0, beta=0.1, detach="head"),
+    "half": Explanation(alpha=1.0, beta=0.1, compared_at="half"),
+    "paper": Explanation(alpha=1.0, beta=0.1, sparsity="paper", p=2.0),
+    "sparsity alone": Explanation(beta=0.1),
+    "two views": Explanation(ce_on_views="both"),
+    "cross-entropy": Explanation(),
+}
+
+
+class Crossings(TorchDispatchMode):
+    """Notes what has tensors of several devices, numbers aside, and what waits for a value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor)]
+        if len({tensor.device for tensor in tensors if tensor.dim() > 0}) > 1 or "_local_scalar_dense" in str(func):
+            self.found.append(str(func))
+        return result
+
+
+def on_cuda(network: nn.Module) -> nn.Module:
+    for module in network.modules():
+        for name, value in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            moved = torch.empty(value.shape, dtype=value.dtype, device=CUDA)
+            if isinstance(value, nn.Parameter):
+                module._parameters[name] = nn.Parameter(moved)
+            else:
+                module._buffers[name] = moved
+    return network
+
+
+@pytest.fixture
+def pretended():
+    """Constants that are kept for a device are kept for a pretended one, and not for a real one after it."""
+    constants = (geometry.upsampling_matrix, ssim._band, resampling._weights)
+    network = build_network("convnet_small", num_classes=5, weights="none", seed=0).train()
+    with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True):
+        # Autocast tells that there is no GPU.
+        warnings.simplefilter("ignore")
+        for constant in constants:
+            constant.cache_clear()
+        yield on_cuda(network)
+    for constant in constants:
+        constant.cache_clear()
+
+
+@pytest.mark.parametrize("made_ahead", [True, False])
+@pytest.mark.parametrize("explanation", EXPLANATIONS.values(), ids=EXPLANATIONS.keys())
+def test_a_step_takes_nothing_from_the_cpu_and_waits_for_no_value(pretended, explanation, made_ahead):
+    x, labels = torch.rand(4, 3, 64, 64, device=CUDA), torch.zeros(4, dtype=torch.long, device=CUDA)
+    boxes, flips = torch.rand(4, 4, dtype=torch.float64, device=CUDA), torch.zeros(4, dtype=torch.bool, device=CUDA)
+    transforms, weights = Transforms(boxes=boxes, flips=flips), torch.rand(2, device=CUDA)
+
+    def step() -> torch.Tensor:
+        matrices = matrices_for(explanation, transforms, 8, 64) if made_ahead else None
+        return loss_terms(pretended, x, labels, transforms, explanation, matrices).total(*weights)
+
+    # Constants are sent once.
+    step()
+    with Crossings() as crossings:
+        assert step().device == CUDA
+    assert crossings.found == []
+
+
+def test_a_crossing_would_be_noticed(pretended):
+    values = torch.rand(3, device=CUDA)
+    with Crossings() as crossings:
+        torch.arange(3.0).to(CUDA)
+        values[[0, 1]]
+    assert len(crossings.found) == 2
