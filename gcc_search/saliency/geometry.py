@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gcc_search.saliency.products import multiply
+from gcc_search.saliency.products import between
 from gcc_search.saliency.shapes import (
     Boxes,
     Claims,
@@ -141,7 +141,7 @@ def move_maps(transforms: Transforms, maps: RawMaps, size: int) -> SizedHeatmaps
         _share_of_cells(position, cells, size).to(maps)
         for position, cells in zip(positions, maps.shape[1:], strict=True)
     )
-    return multiply(multiply(rows, maps), columns.mT)
+    return between(rows, maps, columns)
 
 
 def moving_matrices(transforms: Transforms, cells: int, size: int) -> Tensor:

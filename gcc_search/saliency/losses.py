@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from gcc_search.saliency.geometry import upsampling_matrix
-from gcc_search.saliency.products import multiply
+from gcc_search.saliency.products import between
 from gcc_search.saliency.shapes import Claims, Heatmaps, PerImage, RawMaps, SizedHeatmaps
 from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
 
@@ -28,7 +28,7 @@ def upsample(maps: RawMaps, size: int) -> SizedHeatmaps:
     """
     if maps.requires_grad:
         rows, columns = (upsampling_matrix(cells, size, maps.device).to(maps.dtype) for cells in maps.shape[1:])
-        return multiply(multiply(rows, maps), columns.mT)
+        return between(rows, maps, columns)
     return functional.interpolate(maps[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0]
 
 

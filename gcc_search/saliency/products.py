@@ -15,12 +15,18 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
         return _product(a, b)
 
 
+def between(rows: Tensor, maps: Tensor, columns: Tensor) -> Tensor:
+    """rows @ maps @ columns', as `multiply` has it: a linear map of each dimension of the maps."""
+    return multiply(multiply(rows, maps), columns.mT)
+
+
 def is_exact(tensor: Tensor) -> bool:
     """Whether a plain product of tensors like this one keeps their precision; settings made elsewhere decide.
 
-    On a CPU as well, where it has bfloat16 products.
+    On a CPU as well, where it has bfloat16 products. (`torch.get_float32_matmul_precision` raises for some of them.)
     """
-    return tensor.dtype == torch.float64 or torch.get_float32_matmul_precision() == "highest"
+    products = torch.backends.cuda.matmul if tensor.is_cuda else torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    return tensor.dtype == torch.float64 or products.fp32_precision in ("none", "ieee")
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from gcc_search.saliency.geometry import upsampling_matrix
 from gcc_search.saliency.losses import range_of, sparsity_with_gradient, unstretched_gradient
-from gcc_search.saliency.products import multiply
+from gcc_search.saliency.products import between, multiply
 from gcc_search.saliency.resampling import Resampling
 from gcc_search.saliency.shapes import PerImage, RawMaps, TwiceRawMaps
 from gcc_search.saliency.ssim import correlation_with_gradient, similarity_with_gradient
@@ -107,13 +107,13 @@ class _Stretched:
 
 
 def _stretch(maps: Tensor, rows: Tensor, columns: Tensor) -> _Stretched:
-    pixels = _between(rows, maps, columns)
+    pixels = between(rows, maps, columns)
     low, high, per_unit = range_of(pixels)
-    at_low, at_high = _shares(pixels, torch.cat([low, high], -1), rows, columns).unbind(-2)
+    at_low, at_high = _shares_of_cells(pixels, torch.cat([low, high], -1), rows, columns).unbind(-2)
     return _Stretched(cells=(maps - low) * per_unit, per_unit=per_unit, at_low=at_low, at_high=at_high)
 
 
-def _shares(pixels: Tensor, extremes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def _shares_of_cells(pixels: Tensor, extremes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Each cell's share in each of two extremes, (..., c, 2, c): an extreme's gradient goes to all that reach it.
 
     Which pixels do is laid out (..., s, 2, s), so that no matrix has to be there twice.
@@ -136,7 +136,7 @@ def _similarity(cells: Tensor, of_means: Tensor, of_pairs: Tensor) -> tuple[Tens
     # Two terms, each with its own factors of rows and of columns, side by side.
     rows, columns = of_pairs[0].flatten(-3, -2), of_pairs[1].flatten(-2)
     variance_a, variance_b, covariance = multiply(multiply(rows, products).view_as(columns), columns.mT)
-    means = _between(of_means[0], cells, of_means[1])
+    means = between(of_means[0], cells, of_means[1])
     similarity, by_windows = similarity_with_gradient(means, (variance_a + variance_b) / 2, covariance)
 
     by_means, by_covariances = by_windows[:2], torch.cat([by_windows[2:3], by_windows[2:]])
@@ -145,22 +145,18 @@ def _similarity(cells: Tensor, of_means: Tensor, of_pairs: Tensor) -> tuple[Tens
     # A variance's two factors are the same, and half of it is what counts.
     by_first = (by_products * second[..., None, :, None, :]).sum((-3, -1))
     by_second = (by_products[2] * a[..., :, None, :, None]).sum((-4, -2))
-    by_cells = _between(of_means[0].mT, by_means, of_means[1].mT) + by_first[:2]
+    by_cells = between(of_means[0].mT, by_means, of_means[1].mT) + by_first[:2]
     by_cells += torch.stack([by_first[2], by_second])
     return similarity.mean((1, 2)), by_cells / similarity[0].numel()
 
 
 def _correlation(cells: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     """Pearson's correlation of each image's two heatmaps, and its gradient by their cells, (2, B, c, c)."""
-    correlation, by_pixels = correlation_with_gradient(_between(rows, cells, columns))
-    return correlation, _between(rows.mT, by_pixels, columns.mT)
+    correlation, by_pixels = correlation_with_gradient(between(rows, cells, columns))
+    return correlation, between(rows.mT, by_pixels, columns.mT)
 
 
 def _sparsity(cells: Tensor, rows: Tensor, columns: Tensor, p: float) -> tuple[Tensor, Tensor]:
     """S_p of each heatmap, and its gradient by the cells, (B, c, c)."""
-    sparsity, by_pixels = sparsity_with_gradient(_between(rows, cells, columns), p=p)
-    return sparsity, _between(rows.mT, by_pixels, columns.mT)
-
-
-def _between(rows: Tensor, maps: Tensor, columns: Tensor) -> Tensor:
-    return multiply(multiply(rows, maps), columns.mT)
+    sparsity, by_pixels = sparsity_with_gradient(between(rows, cells, columns), p=p)
+    return sparsity, between(rows.mT, by_pixels, columns.mT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from gcc_search.saliency.products import is_exact, multiply
+from gcc_search.saliency.products import between, is_exact
 from gcc_search.saliency.shapes import Heatmaps, PerImage
 
 # Wang et al., 2004, for a data range of 1.
@@ -77,16 +77,13 @@ def _mean_similarity(a: Tensor, b: Tensor) -> Tensor:
 
 def _mean_similarity_gradient(gradient: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     moments = _moments(a, b)
-    mean_a, mean_b = moments[:, 0], moments[:, 1]
-    n1, d1, n2, d2 = _fractions(moments)
-    scale = gradient[:, None, None] / n1[0].numel()
-    by_product = scale * n1 / (d1 * d2)
-    by_squares = -by_product * n2 / d2
-    crossed = scale * n2 / (d1 * d2) - by_product
-    own = -by_squares - scale * n1 * n2 / (d1 * d1 * d2)
-    by_means = (crossed * mean_b + own * mean_a, crossed * mean_a + own * mean_b)
-    spread = _spread_separably(torch.stack([*by_means, by_squares, by_product], 1), WINDOW)
-    of_a, of_b, of_squares, of_product = spread.unbind(1)
+    mean_a, mean_b, squares, product = moments.unbind(1)
+    half_variance = squares - (mean_a * mean_a).addcmul_(mean_b, mean_b).mul_(0.5)
+    _, by = similarity_with_gradient(moments[:, :2].unbind(1), half_variance, product - mean_a * mean_b)
+    by_a, by_b, by_squares, by_product = by.mul_(gradient[:, None, None] / by[0, 0].numel())
+    by_a.addcmul_(by_squares, mean_a, value=-1).addcmul_(by_product, mean_b, value=-1)
+    by_b.addcmul_(by_squares, mean_b, value=-1).addcmul_(by_product, mean_a, value=-1)
+    of_a, of_b, of_squares, of_product = _spread_separably(by, WINDOW)
     return of_a + a * of_squares + b * of_product, of_b + b * of_squares + a * of_product
 
 
@@ -116,11 +113,13 @@ def correlation_with_gradient(pair: Tensor) -> tuple[PerImage, Tensor]:
     return correlation, (unit.flip(0) - correlation[:, None, None] * unit) * per_unit
 
 
-def similarity_with_gradient(means: Tensor, half_variance: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
+def similarity_with_gradient(
+    means: Iterable[Tensor], half_variance: Tensor, covariance: Tensor
+) -> tuple[Tensor, Tensor]:
     """SSIM of windows of two heatmaps, and its gradient by what is given, (4, B, v, v), in that order.
 
     Args:
-        means: of both, (2, B, v, v).
+        means: of both, each (B, v, v).
         half_variance: half of the two variances' sum, (B, v, v).
         covariance: (B, v, v).
     """
@@ -145,7 +144,7 @@ def filter_separably(images: Tensor, window: Sequence[float]) -> Tensor:
     """
     if images.is_cuda and is_exact(images):
         rows, columns = (_band(tuple(window), images.shape[dim], images.dtype, images.device) for dim in (-2, -1))
-        return multiply(multiply(rows, images), columns.mT)
+        return between(rows, images, columns)
     for dim in (-2, -1):
         length = images.shape[dim] - len(window) + 1
         filtered = window[0] * images.narrow(dim, 0, length)
@@ -160,7 +159,7 @@ def _spread_separably(images: Tensor, window: Sequence[float]) -> Tensor:
     if images.is_cuda and is_exact(images):
         sizes = (images.shape[dim] + len(window) - 1 for dim in (-2, -1))
         rows, columns = (_band(tuple(window), size, images.dtype, images.device) for size in sizes)
-        return multiply(multiply(rows.mT, images), columns)
+        return between(rows.mT, images, columns.mT)
     # It is its own adjoint, over a border of zeros.
     return filter_separably(functional.pad(images, [len(window) - 1] * 4), window)
 

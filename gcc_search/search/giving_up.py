@@ -30,12 +30,8 @@ class Failures:
         return self._num_trials >= self._most_trials
 
     def add_trial(self, record: TrialRecord) -> None:
-        """A trial that has ended for good."""
+        """A trial that has ended for good, in this process: what made others fail may have been mended."""
         self._num_trials += record.status == "failed"
-
-    def forget_trials(self) -> None:
-        """What made them fail may have been mended."""
-        self._num_trials = 0
 
     def add_attempt(self, record: TrialRecord, *, is_last: bool) -> str | None:
         """An attempt at any job, after `add_trial`. Why no more trials are started, where it is this one's doing.

@@ -115,7 +115,6 @@ class JobQueue(Searcher):
         elif record.status == "finished":
             self._wait_for_prerequisites(prerequisites)
         self._close(job, record)
-        self._failures.forget_trials()
         if baseline is not None and not is_whole:
             del self._settled[baseline.id]
             if baseline.status == "finished":
@@ -264,6 +263,8 @@ class JobQueue(Searcher):
         else:
             if record.status == "failed" and is_free:
                 self._write(job, record)
+            if job.is_trial:
+                self._failures.add_trial(record)
             self._close(job, record)
         if why := self._failures.add_attempt(record, is_last=is_last):
             self.contact.tell(why)
@@ -284,7 +285,6 @@ class JobQueue(Searcher):
             for trial, ended in self._untold.pop(job.id, []):
                 self._close(trial, ended)
             return
-        self._failures.add_trial(record)
         key = job.identity.baseline or ""
         baseline = self._settled.get(key)
         if baseline is None and key in {other.id for other in (*self._waiting, *self._running.values())}:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from gcc_search.saliency.products import multiply
+from gcc_search.saliency.products import is_exact, multiply
 from gcc_search.saliency.ssim import WINDOW, _band, _mean_similarity_gradient, filter_separably, structural_similarity
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use: no TF32 to keep out")
@@ -23,16 +23,31 @@ def test_autocast_does_not_round_a_product(factors):
     assert_close(product, factors[0] @ factors[1])
 
 
-@needs_cuda
-@pytest.mark.parametrize("setting", ["highest", "high", "medium"])
-def test_settings_made_elsewhere_do_not_round_a_product(factors, setting):
+@pytest.fixture
+def as_before():
+    """What a test sets of torch's precision is gone after it."""
     before = torch.get_float32_matmul_precision()
+    yield
+    torch.backends.mkldnn.matmul.fp32_precision = "none"
+    torch.backends.cuda.matmul.fp32_precision = "none"
+    torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
+@pytest.mark.parametrize("setting", ["highest", "high", "medium"])
+def test_settings_made_elsewhere_do_not_round_a_product(factors, as_before, setting, device):
+    """bfloat16 on CPUs that have it, TF32 on GPUs."""
     torch.set_float32_matmul_precision(setting)
-    try:
-        product = multiply(*(factor.cuda() for factor in factors)).cpu()
-    finally:
-        torch.set_float32_matmul_precision(before)
+    product = multiply(*(factor.to(device) for factor in factors)).cpu()
     assert_close(product.double(), factors[0].double() @ factors[1].double(), rtol=1e-6, atol=0)
+
+
+def test_settings_made_one_by_one_do_not_round_a_product_either(factors, as_before):
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    assert not is_exact(factors[0])
+    assert is_exact(factors[0].double())
+    assert_close(multiply(*factors).double(), factors[0].double() @ factors[1].double(), rtol=1e-6, atol=0)
 
 
 def test_a_band_of_weights_is_the_window_that_slides(factors):

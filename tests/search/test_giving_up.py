@@ -24,13 +24,6 @@ def test_trials_that_failed_are_counted_up_to_the_most_there_may_be():
     assert failures.add_attempt(make_record(), is_last=True) is None
 
 
-def test_failures_of_an_earlier_process_are_forgotten():
-    failures = Failures(1)
-    failures.add_trial(FAILED)
-    failures.forget_trials()
-    assert not failures.are_too_many
-
-
 def test_attempts_that_fail_by_their_machine_are_too_many_in_a_row_and_stay_so():
     failures = Failures(None)
     told = [failures.add_attempt(UNFIT, is_last=False) for _ in range(MOST_UNFIT_IN_A_ROW - 1)]

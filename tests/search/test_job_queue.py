@@ -157,6 +157,20 @@ def test_a_baseline_that_is_lost_is_trained_before_its_trials_are_judged(tmp_pat
     assert {outcome.job.id: outcome.feasible for outcome in queue.outcomes if outcome.job.is_trial} == {trial.id: True}
 
 
+def test_failures_of_an_earlier_process_end_no_search_that_was_resumed(tmp_path):
+    """Not even where its baseline is trained again, and its trials are judged only then."""
+    prepared = prepare(tmp_path, run_cap=6, max_failed_trials=2)
+    first = make_queue(prepared, Console(file=io.StringIO()))
+    done = work(first, prepared.run, lambda job: ("failed" if job.id.endswith(("1", "2")) else "finished", 80.0))
+    assert first.gives_up
+    (done[0].folder(prepared.run) / "trial.json").unlink()
+    queue = recalled(prepared)
+    again = work(queue, prepared.run, all_well)
+    assert again[0].id == done[0].id
+    assert not queue.gives_up
+    assert statuses(queue) == {"failed": 2, "finished": 4}
+
+
 def test_a_baseline_that_failed_is_tried_again_after_a_resume_if_a_trial_needs_it(tmp_path):
     prepared = prepare(tmp_path, run_cap=2)
     first = make_queue(prepared, Console(file=io.StringIO()))

@@ -57,7 +57,7 @@ def reference_map(network, features, classes):
     return functional.interpolate(maps, (32, 32), mode="bilinear")[:, 0]
 
 
-def test_maps_of_many_cells_are_compared_by_their_pixels(network, batch, monkeypatch):
+def test_pixels_give_the_terms_that_raw_maps_give(network, batch, monkeypatch):
     monkeypatch.setattr(resampling, "_LEAST_PIXELS_A_CELL", 0)
     assert matrices_for(BOTH_TERMS, batch[2], 4, 32) is not None
     by_raw_maps = loss_terms(network, *batch, BOTH_TERMS)
