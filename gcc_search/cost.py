@@ -85,7 +85,7 @@ def _scoring_seconds(settings: TrialSettings, data: DataSet, device: torch.devic
     evaluation = evaluation_of(settings, data, device, insertion=False)
     is_gpu = device.type == "cuda"
     images = _first(data.test, evaluation.num_maps_together if is_gpu else FEW_IMAGES)
-    inserted = min(settings.evaluation.insertion_images, len(images), evaluation.batch_size // 2 if is_gpu else 1)
+    inserted = min(settings.evaluation.insertion_images, len(images), evaluation.num_inserted_together if is_gpu else 1)
 
     def seconds(insertion_images: int) -> float:
         begun = time.perf_counter()

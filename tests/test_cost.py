@@ -7,8 +7,9 @@ import time
 import pytest
 import torch
 
+from gcc_search import cost as costing
 from gcc_search.cost import estimate_cost
-from gcc_search.settings import Explanation
+from gcc_search.settings import EvaluationSettings, Explanation
 from gcc_search.training.datasets import load_dataset
 from gcc_search.training.steps import Steps
 from gcc_search.trial import Surroundings, run_trial
@@ -72,6 +73,15 @@ def test_a_rate_at_which_the_loss_runs_away_costs_no_less(tiny_trial, shapes, mo
     cost_of(tiny_trial.model_copy(update={"recipe": recipe}), shapes)
     assert len(finite) > 2
     assert all(finite)
+
+
+def test_a_gpu_that_scores_images_one_by_one_is_billed_for_insertion(tiny_trial, shapes, monkeypatch):
+    shown = []
+    monkeypatch.setattr(costing, "_network", lambda *given: None)
+    monkeypatch.setattr(costing, "measure", lambda network, images, asked: shown.append(asked.insertion_images))
+    settings = tiny_trial.model_copy(update={"evaluation": EvaluationSettings(insertion_images=2, batch_size=1)})
+    costing._scoring_seconds(settings, shapes, torch.device("cuda"))
+    assert shown[-1] == 1
 
 
 def seconds_of(settings, device: torch.device) -> float:
