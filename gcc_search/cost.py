@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
+import psutil
 import torch
 
+from gcc_search.failures import failure_kind
+from gcc_search.footprint import CudaMeter, fits_not_once, in_words
 from gcc_search.settings import Explanation, TrialSettings
 from gcc_search.training.datasets import DataSet, ImageSet
 from gcc_search.training.evaluation import measure
@@ -16,6 +21,7 @@ from gcc_search.training.networks import Network, build_network
 from gcc_search.training.terms import loss_terms
 from gcc_search.trial import evaluation_of, make_optimizer
 
+Answer = TypeVar("Answer")
 # A GPU takes the first step as it comes, makes a graph of the second, and replays that from then on.
 FIRST_STEPS_ON_GPU = 3
 # So many steps are timed, or for so long. What comes but once is little beside a step of a second.
@@ -39,11 +45,14 @@ def estimate_cost(settings: TrialSettings, *, start_epochs: int, data: DataSet, 
     Args:
         settings: of a trial; what its own terms of the loss take is timed apart from its baseline's step.
         start_epochs: epochs of the network that trials start from; 0 where there is none.
+
+    Raises:
+        ResourceError: a trial does not fit into the memory of the device.
     """
     baseline = settings.model_copy(update={"explanation": Explanation()})
-    plain = _step_seconds(baseline, data, device)
-    step = plain if settings == baseline else _step_seconds(settings, data, device)
-    scored, inserted = _scoring_seconds(settings, data, device)
+    plain = _if_it_fits(_step_seconds, baseline, data, device)
+    step = plain if settings == baseline else _if_it_fits(_step_seconds, settings, data, device)
+    scored, inserted = _if_it_fits(_scoring_seconds, settings, data, device)
     test = scored * len(data.test) + inserted * min(settings.evaluation.insertion_images, len(data.test))
     validate, epochs = scored * len(data.validation), settings.recipe.epochs
 
@@ -55,6 +64,36 @@ def estimate_cost(settings: TrialSettings, *, start_epochs: int, data: DataSet, 
         baseline_seconds=seconds(epochs, plain),
         start_seconds=seconds(start_epochs, plain) if start_epochs else 0.0,
     )
+
+
+def _if_it_fits(
+    task: Callable[[TrialSettings, DataSet, torch.device], Answer],
+    settings: TrialSettings,
+    data: DataSet,
+    device: torch.device,
+) -> Answer:
+    """What the task returns.
+
+    Raises:
+        ResourceError: it needs more memory than there is.
+    """
+    free = 0
+    try:
+        free = _free_bytes(device)
+        return task(settings, data, device)
+    except Exception as error:
+        if failure_kind(error) != "memory":
+            raise
+        place = torch.cuda.get_device_name(device) if device.type == "cuda" else "this machine"
+        raise fits_not_once(in_words(settings), place, free, where="--dry-run") from None
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type != "cuda":
+        return psutil.virtual_memory().available
+    # What was timed before holds nothing any more.
+    torch.cuda.empty_cache()
+    return CudaMeter().free(device)
 
 
 def _step_seconds(settings: TrialSettings, data: DataSet, device: torch.device) -> float:

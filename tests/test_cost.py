@@ -9,6 +9,7 @@ import torch
 
 from gcc_search import cost as costing
 from gcc_search.cost import estimate_cost
+from gcc_search.errors import ResourceError
 from gcc_search.settings import EvaluationSettings, Explanation
 from gcc_search.training.datasets import load_dataset
 from gcc_search.training.steps import Steps
@@ -73,6 +74,45 @@ def test_a_rate_at_which_the_loss_runs_away_costs_no_less(tiny_trial, shapes, mo
     cost_of(tiny_trial.model_copy(update={"recipe": recipe}), shapes)
     assert len(finite) > 2
     assert all(finite)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError()])
+def test_a_trial_that_does_not_fit_is_told_in_one_line(tiny_trial, shapes, monkeypatch, error):
+    def refuse(self, shown, *, of):
+        raise error
+
+    monkeypatch.setattr(Steps, "take", refuse)
+    told = (
+        r"--dry-run: one trial must fit on this machine, got convnet_small at 32 px, batch 16: out of memory \(.* free"
+    )
+    with pytest.raises(ResourceError, match=told):
+        cost_of(tiny_trial, shapes)
+
+
+def test_any_other_error_stays_what_it_is(tiny_trial, shapes, monkeypatch):
+    def refuse(self, shown, *, of):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(Steps, "take", refuse)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        cost_of(tiny_trial, shapes)
+
+
+@pytest.fixture
+def small_gpu():
+    """Half a percent of the GPU there is, some 400 MiB."""
+    torch.cuda.set_per_process_memory_fraction(0.005)
+    yield torch.device("cuda")
+    torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@needs_cuda
+def test_a_trial_that_a_gpu_does_not_hold_is_told_in_one_line(tiny_trial, small_gpu):
+    data = tiny_trial.data.model_copy(update={"num_images": 200})
+    recipe = tiny_trial.recipe.model_copy(update={"batch_size": 64, "image_size": 128})
+    settings = tiny_trial.model_copy(update={"recipe": recipe, "data": data, "network": "resnet50"})
+    with pytest.raises(ResourceError, match=r"one trial must fit on .*, got resnet50 at 128 px, batch 64: out of memo"):
+        cost_of(settings, load_dataset(data, image_size=128), device=small_gpu)
 
 
 def test_a_gpu_that_scores_images_one_by_one_is_billed_for_insertion(tiny_trial, shapes, monkeypatch):
