@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import TypeVar
 
 import psutil
@@ -12,7 +13,7 @@ import torch
 
 from gcc_search.failures import failure_kind
 from gcc_search.footprint import CudaMeter, fits_not_once, in_words
-from gcc_search.settings import Explanation, TrialSettings
+from gcc_search.settings import Explanation, Recipe, TrialSettings
 from gcc_search.training.datasets import DataSet, ImageSet
 from gcc_search.training.evaluation import measure
 from gcc_search.training.learner import leading
@@ -38,31 +39,45 @@ class Cost:
     baseline_seconds: float
     start_seconds: float
 
+    @staticmethod
+    def mean(costs: Sequence[Cost]) -> Cost:
+        """Of trials that are equally frequent."""
+        return Cost(
+            trial_seconds=fmean(cost.trial_seconds for cost in costs),
+            baseline_seconds=fmean(cost.baseline_seconds for cost in costs),
+            start_seconds=fmean(cost.start_seconds for cost in costs),
+        )
 
-def estimate_cost(settings: TrialSettings, *, start_epochs: int, data: DataSet, device: torch.device) -> Cost:
+
+def estimate_cost(
+    settings: TrialSettings, *, epochs: float, start: Recipe | None, data: DataSet, device: torch.device
+) -> Cost:
     """From the seconds that an image takes in a step and in scoring, and how many of each there are. Keeps nothing.
 
     Args:
         settings: of a trial; what its own terms of the loss take is timed apart from its baseline's step.
-        start_epochs: epochs of the network that trials start from; 0 where there is none.
+        epochs: of trials and baselines, in place of those in `settings`: a mean need not be whole.
+        start: recipe of the network that trials start from; None where there is none.
 
     Raises:
         ResourceError: a trial does not fit into the memory of the device.
     """
-    baseline = settings.model_copy(update={"explanation": Explanation()})
-    plain = _if_it_fits(_step_seconds, baseline, data, device)
-    step = plain if settings == baseline else _if_it_fits(_step_seconds, settings, data, device)
+    baseline = first = settings.model_copy(update={"explanation": Explanation()})
+    if start is not None:
+        recipe = settings.recipe.model_copy(update={"batch_size": start.batch_size})
+        first = baseline.model_copy(update={"recipe": recipe})
+    kinds = dict.fromkeys((baseline, settings, first))
+    step = {kind: _if_it_fits(_step_seconds, kind, data, device) for kind in kinds}
     scored, inserted = _if_it_fits(_scoring_seconds, settings, data, device)
     test = scored * len(data.test) + inserted * min(settings.evaluation.insertion_images, len(data.test))
-    validate, epochs = scored * len(data.validation), settings.recipe.epochs
 
-    def seconds(epochs: int, step: float) -> float:
-        return epochs * (step * len(data.train) + validate) + test
+    def seconds(epochs: float, step: float) -> float:
+        return epochs * (step * len(data.train) + scored * len(data.validation)) + test
 
     return Cost(
-        trial_seconds=seconds(epochs, step),
-        baseline_seconds=seconds(epochs, plain),
-        start_seconds=seconds(start_epochs, plain) if start_epochs else 0.0,
+        trial_seconds=seconds(epochs, step[settings]),
+        baseline_seconds=seconds(epochs, step[baseline]),
+        start_seconds=seconds(start.epochs, step[first]) if start else 0.0,
     )
 
 

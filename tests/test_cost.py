@@ -10,7 +10,7 @@ import torch
 from gcc_search import cost as costing
 from gcc_search.cost import estimate_cost
 from gcc_search.errors import ResourceError
-from gcc_search.settings import EvaluationSettings, Explanation
+from gcc_search.settings import EvaluationSettings, Explanation, Recipe
 from gcc_search.training.datasets import load_dataset
 from gcc_search.training.steps import Steps
 from gcc_search.trial import Surroundings, run_trial
@@ -19,13 +19,13 @@ CPU = torch.device("cpu")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use: no step is replayed")
 
 
-def cost_of(settings, data, *, start_epochs: int = 0, device: torch.device = CPU):
-    return estimate_cost(settings, start_epochs=start_epochs, data=data, device=device)
+def cost_of(settings, data, *, start: Recipe | None = None, device: torch.device = CPU):
+    return estimate_cost(settings, epochs=settings.recipe.epochs, start=start, data=data, device=device)
 
 
 @pytest.mark.parametrize("weights", ["none", "baseline"])
 def test_a_trial_and_its_baseline_cost_something(tiny_trial, shapes, weights):
-    cost = cost_of(tiny_trial.model_copy(update={"weights": weights}), shapes, start_epochs=3)
+    cost = cost_of(tiny_trial.model_copy(update={"weights": weights}), shapes, start=Recipe(epochs=3))
     # Twice as much, on a machine where nobody else is at work.
     assert 2 * cost.trial_seconds > cost.baseline_seconds > 0
     assert cost.start_seconds > 0
@@ -46,7 +46,9 @@ def test_guessing_the_cost_leaves_the_global_generator_alone(tiny_trial, shapes)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_steps_are_those_of_training_with_the_trials_own_terms(tiny_trial, shapes, monkeypatch):
+@pytest.fixture
+def steps_taken(monkeypatch):
+    """(images, with consistency, with sparsity) of every step, as it is taken."""
     taken, take = [], Steps.take
 
     def noted(self, shown, *, of):
@@ -56,9 +58,28 @@ def test_steps_are_those_of_training_with_the_trials_own_terms(tiny_trial, shape
         return done
 
     monkeypatch.setattr(Steps, "take", noted)
+    return taken
+
+
+def test_steps_are_those_of_training_with_the_trials_own_terms(tiny_trial, shapes, steps_taken):
     cost_of(tiny_trial, shapes)
     batch = tiny_trial.recipe.batch_size
-    assert set(taken) == {(batch, False, False), (batch, True, True)}
+    assert set(steps_taken) == {(batch, False, False), (batch, True, True)}
+
+
+def test_a_start_network_is_billed_by_steps_of_its_own_batch_size(tiny_trial, shapes, steps_taken):
+    cost_of(tiny_trial, shapes, start=Recipe(batch_size=24))
+    assert set(steps_taken) == {(16, False, False), (16, True, True), (24, False, False)}
+
+
+def test_a_trial_is_billed_for_as_many_epochs_as_it_has_in_the_mean(tiny_trial, shapes, monkeypatch):
+    monkeypatch.setattr(costing, "_step_seconds", lambda *given: 0.5)
+    monkeypatch.setattr(costing, "_scoring_seconds", lambda *given: (0.25, 2.0))
+    cost = estimate_cost(tiny_trial, epochs=1.5, start=Recipe(epochs=3), data=shapes, device=CPU)
+    epoch = 0.5 * len(shapes.train) + 0.25 * len(shapes.validation)
+    # Two images with insertion and deletion.
+    test = 0.25 * len(shapes.test) + 2 * 2.0
+    assert (cost.trial_seconds, cost.start_seconds) == (1.5 * epoch + test, 3 * epoch + test)
 
 
 def test_a_rate_at_which_the_loss_runs_away_costs_no_less(tiny_trial, shapes, monkeypatch):
