@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import TypeVar
 
+import psutil
 import torch
 
-from gcc_search.settings import Explanation, TrialSettings
+from gcc_search.failures import failure_kind
+from gcc_search.footprint import CudaMeter, fits_not_once, in_words
+from gcc_search.settings import Explanation, Recipe, TrialSettings
 from gcc_search.training.datasets import DataSet, ImageSet
 from gcc_search.training.evaluation import measure
 from gcc_search.training.learner import leading
@@ -16,6 +22,7 @@ from gcc_search.training.networks import Network, build_network
 from gcc_search.training.terms import loss_terms
 from gcc_search.trial import evaluation_of, make_optimizer
 
+Answer = TypeVar("Answer")
 # A GPU takes the first step as it comes, makes a graph of the second, and replays that from then on.
 FIRST_STEPS_ON_GPU = 3
 # So many steps are timed, or for so long. What comes but once is little beside a step of a second.
@@ -32,29 +39,76 @@ class Cost:
     baseline_seconds: float
     start_seconds: float
 
+    @staticmethod
+    def mean(costs: Sequence[Cost]) -> Cost:
+        """Of trials that are equally frequent."""
+        return Cost(
+            trial_seconds=fmean(cost.trial_seconds for cost in costs),
+            baseline_seconds=fmean(cost.baseline_seconds for cost in costs),
+            start_seconds=fmean(cost.start_seconds for cost in costs),
+        )
 
-def estimate_cost(settings: TrialSettings, *, start_epochs: int, data: DataSet, device: torch.device) -> Cost:
+
+def estimate_cost(
+    settings: TrialSettings, *, epochs: float, start: Recipe | None, data: DataSet, device: torch.device
+) -> Cost:
     """From the seconds that an image takes in a step and in scoring, and how many of each there are. Keeps nothing.
 
     Args:
         settings: of a trial; what its own terms of the loss take is timed apart from its baseline's step.
-        start_epochs: epochs of the network that trials start from; 0 where there is none.
-    """
-    baseline = settings.model_copy(update={"explanation": Explanation()})
-    plain = _step_seconds(baseline, data, device)
-    step = plain if settings == baseline else _step_seconds(settings, data, device)
-    scored, inserted = _scoring_seconds(settings, data, device)
-    test = scored * len(data.test) + inserted * min(settings.evaluation.insertion_images, len(data.test))
-    validate, epochs = scored * len(data.validation), settings.recipe.epochs
+        epochs: of trials and baselines, in place of those in `settings`: a mean need not be whole.
+        start: recipe of the network that trials start from; None where there is none.
 
-    def seconds(epochs: int, step: float) -> float:
-        return epochs * (step * len(data.train) + validate) + test
+    Raises:
+        ResourceError: a trial does not fit into the memory of the device.
+    """
+    baseline = first = settings.model_copy(update={"explanation": Explanation()})
+    if start is not None:
+        recipe = settings.recipe.model_copy(update={"batch_size": start.batch_size})
+        first = baseline.model_copy(update={"recipe": recipe})
+    kinds = dict.fromkeys((baseline, settings, first))
+    step = {kind: _if_it_fits(_step_seconds, kind, data, device) for kind in kinds}
+    scored, inserted = _if_it_fits(_scoring_seconds, settings, data, device)
+    test = scored * len(data.test) + inserted * min(settings.evaluation.insertion_images, len(data.test))
+
+    def seconds(epochs: float, step: float) -> float:
+        return epochs * (step * len(data.train) + scored * len(data.validation)) + test
 
     return Cost(
-        trial_seconds=seconds(epochs, step),
-        baseline_seconds=seconds(epochs, plain),
-        start_seconds=seconds(start_epochs, plain) if start_epochs else 0.0,
+        trial_seconds=seconds(epochs, step[settings]),
+        baseline_seconds=seconds(epochs, step[baseline]),
+        start_seconds=seconds(start.epochs, step[first]) if start else 0.0,
     )
+
+
+def _if_it_fits(
+    task: Callable[[TrialSettings, DataSet, torch.device], Answer],
+    settings: TrialSettings,
+    data: DataSet,
+    device: torch.device,
+) -> Answer:
+    """What the task returns.
+
+    Raises:
+        ResourceError: it needs more memory than there is.
+    """
+    free = 0
+    try:
+        free = _free_bytes(device)
+        return task(settings, data, device)
+    except Exception as error:
+        if failure_kind(error) != "memory":
+            raise
+        place = torch.cuda.get_device_name(device) if device.type == "cuda" else "this machine"
+        raise fits_not_once(in_words(settings), place, free, where="--dry-run") from None
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type != "cuda":
+        return psutil.virtual_memory().available
+    # What was timed before holds nothing any more.
+    torch.cuda.empty_cache()
+    return CudaMeter().free(device)
 
 
 def _step_seconds(settings: TrialSettings, data: DataSet, device: torch.device) -> float:
@@ -85,7 +139,7 @@ def _scoring_seconds(settings: TrialSettings, data: DataSet, device: torch.devic
     evaluation = evaluation_of(settings, data, device, insertion=False)
     is_gpu = device.type == "cuda"
     images = _first(data.test, evaluation.num_maps_together if is_gpu else FEW_IMAGES)
-    inserted = min(settings.evaluation.insertion_images, len(images), evaluation.batch_size // 2 if is_gpu else 1)
+    inserted = min(settings.evaluation.insertion_images, len(images), evaluation.num_inserted_together if is_gpu else 1)
 
     def seconds(insertion_images: int) -> float:
         begun = time.perf_counter()

@@ -61,6 +61,11 @@ class Footprint:
         return _told(self.network, self.image_size, self.batch_size)
 
 
+def in_words(settings: TrialSettings) -> str:
+    """What decides how much memory a trial takes."""
+    return _told(settings.network, settings.recipe.image_size, settings.recipe.batch_size)
+
+
 def _told(network: str, image_size: int, batch_size: int) -> str:
     return f"{network} at {image_size} px, batch {batch_size}"
 
@@ -153,16 +158,18 @@ def measure_networks(networks: Sequence[TrialSettings], index: int, meter: Memor
         network, image_size, batch_size = settings.network, settings.recipe.image_size, settings.recipe.batch_size
         usage = in_fresh_process(use_memory, settings, device, meter)
         if usage is None:
-            raise fits_not_once(_told(network, image_size, batch_size), gpu, usable)
+            raise fits_not_once(in_words(settings), gpu.name, usable)
         peak = usage.peak_bytes(usable)
         footprints.append(Footprint(network=network, image_size=image_size, batch_size=batch_size, peak_bytes=peak))
     return Reading(gpu=gpu, usable_bytes=usable, footprints=tuple(footprints))
 
 
-def fits_not_once(trial: str, gpu: Gpu, usable_bytes: int) -> ResourceError:
-    """That `trial`, as `Footprint.of` has it, is too large for a GPU that it has to itself."""
+def fits_not_once(
+    trial: str, place: str, usable_bytes: int, *, where: str = "resources.trials_per_gpu"
+) -> ResourceError:
+    """That `trial`, as `in_words` has it, is too large for a GPU, or a machine, that it has to itself."""
     return ResourceError(
-        f"resources.trials_per_gpu: one trial must fit on {gpu.name}, got {trial}: out of memory "
+        f"{where}: one trial must fit on {place}, got {trial}: out of memory "
         f"({usable_bytes / 2**30:.1f} GiB were free); lower batch_size or image_size, or end what else runs there"
     )
 

@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "trial": {"collapse", "training", "saliency", "seeding", "results", "settings", "errors", "patience"},
     "assistants": {"trial", "training", "settings", "failures"},
     "footprint": {"trial", "training", "failures", "settings", "errors"},
-    "cost": {"trial", "training", "settings"},
+    "cost": {"footprint", "trial", "training", "failures", "settings"},
     "identity": {"complaints", "errors", "results", "settings"},
     "keeper": {
         "identity",

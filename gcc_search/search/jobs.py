@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -132,8 +132,17 @@ def image_sizes(space: SearchSpace) -> tuple[int, ...]:
 
 def baseline_combinations(space: SearchSpace) -> int:
     """How many baselines each network needs: one for each combination of values that change it."""
-    sizes = [len(item.choices or ()) for name, item in space.parameters.items() if changes_baseline(name)]
-    return math.prod(sizes)
+    return _combinations(space, [name for name in space.parameters if changes_baseline(name)])
+
+
+def start_combinations(space: SearchSpace) -> int:
+    """How many start networks each network needs; 0 where trials start from none."""
+    # The rest of their recipe is `start`.
+    return 0 if space.start is None else _combinations(space, ["image_size", "seed"])
+
+
+def _combinations(space: SearchSpace, names: Sequence[str]) -> int:
+    return math.prod(len(space.parameters[name].choices or ()) for name in names if name in space.parameters)
 
 
 def _weights_identity(weights: str) -> str:

@@ -21,6 +21,7 @@ from gcc_search.search.packing import known_readings, pack
 from gcc_search.search.readiness import Prepared
 from gcc_search.settings import TrialSettings
 from gcc_search.space import SearchSpace
+from gcc_search.vocabulary import Value
 
 Answer = TypeVar("Answer")
 CUDA = CudaMeter()
@@ -29,6 +30,7 @@ _HEAVIEST_FIRST = {
     "detach": ("none", "head", "second-view"),
     "ce_on_views": ("both", "first"),
     "distance": ("ssim", "correlation"),
+    "compared_at": ("full", "half"),
 }
 _MEASURES = "trials_per_gpu: auto: measures how many trials fit on each kind of GPU"
 _WAITS = "trials_per_gpu: auto: waits for a machine with a GPU, to measure how many trials fit on it"
@@ -73,14 +75,18 @@ def heaviest_trials(space: SearchSpace) -> list[TrialSettings]:
     if space.start is not None:
         batches.append(space.start.batch_size)
     # A rate so low that the loss stays finite.
-    terms = {"alpha": 1.0, "beta": 1.0, "p": 1.0, "lr": 1e-6}
-    sizes = {"image_size": max(image_sizes(space)), "batch_size": max(batches)}
-    chosen = {
+    terms: dict[str, Value] = {"alpha": 1.0, "beta": 1.0, "p": 1.0, "lr": 1e-6}
+    sizes: dict[str, Value] = {"image_size": max(image_sizes(space)), "batch_size": max(batches)}
+    return [space.settings(network, terms | sizes | heaviest_words(space)) for network in space.networks]
+
+
+def heaviest_words(space: SearchSpace) -> dict[str, Value]:
+    """Of the words that are searched and decide memory, those that take the most; they take the most time as well."""
+    return {
         name: next(value for value in values if space.parameters[name].holds(value))
         for name, values in _HEAVIEST_FIRST.items()
         if name in space.parameters
     }
-    return [space.settings(network, terms | sizes | chosen) for network in space.networks]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,7 +79,7 @@ def num_fitting(reading: Reading) -> int:
     """
     largest = reading.largest
     if largest.peak_bytes > reading.usable_bytes:
-        raise fits_not_once(largest.of, reading.gpu, reading.usable_bytes)
+        raise fits_not_once(largest.of, reading.gpu.name, reading.usable_bytes)
     return max(1, int(HEADROOM * reading.usable_bytes / largest.peak_bytes))
 
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import math
+from statistics import fmean
 
 import torch
 from rich.console import Console
 
 from gcc_search.atomic import place_of
-from gcc_search.cost import estimate_cost
+from gcc_search.cost import Cost, estimate_cost
 from gcc_search.saying import say
-from gcc_search.search.jobs import baseline_combinations
-from gcc_search.search.measuring import pack_trials
+from gcc_search.search.bill import Needed, count_networks, seconds_in_all, trials_take_turns
+from gcc_search.search.measuring import heaviest_words, pack_trials
 from gcc_search.search.readiness import Prepared
-from gcc_search.search.study import trials_per_network
+from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
 from gcc_search.vocabulary import Parameter, Value
 
 
 def print_plan(prepared: Prepared, console: Console) -> None:
-    """The plan as plain lines. Times a few steps of each network; writes nothing."""
+    """The plan as plain lines. Times a few steps of each network; writes nothing.
+
+    Raises:
+        ResourceError: a trial does not fit on the GPU, or on this machine.
+    """
     machines = prepared.machines
     if machines.num_gpus > machines.num_missing_gpus:
         prepared = pack_trials(prepared, console)
@@ -53,36 +58,67 @@ def _packing(prepared: Prepared) -> list[str]:
 
 
 def _costs(prepared: Prepared) -> list[str]:
-    space, slots = prepared.space, prepared.machines.slots
-    device = torch.device("cuda" if prepared.machines.num_gpus else "cpu")
+    space, machines = prepared.space, prepared.machines
+    needed = count_networks(space)
+    if machines.num_gpus and not torch.cuda.is_available():
+        return [*map(_network, needed), "cost      not known: this machine has no GPU as the cluster has"]
+    device = torch.device("cuda" if machines.num_gpus else "cpu")
     # Timed with the threads that a trial will have: on the CPU that is what it costs.
-    torch.set_num_threads(max(1, int(prepared.machines.cpus_per_trial)))
-    lines, total = [], 0.0
-    baselines = baseline_combinations(space)
-    for network, count in trials_per_network(space).items():
-        settings = space.settings(network, usual_sample(space))
-        data = prepared.datasets[settings.recipe.image_size]
-        start_epochs = space.start.epochs if space.start else 0
-        cost = estimate_cost(settings, start_epochs=start_epochs, data=data, device=device)
-        total += count * cost.trial_seconds + baselines * (cost.baseline_seconds + cost.start_seconds)
-        start = f", {baselines} start network(s) of about {_told(cost.start_seconds)}" if space.start else ""
-        lines.append(
-            f"network   {network}: {count} trials of about {_told(cost.trial_seconds)}, "
-            f"{baselines} baseline(s) of about {_told(cost.baseline_seconds)}{start}"
-        )
+    torch.set_num_threads(max(1, int(machines.cpus_per_trial)))
+    costs = [(item, _mean_cost(prepared, item.network, device)) for item in needed]
+    total = sum(item.seconds(cost) for item, cost in costs)
+    turns = ", as if trials that share a GPU took turns" if trials_take_turns(machines) else ""
     early = "; early stopping makes it less" if space.early_terminate else ""
-    lines.append(
-        f"cost      about {_told(total)} on one device at a time, {_told(total / slots)} with {slots} trials at a time"
+    return [
+        *(_network(item, cost) for item, cost in costs),
+        f"cost      about {_told(total)} on one device at a time, "
+        f"{_told(seconds_in_all(costs, machines))} with {machines.slots} trials at a time{turns}",
+        f"          guessed from a few steps timed here{early}",
+    ]
+
+
+def _mean_cost(prepared: Prepared, network: NetworkName, device: torch.device) -> Cost:
+    """Over the image sizes that trials may have."""
+    space, sample = prepared.space, usual_sample(prepared.space)
+    return Cost.mean(
+        [
+            estimate_cost(
+                space.settings(network, sample | {"image_size": size}),
+                epochs=mean_epochs(space),
+                start=space.start,
+                data=data,
+                device=device,
+            )
+            for size, data in prepared.datasets.items()
+        ]
     )
-    return [*lines, f"          guessed from a few steps timed here{early}"]
+
+
+def _network(needed: Needed, cost: Cost | None = None) -> str:
+    counts = {"trials": needed.trials, "baseline(s)": needed.baselines, "start network(s)": needed.starts}
+    each = [""] * 3
+    if cost is not None:
+        seconds = (cost.trial_seconds, cost.baseline_seconds, cost.start_seconds)
+        each = [f" of about {_told(item)}" for item in seconds]
+    parts = [f"{count} {what}{about}" for (what, count), about in zip(counts.items(), each, strict=True) if count]
+    return f"network   {needed.network}: {', '.join(parts)}"
+
+
+def mean_epochs(space: SearchSpace) -> float:
+    """Of a trial, where each of the listed numbers is as frequent: what it costs grows with them."""
+    parameter = space.parameters.get("epochs")
+    if parameter is None or parameter.choices is None:
+        return space.recipe.epochs
+    return fmean(int(epochs) for epochs in parameter.choices)
 
 
 def usual_sample(space: SearchSpace) -> dict[str, Value]:
     """What a trial may well be given, every term of the loss that any trial takes among it.
 
-    The middle of a range or of listed numbers, of two the larger, and the first of what is listed otherwise.
+    The middle of a range or of listed numbers, of two the larger; of words the most costly, where that is known, and
+    the first otherwise.
     """
-    return {name: _usual(parameter) for name, parameter in space.parameters.items()}
+    return {name: _usual(parameter) for name, parameter in space.parameters.items()} | heaviest_words(space)
 
 
 def _usual(parameter: Parameter) -> Value:

@@ -75,6 +75,15 @@ class Evaluation:
         """
         return self.batch_size * (_BATCHES_TOGETHER if self.device.type == "cuda" else 1)
 
+    @property
+    def num_inserted_together(self) -> int:
+        """Of how many images the insertion and deletion curves are made at a time.
+
+        A GPU takes as long for the last batch of states, which is not full: of 32 images it is one in 29, of 8 one in
+        8.
+        """
+        return max(1, self.batch_size // (2 if self.device.type == "cuda" else 8))
+
     def transforms(self, count: int) -> Transforms:
         """t for images 0 to count - 1; image i's depends on (seed, i) alone."""
         return _draw_evaluation_transforms(self.seed, count, self.image_size).to(self.device)
@@ -270,9 +279,7 @@ def _insertion_columns(
         progress.add(len(shown))
         return logits
 
-    # A GPU takes as long for the last batch of states, which is not full: of 32 images it is one in 29, of 8 one in 8.
-    together = evaluation.batch_size // (2 if evaluation.device.type == "cuda" else 8)
-    batches = [chosen[part] for part in _parts(inserted, max(1, together))]
+    batches = [chosen[part] for part in _parts(inserted, evaluation.num_inserted_together)]
     with prepared(show, batches, evaluation.device) as ready:
         for batch, x, rows, orders in ready:
             scores = insertion_deletion(

@@ -1,12 +1,18 @@
-"""What a plan takes a trial of a space to be like."""
+"""What a plan takes a trial of a space to be like, and what it prints."""
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from rich.console import Console
 
-from gcc_search.search.plan import usual_sample
+from gcc_search.search import plan
+from gcc_search.search.plan import mean_epochs, print_plan, usual_sample
+from gcc_search.search.readiness import Prepared, SearchOptions, prepare_search
 from gcc_search.space import load_space
 from tests.search.conftest import make_space
 
@@ -23,13 +29,81 @@ ALPHA = {"alpha": {"distribution": "log_uniform_values", "min": 0.01, "max": 10}
         ({"alpha": {"values": [1, 0]}}, 1),
         ({"alpha": {"value": 0}}, 0),
         ({"epochs": {"values": [90, 30, 60]}}, 60),
-        ({"distance": {"values": ["correlation", "ssim"]}}, "correlation"),
+        ({"distance": {"values": ["correlation", "ssim"]}}, "ssim"),
+        ({"ce_on_views": {"values": ["first", "both"]}}, "both"),
+        ({"compared_at": {"values": ["half", "full"]}}, "full"),
+        ({"detach": {"values": ["second-view", "head"]}}, "head"),
+        ({"sparsity": {"values": ["paper", "searched"]}}, "paper"),
     ],
 )
-def test_the_middle_of_numbers_and_the_first_of_words(parameter, expected):
+def test_the_middle_of_numbers_and_the_costliest_or_the_first_of_words(parameter, expected):
     (name,) = parameter
     sample = usual_sample(make_space(parameters=ALPHA | parameter))
     assert (sample[name], type(sample[name])) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(
+    ("searched", "expected"),
+    [
+        ({}, 2),
+        ({"epochs": {"value": 7}}, 7),
+        ({"epochs": {"values": [1, 2]}}, 1.5),
+        ({"epochs": {"values": [1, 2, 90]}}, 31),
+    ],
+)
+def test_epochs_are_counted_by_their_mean(searched, expected):
+    assert mean_epochs(make_space(parameters=ALPHA | searched)) == expected
+
+
+def prepare(out: Path, **changes) -> Prepared:
+    return prepare_search(make_space(**changes), SearchOptions(out=out, gpus=0), Console(file=io.StringIO()))
+
+
+def printed(prepared: Prepared, **machines) -> list[str]:
+    console = Console(file=io.StringIO(), width=200)
+    print_plan(replace(prepared, machines=replace(prepared.machines, **machines)), console)
+    return console.file.getvalue().splitlines()
+
+
+def test_where_only_the_cluster_has_gpus_the_plan_goes_without_a_cost(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    *_, networks, cost = printed(prepare(tmp_path), num_gpus=4, gpus_per_trial=1.0, slots=4)
+    assert networks == "network   convnet_small: 3 trials, 1 baseline(s), 1 start network(s)"
+    assert cost == "cost      not known: this machine has no GPU as the cluster has"
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """Settings that were timed. An epoch takes a second at 32 pixels, and no step is taken."""
+    asked = []
+
+    def guess(settings, *, epochs, start, data, device):
+        asked.append((settings.recipe.image_size, len(data.train) > 0, device.type))
+        seconds = epochs * settings.recipe.image_size / 32
+        return plan.Cost(trial_seconds=seconds, baseline_seconds=seconds, start_seconds=start.epochs)
+
+    monkeypatch.setattr(plan, "estimate_cost", guess)
+    return asked
+
+
+def test_each_image_size_is_timed_and_counts_by_the_mean(tmp_path, timed):
+    sizes = {"image_size": {"values": [32, 96, 64]}, "epochs": {"values": [10, 30]}}
+    *_, networks, cost, _ = printed(prepare(tmp_path, run_cap=30, parameters=ALPHA | sizes), slots=1)
+    assert timed == [(32, True, "cpu"), (96, True, "cpu"), (64, True, "cpu")]
+    # 20 epochs of 2 s each in the mean.
+    counted = "30 trials of about 40 s, 6 baseline(s) of about 40 s, 3 start network(s) of about 2 s"
+    assert networks == f"network   convnet_small: {counted}"
+    assert cost == "cost      about 24 min on one device at a time, 24 min with 1 trials at a time"
+
+
+def test_trials_that_share_a_gpu_are_said_to_take_turns(tmp_path, timed, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    gpus = {"num_gpus": 2, "gpus_per_trial": 0.25, "slots": 8}
+    *_, cost, _ = printed(prepare(tmp_path, run_cap=38), **gpus)
+    assert timed == [(32, True, "cuda")]
+    # 38 trials and a baseline of 2 s, and the start network's 2 s.
+    told = "about 80 s on one device at a time, 40 s with 8 trials at a time, as if trials that share a GPU took turns"
+    assert cost == f"cost      {told}"
 
 
 def test_a_searched_term_is_in_the_loss_that_is_timed():
