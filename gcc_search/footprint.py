@@ -193,12 +193,13 @@ def _train_briefly(settings: TrialSettings, device: torch.device) -> None:
     network.is_recomputed = settings.activation_checkpointing
     optimizer = make_optimizer(network, settings)
     evaluation = evaluation_of(settings, data, device, insertion=True)
-    # Insertion shows an eighth of a batch at a time.
-    few = min(evaluation.insertion_images, max(1, evaluation.batch_size // 8))
+    few = min(evaluation.insertion_images, evaluation.num_inserted_together)
     evaluation = replace(evaluation, insertion_images=few)
     train = _shortened(data.train, settings.recipe.batch_size, full_batches=FULL_STEPS)
     full_batches = math.ceil(evaluation.num_maps_together / evaluation.batch_size)
-    scored = _shortened(data.test, evaluation.batch_size, full_batches=full_batches)
+    # The larger part of the data has the larger share of them at a time.
+    larger = max(data.test, data.validation, key=len)
+    scored = _shortened(larger, evaluation.batch_size, full_batches=full_batches)
     learner = Learner(network, loss_terms)
     for epoch in range(1, EPOCHS + 1):
         plan = EpochPlan(

@@ -141,5 +141,5 @@ class TrialSettings(Settings):
     seed: Count = 0
     activation_checkpointing: bool = False
     """Compute the network's blocks again in the backward pass instead of keeping what is inside them: images that are
-    too large otherwise fit, and results stay the same. A step takes 1.4 times as long; on a GPU, where no CUDA graph
+    too large otherwise fit, and results stay the same. A step takes 1.3 times as long; on a GPU, where no CUDA graph
     can hold it, twice as long and more."""

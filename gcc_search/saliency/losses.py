@@ -43,7 +43,7 @@ def normalise(maps: Heatmaps) -> Heatmaps:
 
 
 class _Normalised(torch.autograd.Function):
-    """Its gradient from the heatmap alone, which the losses keep anyway."""
+    """Its gradient from the heatmap alone, which SSIM keeps as well."""
 
     @staticmethod
     def forward(context: Any, maps: Tensor) -> Tensor:

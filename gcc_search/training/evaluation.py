@@ -39,7 +39,7 @@ EVALUATION_SCALE = (0.08, 1.0)
 # 29 insertion and 29 deletion states share one, the whole image.
 INSERTION_PASSES = 57
 
-# Of forward passes. Some two dozen tensors of a number for each pixel are there at a time.
+# Of forward passes. Some sixteen tensors of a number for each pixel are there at a time: about what a pass takes.
 _BATCHES_TOGETHER = 4
 
 # One column of per-image measures; NaN where an image has none.
