@@ -12,13 +12,12 @@ import psutil
 import torch
 
 from gcc_search.failures import failure_kind
-from gcc_search.footprint import CudaMeter, fits_not_once, in_words
+from gcc_search.footprint import CudaMeter, fits_not_once, in_words, random_network
 from gcc_search.settings import Explanation, Recipe, TrialSettings
 from gcc_search.training.datasets import DataSet, ImageSet
 from gcc_search.training.evaluation import measure
 from gcc_search.training.learner import leading
 from gcc_search.training.loop import EpochPlan, train_epoch
-from gcc_search.training.networks import Network, build_network
 from gcc_search.training.terms import loss_terms
 from gcc_search.trial import evaluation_of, make_optimizer
 
@@ -113,7 +112,7 @@ def _free_bytes(device: torch.device) -> int:
 
 def _step_seconds(settings: TrialSettings, data: DataSet, device: torch.device) -> float:
     """Seconds an image of training, reading and perturbing included."""
-    network, batch_size = _network(settings, data, device), min(settings.recipe.batch_size, len(data.train))
+    network, batch_size = random_network(settings, data, device), min(settings.recipe.batch_size, len(data.train))
     # Whatever the rate, weights stay as they are, and no loss runs away.
     recipe = settings.recipe.model_copy(update={"lr": 0.0})
     plan = EpochPlan(recipe=recipe, explanation=settings.explanation, epoch=1, seed=settings.seed, device=device)
@@ -135,7 +134,7 @@ def _step_seconds(settings: TrialSettings, data: DataSet, device: torch.device) 
 
 def _scoring_seconds(settings: TrialSettings, data: DataSet, device: torch.device) -> tuple[float, float]:
     """Seconds an image of scoring, and of insertion and deletion beside it, 0 where there is none."""
-    network = _network(settings, data, device)
+    network = random_network(settings, data, device)
     evaluation = evaluation_of(settings, data, device, insertion=False)
     is_gpu = device.type == "cuda"
     images = _first(data.test, evaluation.num_maps_together if is_gpu else FEW_IMAGES)
@@ -150,14 +149,6 @@ def _scoring_seconds(settings: TrialSettings, data: DataSet, device: torch.devic
     scored = min(seconds(0) for _ in range(2))
     more = max(0.0, seconds(inserted) - scored) / inserted if inserted else 0.0
     return scored / len(images), more
-
-
-def _network(settings: TrialSettings, data: DataSet, device: torch.device) -> Network:
-    """A random one is as large and as fast as a trained one."""
-    network = build_network(settings.network, num_classes=len(data.classes), weights="none", seed=settings.seed)
-    network = network.to(device)
-    network.is_recomputed = settings.activation_checkpointing
-    return network
 
 
 def _first(images: ImageSet, count: int) -> ImageSet:

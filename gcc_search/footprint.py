@@ -22,11 +22,11 @@ import torch
 from gcc_search.errors import GccSearchError, ResourceError
 from gcc_search.failures import failure_kind, told
 from gcc_search.settings import TrialSettings
-from gcc_search.training.datasets import ImageSet
+from gcc_search.training.datasets import DataSet, ImageSet
 from gcc_search.training.evaluation import measure
 from gcc_search.training.learner import Learner
 from gcc_search.training.loop import EpochPlan, train_epoch
-from gcc_search.training.networks import build_network
+from gcc_search.training.networks import Network, build_network
 from gcc_search.training.terms import loss_terms
 from gcc_search.trial import evaluation_of, make_optimizer, open_dataset
 
@@ -189,8 +189,7 @@ def use_memory(settings: TrialSettings, device: torch.device, meter: MemoryMeter
 def _train_briefly(settings: TrialSettings, device: torch.device) -> None:
     """Epochs as a trial has them, cut short: whole batches and the last, smaller one, then an evaluation's."""
     data = open_dataset(settings.data, settings.recipe.image_size)
-    network = build_network(settings.network, num_classes=len(data.classes), weights="none", seed=0).to(device)
-    network.is_recomputed = settings.activation_checkpointing
+    network = random_network(settings, data, device)
     optimizer = make_optimizer(network, settings)
     evaluation = evaluation_of(settings, data, device, insertion=True)
     few = min(evaluation.insertion_images, evaluation.num_inserted_together)
@@ -207,6 +206,13 @@ def _train_briefly(settings: TrialSettings, device: torch.device) -> None:
         )
         train_epoch(network, train, optimizer, plan, learner=learner)
         measure(network, scored, evaluation)
+
+
+def random_network(settings: TrialSettings, data: DataSet, device: torch.device) -> Network:
+    """One as large and as fast as a trained one."""
+    network = build_network(settings.network, num_classes=len(data.classes), weights="none", seed=0).to(device)
+    network.is_recomputed = settings.activation_checkpointing
+    return network
 
 
 def _shortened(images: ImageSet, batch_size: int, *, full_batches: int) -> ImageSet:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
 
 SPARSITY_TAU = 0.1
 """Heatmap value that counts half in the trainable stand-in for p = 0."""
-SPARSITY_EPS = 1e-6
+_SPARSITY_EPS = 1e-6
 """Added to a pixel's square: what is 0 has a gradient, and every p > 0 a value."""
 _SIMILARITIES = {"ssim": structural_similarity, "correlation": pearson_correlation}
 
@@ -150,22 +152,24 @@ def sparsity_loss(heatmap: Heatmaps, *, p: float, form: str = "searched") -> Per
         norm: PerImage = torch.linalg.vector_norm(heatmap if p > 0 else heatmap.detach(), ord=p, dim=(1, 2))
         return norm
     assert form == "searched", form
-    searched: PerImage = _Searched.apply(heatmap, p)
+    searched: PerImage = KnownGradient.apply(heatmap, functools.partial(sparsity_with_gradient, p=p))
     return searched
 
 
-class _Searched(torch.autograd.Function):
+class KnownGradient(torch.autograd.Function):
+    """A value of each map, of which `with_gradient` tells what it is and what each of the map's places adds to it."""
+
     @staticmethod
-    def forward(context: Any, heatmap: Tensor, p: float) -> Tensor:
-        sparsity, by_pixels = sparsity_with_gradient(heatmap, p=p)
-        context.save_for_backward(by_pixels)
-        return sparsity
+    def forward(context: Any, maps: Tensor, with_gradient: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+        values, by_maps = with_gradient(maps)
+        context.save_for_backward(by_maps)
+        return values
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (by_pixels,) = context.saved_tensors
-        return by_pixels * gradient[:, None, None], None
+        (by_maps,) = context.saved_tensors
+        return by_maps * gradient[:, None, None], None
 
 
 def sparsity_with_gradient(heatmap: Heatmaps, *, p: float) -> tuple[PerImage, Heatmaps]:
@@ -175,7 +179,7 @@ def sparsity_with_gradient(heatmap: Heatmaps, *, p: float) -> tuple[PerImage, He
         per_unit = (squares + SPARSITY_TAU**2).reciprocal_()
         by_pixels = per_unit.square().mul_(heatmap).mul_(2 * SPARSITY_TAU**2 / pixels)
         return squares.mul_(per_unit).mean((1, 2)), by_pixels
-    squares += SPARSITY_EPS
+    squares += _SPARSITY_EPS
     powers = squares.pow(p / 2)
     mean = powers.mean((1, 2))
     sparsity = mean.pow(1 / p)

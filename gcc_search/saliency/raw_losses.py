@@ -7,6 +7,7 @@ Each term's gradient is known when the term is, and kept for the 7 x 7 cells.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gcc_search.saliency.geometry import upsampling_matrix
-from gcc_search.saliency.losses import range_of, sparsity_with_gradient, unstretched_gradient
+from gcc_search.saliency.losses import KnownGradient, range_of, sparsity_with_gradient, unstretched_gradient
 from gcc_search.saliency.products import between, multiply
 from gcc_search.saliency.resampling import Resampling
 from gcc_search.saliency.shapes import PerImage, RawMaps, TwiceRawMaps
@@ -38,7 +39,7 @@ def explanation_terms(
 
 def raw_sparsity(maps: RawMaps, size: int, *, p: float) -> PerImage:
     """S_p of each map at `size` x `size`, in [0, 1]."""
-    sparsity: PerImage = _Sparsity.apply(maps, size, p)
+    sparsity: PerImage = KnownGradient.apply(maps, functools.partial(_sparsity_with_gradient, size=size, p=p))
     return sparsity
 
 
@@ -59,20 +60,11 @@ class _Terms(torch.autograd.Function):
         return torch.cat([of_first, of_maps[1]]), None, None
 
 
-class _Sparsity(torch.autograd.Function):
-    @staticmethod
-    def forward(context: Any, maps: Tensor, size: int, p: float) -> Tensor:
-        rows, columns = (upsampling_matrix(cells, size, maps.device).to(maps.dtype) for cells in maps.shape[1:])
-        stretched = _stretch(maps, rows, columns)
-        sparsity, by_cells = _sparsity(stretched.cells, rows, columns, p)
-        context.save_for_backward(stretched.gradient(by_cells))
-        return sparsity
-
-    @staticmethod
-    @once_differentiable
-    def backward(context: Any, of_sparsity: Tensor) -> tuple[Tensor, None, None]:
-        (by_maps,) = context.saved_tensors
-        return by_maps * of_sparsity[:, None, None], None, None
+def _sparsity_with_gradient(maps: Tensor, size: int, p: float) -> tuple[Tensor, Tensor]:
+    rows, columns = (upsampling_matrix(cells, size, maps.device).to(maps.dtype) for cells in maps.shape[1:])
+    stretched = _stretch(maps, rows, columns)
+    sparsity, by_cells = _sparsity(stretched.cells, rows, columns, p)
+    return sparsity, stretched.gradient(by_cells)
 
 
 def _terms_with_gradient(maps: Tensor, matrices: Resampling, p: float | None) -> tuple[Tensor, Tensor | None, Tensor]:
