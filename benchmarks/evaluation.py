@@ -20,7 +20,8 @@ from benchmarks.timing import best_device, hardware_of, medians_of, take_turns
 from gcc_search.explaining import POSTHOC_BATCH
 from gcc_search.posthoc import METHODS, posthoc_heatmaps
 from gcc_search.training.datasets import eval_crop_of
-from gcc_search.training.evaluation import INSERTION_PASSES, Evaluation, measure
+from gcc_search.training.evaluation import INSERTION_PASSES, measure
+from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.networks import Network, build_network
 from gcc_search.training.terms import precision

@@ -26,7 +26,8 @@ from gcc_search.saliency.ssim import structural_similarity
 from gcc_search.saying import say
 from gcc_search.trained import Trained, open_trained
 from gcc_search.training.datasets import eval_crop_of
-from gcc_search.training.evaluation import Evaluation, explain
+from gcc_search.training.evaluation import explain
+from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.examples import example_indices, to_pixels
 from gcc_search.training.image_files import read_image_files
 from gcc_search.training.image_set import ImageSet

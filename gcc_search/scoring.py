@@ -19,7 +19,8 @@ from gcc_search.saying import say
 from gcc_search.settings import TrialSettings
 from gcc_search.space import check_settings
 from gcc_search.trained import Trained, open_trained
-from gcc_search.training.evaluation import Columns, Evaluation, measure
+from gcc_search.training.evaluation import Columns, measure
+from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.networks import Network
 from gcc_search.trial import evaluation_of

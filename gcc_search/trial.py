@@ -23,7 +23,8 @@ from gcc_search.settings import DataSettings, TrialSettings
 from gcc_search.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from gcc_search.training.crew import OVER, Crew
 from gcc_search.training.datasets import DataSet, load_dataset
-from gcc_search.training.evaluation import Columns, Evaluation, measure, summarise
+from gcc_search.training.evaluation import Columns, measure, summarise
+from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.examples import example_columns
 from gcc_search.training.fresh_network import fresh_network
 from gcc_search.training.learner import Learner, leading

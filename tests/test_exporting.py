@@ -21,7 +21,7 @@ from gcc_search.results.reader import read_run
 from gcc_search.settings import DataSettings
 from gcc_search.trained import open_trained
 from gcc_search.training.datasets import eval_crop_of, load_dataset
-from gcc_search.training.evaluation import Evaluation
+from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.examples import to_pixels
 from gcc_search.training.networks import SmallConvNet
 

@@ -19,7 +19,8 @@ from gcc_search.saliency.gradcam import gradcam
 from gcc_search.saliency.losses import normalise, upsample
 from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
 from gcc_search.seeding import derive_seed
-from gcc_search.training.evaluation import INSERTION_PASSES, Evaluation, measure, summarise
+from gcc_search.training.evaluation import INSERTION_PASSES, measure, summarise
+from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.loop import prepare
 from gcc_search.training.networks import Network, build_network
 
