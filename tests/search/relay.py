@@ -14,32 +14,46 @@ class Relay:
         self._target = target
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
+        self._lock = threading.Lock()
         self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def cut(self) -> None:
         """Ends the connections that are open; new ones are made again."""
-        for end in self._open:
+        with self._lock:
+            ended, self._open = self._open, []
+        for end in ended:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
-        self._open.clear()
 
     def close(self) -> None:
         # Closing alone would leave the thread in `accept`, and one more connection to it.
         with contextlib.suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
+        # What it is about to open is closed with the rest.
+        self._accepting.join()
         self.cut()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 here, _ = self._server.accept()
-                there = socket.create_connection(("127.0.0.1", self._target))
-                self._open += [here, there]
-                for source, sink in ((here, there), (there, here)):
-                    threading.Thread(target=_pass_on, args=(source, sink), daemon=True).start()
+                self._connect(here)
+
+    def _connect(self, here: socket.socket) -> None:
+        try:
+            there = socket.create_connection(("127.0.0.1", self._target))
+        except OSError:
+            # As a network whose far end is gone: the next connection is tried again.
+            here.close()
+            return
+        with self._lock:
+            self._open += [here, there]
+        for source, sink in ((here, there), (there, here)):
+            threading.Thread(target=_pass_on, args=(source, sink), daemon=True).start()
 
 
 def _pass_on(source: socket.socket, sink: socket.socket) -> None:
