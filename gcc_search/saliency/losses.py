@@ -71,8 +71,9 @@ def range_of(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Each (..., 1, 1).
     """
     low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
-    eps = 1e-3 * _deviation(maps, low, high) + 1e-6
-    return low, high, torch.where(_are_equal(low, high), 0, 1 / (high - low + eps))
+    # By as few operations as there can be: on a GPU each costs more than what it computes.
+    stretched_by = torch.add(high - low, _deviation(maps, low, high), alpha=1e-3).add_(1e-6)
+    return low, high, stretched_by.reciprocal_().masked_fill_(_are_equal(low, high), 0)
 
 
 def _deviation(maps: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -118,7 +119,8 @@ def is_degenerate(maps: Heatmaps) -> Claims:
 
 
 def _are_equal(low: Tensor, high: Tensor) -> Tensor:
-    rounding = 16 * torch.finfo(low.dtype).eps * torch.maximum(low.abs(), high.abs())
+    # Of two that are in order, one is the greater of both in size, or the other's opposite is.
+    rounding = 16 * torch.finfo(low.dtype).eps * torch.maximum(-low, high)
     return high - low <= rounding
 
 

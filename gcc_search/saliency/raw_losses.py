@@ -129,7 +129,7 @@ def _similarity(cells: Tensor, of_means: Tensor, of_pairs: Tensor) -> tuple[Tens
     rows, columns = of_pairs[0].flatten(-3, -2), of_pairs[1].flatten(-2)
     variance_a, variance_b, covariance = multiply(multiply(rows, products).view_as(columns), columns.mT)
     means = between(of_means[0], cells, of_means[1])
-    similarity, by_windows = similarity_with_gradient(means, (variance_a + variance_b) / 2, covariance)
+    similarity, by_windows = similarity_with_gradient(means, variance_a.lerp_(variance_b, 0.5), covariance)
 
     by_means, by_covariances = by_windows[:2], torch.cat([by_windows[2:3], by_windows[2:]])
     by_products = multiply(rows.mT, multiply(by_covariances, columns).view_as(rows))

@@ -124,14 +124,17 @@ def similarity_with_gradient(
         covariance: (B, v, v).
     """
     mean_a, mean_b = means
+    apart = mean_a - mean_b
     n1 = (mean_a * mean_b).add_(_C1 / 2)
-    d1 = (mean_a * mean_a).addcmul_(mean_b, mean_b).mul_(0.5).add_(_C1 / 2)
+    d1 = torch.addcmul(n1, apart, apart, value=0.5)
     n2, d2 = covariance + _C2 / 2, half_variance + _C2 / 2
     per_unit = (d1 * d2).reciprocal_()
     by_covariance = per_unit * n1
     similarity = by_covariance * n2
-    crossed, own = per_unit * n2, (similarity / d1).neg_()
-    by_a, by_b = ((crossed * other).addcmul_(own, mean) for mean, other in ((mean_a, mean_b), (mean_b, mean_a)))
+    crossed, own = per_unit.mul_(n2), similarity / d1
+    by_a, by_b = (
+        (crossed * other).addcmul_(own, mean, value=-1) for mean, other in ((mean_a, mean_b), (mean_b, mean_a))
+    )
     return similarity, torch.stack([by_a, by_b, (similarity / d2).neg_(), by_covariance])
 
 

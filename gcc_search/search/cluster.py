@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import tempfile
-import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from ray._private import worker as ray_worker
 
 from gcc_search.errors import ResourceError
 from gcc_search.search.machines import Machines, Node, plan_machines
+from gcc_search.search.ray_signals import ray_leaves_signals
 from gcc_search.search.stopping import ends_when_lost
 from gcc_search.vocabulary import Resources
 
@@ -86,15 +86,11 @@ def local_ray(machines: Machines, last_words: str = "start again") -> Iterator[P
 
 @contextlib.contextmanager
 def _own_ray(machines: Machines, scratch: Path, last_words: str) -> Iterator[None]:
-    on_sigterm = signal.getsignal(signal.SIGTERM) if threading.current_thread() is threading.main_thread() else None
     before = set(psutil.Process().children())
     try:
-        with warnings.catch_warnings(), _deaf_to_hangups():
+        with warnings.catch_warnings(), _deaf_to_hangups(), ray_leaves_signals():
             warnings.simplefilter("ignore")
             _start_ray(machines, scratch)
-        if on_sigterm is not None:
-            # Ray's own handler aborts with a stack trace.
-            signal.signal(signal.SIGTERM, on_sigterm)
         told = "gcc-search: Ray: must stay up during a search, got its {} killed; " + last_words
         with ends_when_lost(_find_lost, told):
             yield
@@ -138,9 +134,6 @@ def _start_ray(machines: Machines, scratch: Path) -> None:
             _temp_dir=str(scratch / "ray"),
             object_store_memory=256 << 20,
         )
-    except SystemExit:
-        # What Ray's own handler of SIGTERM does while it starts.
-        raise KeyboardInterrupt from None
     except Exception as error:
         # Ray raises bare Exceptions; what went wrong stands in the first line.
         reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from ray._private import services
 
 from gcc_search.errors import ResourceError
 from gcc_search.search.addresses import FORMS, to_join
+from gcc_search.search.ray_signals import ray_leaves_signals
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 20.0
@@ -37,14 +37,13 @@ def joined_ray(address: str | None) -> Iterator[None]:
     found = _find(to_join(address))
     check_port(address, found)
     _check_answer(address, found)
-    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=found, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=True)
+        with ray_leaves_signals():
+            ray.init(address=found, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=True)
     except Exception as error:
         # Ray raises whatever comes up, and its reasons are paragraphs.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise refused(address, f"{reason}; is this machine part of it (ray start --address={found})?") from error
-    signal.signal(signal.SIGTERM, on_sigterm)
     try:
         yield
     finally:

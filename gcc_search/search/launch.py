@@ -167,8 +167,8 @@ def _tune(
 ) -> None:
     last_words = f"go on: {prepared.resume_command}"
     with (
-        local_ray(prepared.machines, last_words) as scratch,
         heeds_signals() as reminder,
+        local_ray(prepared.machines, last_words) as scratch,
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")

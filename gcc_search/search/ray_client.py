@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import threading
 import traceback
 import warnings
@@ -19,6 +18,7 @@ from gcc_search.errors import ClusterError
 from gcc_search.search.addresses import host_and_port
 from gcc_search.search.head_search import HEAD_RESOURCE
 from gcc_search.search.joining import check_port, refused, unknown_token
+from gcc_search.search.ray_signals import ray_leaves_signals
 from gcc_search.search.submission import other_version
 
 ANSWER_SECONDS = 10.0
@@ -41,10 +41,8 @@ def connected(address: str) -> Iterator[None]:
     found = host_and_port(address)
     check_port(address, found)
     _check_answer(address, found)
-    on_sigterm = signal.getsignal(signal.SIGTERM)
     with threads_unsaid():
         _connect(address)
-        signal.signal(signal.SIGTERM, on_sigterm)
         try:
             _check_version(address)
             yield
@@ -100,7 +98,7 @@ def _connect(address: str) -> None:
     logging.getLogger("ray.util.client.logsclient").disabled = True
     for left in reversed(range(CONNECT_TRIES)):
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), ray_leaves_signals():
                 warnings.simplefilter("ignore")
                 ray.init(address, logging_level=logging.CRITICAL, log_to_driver=False)
         except Exception as error:

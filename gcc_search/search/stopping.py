@@ -1,7 +1,7 @@
 """A search ends when it is asked to, once, wherever it is just then.
 
-Python runs a signal's handler between two lines of whatever is at work. Where that is a destructor or a callback from
-Ray's C code, the KeyboardInterrupt ends there, without a word: `heeds_signals` raises it again at Tune's next step.
+Python runs a signal's handler between two lines of whatever is at work. Where that is a destructor, what runs at a fork
+or a callback from Ray's C code, the KeyboardInterrupt ends there: `heeds_signals` raises it again at Tune's next step.
 Where Ray blocks in C for good, as when its raylet died, no handler runs at all: `ends_when_asked` ends the process.
 """
 
@@ -32,30 +32,37 @@ class StopReminder(Callback):
     """Ray tells it of each step; once a stop was asked for, the next step is the last."""
 
     def __init__(self) -> None:
-        self._asked = False
+        self.is_asked = False
 
     def ask(self, number: int, frame: FrameType | None) -> None:
         """As a signal handler."""
-        self._asked = True
+        self.is_asked = True
         if number == signal.SIGHUP:
             hang_up()
         raise KeyboardInterrupt
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if self._asked:
+        if self.is_asked:
             raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
 def heeds_signals() -> Iterator[StopReminder]:
     """What asks for an end raises KeyboardInterrupt in the body, and the reminder knows of it. Yields the reminder."""
-    reminder = StopReminder()
+    reminder, told = StopReminder(), sys.unraisablehook
+
+    def tell(unraisable: sys.UnraisableHookArgs) -> None:
+        if not (reminder.is_asked and issubclass(unraisable.exc_type, KeyboardInterrupt)):
+            told(unraisable)
+
     # Only the main thread may set handlers, and only there are they run.
     numbers = heeded() if _in_main_thread() else ()
     before = {number: signal.signal(number, reminder.ask) for number in numbers}
+    sys.unraisablehook = tell
     try:
         yield reminder
     finally:
+        sys.unraisablehook = told
         for number, handler in before.items():
             # After `hang_up` it stays unheard: a second one would break off the orderly end.
             if signal.getsignal(number) is not signal.SIG_IGN:

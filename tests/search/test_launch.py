@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import signal
+import time
 from pathlib import Path
 
 import optuna
@@ -16,6 +19,7 @@ from rich.console import Console
 from gcc_search.errors import GccSearchError
 from gcc_search.results.reader import read_run, read_trial
 from gcc_search.results.schema import EPOCHS, IMAGES
+from gcc_search.search.cluster import local_ray
 from gcc_search.search.readiness import SearchOptions, prepare_search
 from tests.search.conftest import ONE_AT_A_TIME, make_space, run_space
 
@@ -139,6 +143,24 @@ def test_early_stopping_ends_trials_and_tells_them_as_pruned(tmp_path):
     states = {trial.user_attrs["trial_id"]: trial.state for trial in load_study(result).trials}
     assert {states[record.id] for record in stopped} == {optuna.trial.TrialState.PRUNED}
     assert all(trial.record.status == "finished" for trial in read_run(result.run).baselines.values())
+
+
+def test_a_stop_that_is_swallowed_while_ray_starts_is_a_stop(tmp_path, monkeypatch):
+    @contextlib.contextmanager
+    def starting(*given):
+        # As where the signal comes while a process is forked.
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        with local_ray(*given) as scratch:
+            yield scratch
+
+    monkeypatch.setattr("gcc_search.search.launch.local_ray", starting)
+    # It would end this process on a machine that is busy for long.
+    monkeypatch.setattr("gcc_search.search.launch.ends_when_asked", contextlib.nullcontext)
+    result, _ = run_space(make_space(), tmp_path)
+    assert result.interrupted
+    assert result.outcomes == ()
 
 
 def test_several_networks_get_their_trials_and_baselines(tmp_path):

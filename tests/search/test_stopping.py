@@ -12,8 +12,10 @@ import time
 
 import psutil
 import pytest
+from ray._private import utils
 
 from gcc_search.search.going_on import ASKS
+from gcc_search.search.ray_signals import ray_leaves_signals
 from gcc_search.search.stopping import ends_when_lost, heeds_signals
 
 # A mutex of the C library that is locked twice: no signal wakes who waits for it.
@@ -58,6 +60,43 @@ def test_an_interrupt_that_was_swallowed_is_raised_again_at_the_next_step(stop):
             ask_for(stop)
         with pytest.raises(KeyboardInterrupt):
             reminder.on_step_begin(1, [])
+
+
+class AsksWhenDestroyed:
+    def __del__(self) -> None:
+        ask_for(signal.SIGTERM)
+
+
+class FailsWhenDestroyed:
+    def __del__(self) -> None:
+        print(1 / 0)
+
+
+def test_an_interrupt_that_a_destructor_swallows_is_raised_again_and_no_traceback_says_so():
+    # Where one says so, pytest's hook hears it, and this fails.
+    before = sys.unraisablehook
+    with heeds_signals() as reminder:
+        AsksWhenDestroyed()
+        with pytest.raises(KeyboardInterrupt):
+            reminder.on_step_begin(1, [])
+    assert sys.unraisablehook is before
+
+
+def test_what_else_a_destructor_swallows_is_told():
+    told = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_type))
+        with heeds_signals():
+            FailsWhenDestroyed()
+    assert told == [ZeroDivisionError]
+
+
+def test_ray_sets_no_handler_where_it_is_kept_from_it():
+    theirs, before = utils.set_sigterm_handler, signal.getsignal(signal.SIGTERM)
+    with ray_leaves_signals():
+        utils.set_sigterm_handler(signal.default_int_handler)
+        assert signal.getsignal(signal.SIGTERM) is before
+    assert utils.set_sigterm_handler is theirs
 
 
 def test_steps_go_on_while_nobody_asks():
