@@ -72,18 +72,21 @@ class InTurn:
 
 def _threads(case: Case, images: ImageSet, device: torch.device, count: int) -> float:
     """Each trial by `train_epoch` in a thread and on a stream of its own; they share the images."""
+    streams = [torch.cuda.Stream(device) if device.type == "cuda" else None for _ in range(count)]
     trials = [TrialAtHand(case, device, number, images) for number in range(count)]
-    for trial in trials:
-        trial.warm_up()
+    for trial, stream in zip(trials, streams, strict=True):
+        # Its graph works in what this stream has to itself.
+        with torch.cuda.stream(stream):
+            trial.warm_up()
     rates: list[float] = []
     start = threading.Barrier(count)
 
-    def run(trial: TrialAtHand) -> None:
+    def run(trial: TrialAtHand, stream: torch.cuda.Stream | None) -> None:
         start.wait()
-        with torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else contextlib.nullcontext():
+        with torch.cuda.stream(stream):
             rates.append(timed(case, trial.train))
 
-    runners = [threading.Thread(target=run, args=(trial,)) for trial in trials]
+    runners = [threading.Thread(target=run, args=pair) for pair in zip(trials, streams, strict=True)]
     for runner in runners:
         runner.start()
     for runner in runners:

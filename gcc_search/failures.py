@@ -11,13 +11,14 @@ from gcc_search.errors import DataError, DiskError, GccSearchError, StorageError
 from gcc_search.results.schema import FailureKind
 
 # RuntimeErrors of torch that are no torch.OutOfMemoryError: of the CPU's allocator, of cuBLAS and of cuDNN.
-# On a GPU that others have filled, the latter two cannot even be initialised.
+# On a GPU that others have filled, the latter two cannot even be initialised, or no convolution finds room to work in.
 _OUT_OF_MEMORY = (
     "can't allocate memory",
     "out of memory",
     "ALLOC_FAILED",
     "Cannot allocate memory",
     "STATUS_NOT_INITIALIZED",
+    "unable to find an engine to execute this computation",
 )
 # After one of these nothing more can be computed in its process.
 _DEVICE_FAULTS = ("CUDA error", "CUDA driver error", "cuDNN error", "CUBLAS_STATUS", "NCCL error")

@@ -14,6 +14,7 @@ from gcc_search.settings import EvaluationSettings, Explanation, Recipe
 from gcc_search.training.datasets import load_dataset
 from gcc_search.training.steps import Steps
 from gcc_search.trial import Surroundings, run_trial
+from tests.gpu_alone import alone
 
 CPU = torch.device("cpu")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use: no step is replayed")
@@ -127,6 +128,7 @@ def small_gpu():
     torch.cuda.set_per_process_memory_fraction(1.0)
 
 
+@alone
 @needs_cuda
 def test_a_trial_that_a_gpu_does_not_hold_is_told_in_one_line(tiny_trial, small_gpu):
     data = tiny_trial.data.model_copy(update={"num_images": 200})
@@ -160,6 +162,7 @@ def test_a_trial_takes_about_as_long_as_was_guessed(tiny_trial, shapes):
     assert guessed / 10 < seconds_of(settings, CPU) < 10 * guessed
 
 
+@alone
 @needs_cuda
 def test_replayed_steps_are_what_is_timed_on_a_gpu(tiny_trial):
     device, data = torch.device("cuda"), tiny_trial.data.model_copy(update={"num_images": 1200})

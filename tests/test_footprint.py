@@ -24,6 +24,7 @@ from gcc_search.footprint import (
     wait_until_released,
 )
 from gcc_search.settings import TrialSettings
+from tests.gpu_alone import alone
 from tests.standin_gpu import GIB, StandInGpu
 
 CPU = torch.device("cpu")
@@ -117,9 +118,9 @@ def test_one_that_is_to_be_alone_waits_until_nothing_more_is_freed(free, least):
     assert least <= time.monotonic() - begun < least + 1
 
 
+@alone
 @needs_cuda
 def test_cuda_says_what_the_stand_in_says(tiny_trial):
-    """On a GPU that nobody else uses."""
     meter = CudaMeter()
     reading = in_fresh_process(measure_networks, [tiny_trial], 0, meter)
     (footprint,) = reading.footprints

@@ -303,6 +303,7 @@ def test_a_trial_that_computes_shows_that_it_is_alive(tiny_trial, tmp_path, monk
         (RuntimeError("CUDA error: out of memory"), "memory"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"), "memory"),
         (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"), "memory"),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), "memory"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory"),
         (RuntimeError("CUDA error: unspecified launch failure"), "crash"),
         (OSError(errno.EIO, "Input/output error"), "crash"),

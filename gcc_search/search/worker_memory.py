@@ -38,4 +38,9 @@ def give_back_memory(device: torch.device) -> None:
     if trim is not None:
         trim(0)
     if device.type == "cuda":
+        # cuBLAS has one, of 32 MiB on some GPUs, for each stream and each thread that ever used it. There is no public
+        # way to let go of them. No graph that was made with them may be left.
+        clear_workspaces = getattr(torch._C, "_cuda_clearCublasWorkspaces", None)
+        if clear_workspaces is not None:
+            clear_workspaces()
         torch.cuda.empty_cache()

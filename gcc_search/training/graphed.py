@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterable
+import gc
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -21,16 +23,19 @@ class Graphed:
         work: on the device alone: no branch on a tensor's value, no copy to or from the CPU, no other shapes later.
         example: inputs of the shapes to come.
         written: every tensor that `work` writes to and that outlives it; as they were, once this is made.
+        owners: of all that `work` reads and writes, which must not be freed before. Not `work` itself, which may well
+            hold on to who holds this: a graph's memory would wait for the garbage collector.
     """
 
-    def __init__(self, work: Callable[..., Tensor], example: Iterable[Tensor], *, written: Iterable[Tensor]) -> None:
-        # The graph writes to what `work` holds: it must not be freed before.
-        self._work = work
+    def __init__(
+        self, work: Callable[..., Tensor], example: Iterable[Tensor], *, written: Iterable[Tensor], owners: object
+    ) -> None:
+        self._owners = owners
         self._inputs = [tensor.clone() for tensor in example]
         device = self._inputs[0].device
         kept = [(tensor, tensor.detach().clone()) for tensor in written]
         state = torch.cuda.get_rng_state(device)
-        stream = _side_stream(device)
+        stream = _stream(device)
         stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UPS):
@@ -38,7 +43,7 @@ class Graphed:
         torch.cuda.current_stream(device).wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
         # Other threads, which prepare images, may go on meanwhile.
-        with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
+        with _nothing_collected(), torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
             self._result = work(*self._inputs)
         with torch.no_grad():
             for tensor, before in kept:
@@ -55,6 +60,24 @@ class Graphed:
         """The same on the inputs of the last call."""
         self._graph.replay()
         return self._result
+
+
+@contextlib.contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """A graph that is garbage must not be destroyed within: its driver call would break off the capture."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """To capture in. Graphs of one stream share its workspace: who replays them side by side has given each its own."""
+    current = torch.cuda.current_stream(device)
+    return _side_stream(device) if current == torch.cuda.default_stream(device) else current
 
 
 @functools.cache

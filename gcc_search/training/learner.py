@@ -59,6 +59,11 @@ class Learner(Generic[Terms]):
         """The step as one CUDA graph (`steps.ReplayedStep`), which serves all epochs."""
 
     @property
+    def module(self) -> nn.Module:
+        """The network and its losses, as one module."""
+        return self._step
+
+    @property
     def is_recomputed(self) -> bool:
         """Whether the network's blocks are computed again in the backward pass, which no CUDA graph can hold."""
         return self._network.is_recomputed
@@ -110,7 +115,7 @@ def leading(
         try:
             yield learner
         finally:
-            # Its graph, which holds a step's memory, and it hold on to each other.
+            # A step's memory, which is not to wait for whoever still holds on to the learner.
             learner.replayed = None
         return
     crew.tell(_BEGIN)

@@ -150,7 +150,8 @@ class ReplayedStep:
             for group in optimizer.param_groups:
                 group["lr"] = weights[2]
             written = [*learner.state(), *_momentum(optimizer)]
-            self._step = Graphed(step, example.tensors(), written=written)
+            owners = (learner.module, optimizer, weights)
+            self._step = Graphed(step, example.tensors(), written=written, owners=owners)
         finally:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from gcc_search.saliency import resampling
 from gcc_search.saliency.geometry import Transforms
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.learner import Learner
@@ -130,7 +131,9 @@ def test_a_gpu_gets_the_same_values_and_keeps_them_while_it_works_on_them():
     "explanation",
     [Explanation(), Explanation(alpha=1.0, beta=0.1), Explanation(alpha=1.0, beta=0.1, distance="correlation")],
 )
-def test_a_gpus_batches_are_those_of_a_cpu(shapes, explanation):
+def test_a_gpus_batches_are_those_of_a_cpu(shapes, explanation, monkeypatch):
+    # Maps this small are compared by their pixels on a CPU.
+    monkeypatch.setattr(resampling, "_LEAST_PIXELS_A_CELL", 0)
     found = []
     for device in (CPU, torch.device("cuda")):
         plan = EpochPlan(recipe=RECIPE, explanation=explanation, epoch=1, seed=0, device=device)
@@ -146,6 +149,7 @@ def test_a_gpus_batches_are_those_of_a_cpu(shapes, explanation):
 
 
 @needs_cuda
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning")
 def test_neither_who_makes_a_batch_nor_who_takes_it_waits_for_the_gpu(shapes):
     device = torch.device("cuda")
     plan = EpochPlan(recipe=RECIPE, explanation=Explanation(alpha=1.0), epoch=1, seed=0, device=device)
@@ -157,8 +161,9 @@ def test_neither_who_makes_a_batch_nor_who_takes_it_waits_for_the_gpu(shapes):
                 shown.x.sum()
 
     take_all()
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        # It is set where this raises as well.
+        torch.cuda.set_sync_debug_mode("error")
         take_all()
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch.testing import assert_close
 
 from gcc_search.saliency import resampling
+from gcc_search.saliency.geometry import Transforms
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.learner import Learner
 from gcc_search.training.loop import EpochPlan, batches_of, train_epoch
 from gcc_search.training.networks import build_network
-from gcc_search.training.steps import Shown
+from gcc_search.training.steps import ReplayedStep, Shown
 from gcc_search.training.terms import loss_terms
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use: no step is replayed")
@@ -95,6 +99,29 @@ def test_a_batch_is_the_same_after_it_was_a_row_of_tensors(shapes, explanation, 
         learner.terms(shown.x, shown.labels, shown.moved, explanation, matrices) for matrices in (shown.matrices, None)
     )
     assert_close(vars(with_them), vars(without))
+
+
+def test_who_lets_go_of_a_learner_lets_go_of_its_graph(monkeypatch):
+    """Its memory does not wait for the garbage collector, which may come while another graph is captured."""
+
+    class Kept:
+        def __init__(self, work, example, *, written, owners) -> None:
+            self.kept = (*example, *written, owners)
+
+    monkeypatch.setattr("gcc_search.training.steps.Graphed", Kept)
+    network = build_network("convnet_small", num_classes=8, weights="none", seed=0)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0, momentum=0.9)
+    learner, explanation = Learner(network, loss_terms), EXPLANATIONS["both terms"]
+    moved = Transforms(boxes=torch.rand(2, 4), flips=torch.zeros(2, dtype=torch.bool))
+    shown = Shown(x=torch.rand(2, 3, 64, 64), labels=torch.zeros(2, dtype=torch.long), moved=moved, matrices=None)
+    learner.replayed = ReplayedStep(learner, optimizer, explanation, shown)
+    left = weakref.ref(learner.replayed)
+    gc.disable()
+    try:
+        del learner
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_on_the_cpu_no_step_is_replayed(shapes):
