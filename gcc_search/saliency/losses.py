@@ -72,8 +72,9 @@ def range_of(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
     # By as few operations as there can be: on a GPU each costs more than what it computes.
-    stretched_by = torch.add(high - low, _deviation(maps, low, high), alpha=1e-3).add_(1e-6)
-    return low, high, stretched_by.reciprocal_().masked_fill_(_are_equal(low, high), 0)
+    spread = high - low
+    per_unit = torch.add(spread, _deviation(maps, low, high), alpha=1e-3).add_(1e-6).reciprocal_()
+    return low, high, per_unit.masked_fill_(spread <= _rounding(low, high), 0)
 
 
 def _deviation(maps: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ def unstretched_gradient(
     """
     along = (gradient * heatmaps).sum((-2, -1), keepdim=True)
     of_low = along - gradient.sum((-2, -1), keepdim=True)
-    return (gradient + of_low * at_low - along * at_high) * per_unit
+    return torch.addcmul(gradient, of_low, at_low).addcmul_(along, at_high, value=-1).mul_(per_unit)
 
 
 def _shares(heatmaps: Tensor, extremes: Tensor) -> Tensor:
@@ -115,13 +116,14 @@ def _shares(heatmaps: Tensor, extremes: Tensor) -> Tensor:
 
 def is_degenerate(maps: Heatmaps) -> Claims:
     """Whether each map is constant, up to the rounding that upsampling leaves on a constant. False for NaN."""
-    return _are_equal(maps.detach().amin((1, 2)), maps.detach().amax((1, 2)))
+    low, high = maps.detach().amin((1, 2)), maps.detach().amax((1, 2))
+    return high - low <= _rounding(low, high)
 
 
-def _are_equal(low: Tensor, high: Tensor) -> Tensor:
-    # Of two that are in order, one is the greater of both in size, or the other's opposite is.
-    rounding = 16 * torch.finfo(low.dtype).eps * torch.maximum(-low, high)
-    return high - low <= rounding
+def _rounding(low: Tensor, high: Tensor) -> Tensor:
+    """How far two equal values may be from each other; `high` is not below `low`."""
+    # So the greater of their sizes is one of these.
+    return torch.maximum(-low, high) * (16 * torch.finfo(low.dtype).eps)
 
 
 def consistency_loss(moved_map: Heatmaps, map_of_moved: Heatmaps, *, distance: str = "ssim") -> PerImage:

@@ -129,9 +129,10 @@ def _similarity(cells: Tensor, of_means: Tensor, of_pairs: Tensor) -> tuple[Tens
     rows, columns = of_pairs[0].flatten(-3, -2), of_pairs[1].flatten(-2)
     variance_a, variance_b, covariance = multiply(multiply(rows, products).view_as(columns), columns.mT)
     means = between(of_means[0], cells, of_means[1])
-    similarity, by_windows = similarity_with_gradient(means, variance_a.lerp_(variance_b, 0.5), covariance)
+    half_variance = variance_a.lerp_(variance_b, 0.5)
+    similarity, by_means, by_variance, by_covariance = similarity_with_gradient(means, half_variance, covariance)
 
-    by_means, by_covariances = by_windows[:2], torch.cat([by_windows[2:3], by_windows[2:]])
+    by_covariances = torch.stack([by_variance, by_variance, by_covariance])
     by_products = multiply(rows.mT, multiply(by_covariances, columns).view_as(rows))
     by_products = by_products.view(*first.shape[:2], *(side for side in a.shape[-2:] for _ in range(2)))
     # A variance's two factors are the same, and half of it is what counts.

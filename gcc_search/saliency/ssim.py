@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -79,8 +79,10 @@ def _mean_similarity_gradient(gradient: Tensor, a: Tensor, b: Tensor) -> tuple[T
     moments = _moments(a, b)
     mean_a, mean_b, squares, product = moments.unbind(1)
     half_variance = squares - (mean_a * mean_a).addcmul_(mean_b, mean_b).mul_(0.5)
-    _, by = similarity_with_gradient(moments[:, :2].unbind(1), half_variance, product - mean_a * mean_b)
-    by_a, by_b, by_squares, by_product = by.mul_(gradient[:, None, None] / by[0, 0].numel())
+    means = moments[:, :2].transpose(0, 1)
+    _, by_means, *by_spread = similarity_with_gradient(means, half_variance, product - mean_a * mean_b)
+    by = torch.cat([by_means, torch.stack(by_spread)]).mul_(gradient[:, None, None] / by_means[0, 0].numel())
+    by_a, by_b, by_squares, by_product = by
     by_a.addcmul_(by_squares, mean_a, value=-1).addcmul_(by_product, mean_b, value=-1)
     by_b.addcmul_(by_squares, mean_b, value=-1).addcmul_(by_product, mean_a, value=-1)
     of_a, of_b, of_squares, of_product = _spread_separably(by, WINDOW)
@@ -114,12 +116,12 @@ def correlation_with_gradient(pair: Tensor) -> tuple[PerImage, Tensor]:
 
 
 def similarity_with_gradient(
-    means: Iterable[Tensor], half_variance: Tensor, covariance: Tensor
-) -> tuple[Tensor, Tensor]:
-    """SSIM of windows of two heatmaps, and its gradient by what is given, (4, B, v, v), in that order.
+    means: Tensor, half_variance: Tensor, covariance: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """SSIM of windows of two heatmaps, and its gradient by each of what is given.
 
     Args:
-        means: of both, each (B, v, v).
+        means: of both, (2, B, v, v).
         half_variance: half of the two variances' sum, (B, v, v).
         covariance: (B, v, v).
     """
@@ -132,10 +134,8 @@ def similarity_with_gradient(
     by_covariance = per_unit * n1
     similarity = by_covariance * n2
     crossed, own = per_unit.mul_(n2), similarity / d1
-    by_a, by_b = (
-        (crossed * other).addcmul_(own, mean, value=-1) for mean, other in ((mean_a, mean_b), (mean_b, mean_a))
-    )
-    return similarity, torch.stack([by_a, by_b, (similarity / d2).neg_(), by_covariance])
+    by_means = means.flip(0).mul_(crossed).addcmul_(own, means, value=-1)
+    return similarity, by_means, (similarity / d2).neg_(), by_covariance
 
 
 def filter_separably(images: Tensor, window: Sequence[float]) -> Tensor:

@@ -117,6 +117,7 @@ def terms_of_maps(
     if explanation.alpha > 0:
         if explanation.detach == "second-view":
             second = second.detach()
+            maps = torch.cat([first, second])
         matrices = matrices or matrices_for(explanation, transforms, maps.shape[1], size, maps.dtype)
         if matrices is None:
             consistency = _consistency_of_pixels(first, second, transforms, size, explanation)
@@ -125,7 +126,7 @@ def terms_of_maps(
             # One kind of pixel for both terms: each map comes to it once.
             is_together = explanation.beta > 0 and is_searched and explanation.compared_at == "full"
             p = explanation.p if is_together else None
-            consistency, sparsity = explanation_terms(torch.cat([first, second]), matrices, p=p)
+            consistency, sparsity = explanation_terms(maps, matrices, p=p)
     if explanation.beta > 0 and sparsity is None:
         if is_searched:
             sparsity = raw_sparsity(first, size, p=explanation.p)
