@@ -11,6 +11,8 @@ _QUIET_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
+    # It prints a stack trace at each SIGTERM, which is how a search is asked to end.
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # Past this time (by default 2 seconds) a trial that still unwinds costs the next one its slot, for good. Never:

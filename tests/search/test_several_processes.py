@@ -33,7 +33,15 @@ def train_by_two(config, **surroundings) -> None:
 
 
 def assistants() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if "gcc_search.assistants" in child.cmdline()]
+    return [child for child in psutil.Process().children(recursive=True) if "gcc_search.assistants" in words_of(child)]
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        # Dead, if not buried yet.
+        return []
 
 
 def test_a_trial_that_loses_one_of_its_processes_is_tried_again_and_ends_with_the_rows_of_one(tmp_path):
