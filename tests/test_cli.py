@@ -17,6 +17,7 @@ import psutil
 import pytest
 import typer
 import yaml
+from typer.testing import CliRunner
 
 from gcc_search.cli import app
 from tests.search.conftest import ONE_AT_A_TIME, TINY
@@ -193,6 +194,15 @@ def test_a_search_whose_terminal_is_closed_ends_in_order_and_leaves_nothing_runn
     assert statuses == {"finished", "interrupted"}
     _, alive = psutil.wait_procs(started, timeout=30)
     assert alive == []
+
+
+def test_any_command_that_is_stopped_says_so(tmp_path, monkeypatch):
+    def stopped(*given, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gcc_search.space.load_space", stopped)
+    done = CliRunner().invoke(app, ["--space", str(write_space(tmp_path))])
+    assert (done.exit_code, done.stdout, done.stderr) == (130, "", "gcc-search: stopped\n")
 
 
 def test_a_search_that_is_stopped_while_ray_starts_ends_within_seconds_and_leaves_nothing_running(tmp_path):

@@ -27,6 +27,14 @@ class _SearchByDefault(TyperGroup):
             args = ["search", *args]
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            # Typer ends without a word.
+            print("gcc-search: stopped", file=sys.stderr)
+            raise typer.Exit(130) from None
+
 
 app = typer.Typer(
     cls=_SearchByDefault,

@@ -25,6 +25,7 @@ from gcc_search.vocabulary import Resources
 
 # Of the scratch folders' names; the process that made one follows.
 SCRATCH = "gcc-"
+_AS_IT_IS = contextlib.nullcontext()
 
 
 def plan(resources: Resources, *, gpus: int | None) -> Machines:
@@ -57,13 +58,22 @@ def is_shared() -> bool:
 
 
 @contextlib.contextmanager
-def local_ray(machines: Machines, last_words: str = "start again") -> Iterator[Path]:
+def local_ray(
+    machines: Machines,
+    last_words: str = "start again",
+    *,
+    starting: contextlib.AbstractContextManager[object] = _AS_IT_IS,
+) -> Iterator[Path]:
     """Ray on this machine for the duration, saying nothing. Yields a scratch folder that is removed afterwards.
 
     Where this process has joined a Ray already, the search runs in that one and leaves it as it is. What leaves the
     body early leaves a cluster of others as well: only that ends our workers there.
     Where a part of our own is killed, which no search survives, the process ends with a line that ends with
     `last_words`.
+
+    Args:
+        starting: entered while our own is started. Ray broken off at that may end the process by a segmentation fault,
+            and leaves processes behind.
 
     Raises:
         ResourceError: Ray did not start, as on a machine that is far too busy.
@@ -74,7 +84,7 @@ def local_ray(machines: Machines, last_words: str = "start again") -> Iterator[P
     # Of each worker that dies Ray prints a paragraph on stdout, whatever `log_to_driver` says; ours is a line.
     ray_worker._worker_logs_enabled = False
     try:
-        with contextlib.nullcontext() if ray.is_initialized() else _own_ray(machines, scratch, last_words):
+        with contextlib.nullcontext() if ray.is_initialized() else _own_ray(machines, scratch, last_words, starting):
             yield scratch
     except BaseException:
         if is_shared():
@@ -85,10 +95,12 @@ def local_ray(machines: Machines, last_words: str = "start again") -> Iterator[P
 
 
 @contextlib.contextmanager
-def _own_ray(machines: Machines, scratch: Path, last_words: str) -> Iterator[None]:
+def _own_ray(
+    machines: Machines, scratch: Path, last_words: str, starting: contextlib.AbstractContextManager[object]
+) -> Iterator[None]:
     before = set(psutil.Process().children())
     try:
-        with warnings.catch_warnings(), _deaf_to_hangups(), ray_leaves_signals():
+        with starting, warnings.catch_warnings(), _deaf_to_hangups(), ray_leaves_signals():
             warnings.simplefilter("ignore")
             _start_ray(machines, scratch)
         told = "gcc-search: Ray: must stay up during a search, got its {} killed; " + last_words

@@ -9,7 +9,7 @@ import socket
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -105,7 +105,7 @@ def run_search(
     check_silence(run, prepared.space)
     run.mkdir(parents=True, exist_ok=True)
     last_words = f"gcc-search: stopped by force; go on: {prepared.resume_command}"
-    with only_driver(run), ends_when_asked(last_words):
+    with only_driver(run), ends_when_asked(last_words), _tells_how_to_go_on(prepared, console):
         _clear(run)
         require_room(run, ROOM_BYTES)
         if (run / "run.json").exists():
@@ -140,6 +140,17 @@ def run_search(
     )
 
 
+@contextlib.contextmanager
+def _tells_how_to_go_on(prepared: Prepared, console: Console) -> Iterator[None]:
+    """Where the body is stopped before anything was trained, or once more while it ends."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (prepared.run / "run.json").exists():
+            say(console, f"go on:   {prepared.resume_command}")
+        raise
+
+
 def _packed(prepared: Prepared, console: Console, meter: MemoryMeter) -> Prepared:
     """With as many trials on each GPU as fit, told in a line; run.json keeps what was measured."""
     if prepared.packing is not None:
@@ -168,7 +179,7 @@ def _tune(
     last_words = f"go on: {prepared.resume_command}"
     with (
         heeds_signals() as reminder,
-        local_ray(prepared.machines, last_words) as scratch,
+        local_ray(prepared.machines, last_words, starting=reminder.afterwards()) as scratch,
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")

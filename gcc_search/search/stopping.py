@@ -33,13 +33,26 @@ class StopReminder(Callback):
 
     def __init__(self) -> None:
         self.is_asked = False
+        self._is_patient = False
 
     def ask(self, number: int, frame: FrameType | None) -> None:
         """As a signal handler."""
         self.is_asked = True
         if number == signal.SIGHUP:
             hang_up()
-        raise KeyboardInterrupt
+        if not self._is_patient:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def afterwards(self) -> Iterator[None]:
+        """Within, a stop is noted; it is raised when the body has ended. For a body that must not be broken off."""
+        self._is_patient = True
+        try:
+            yield
+        finally:
+            self._is_patient = False
+        if self.is_asked:
+            raise KeyboardInterrupt
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self.is_asked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from gcc_search.errors import GccSearchError
 from gcc_search.results.reader import read_run, read_trial
 from gcc_search.results.schema import EPOCHS, IMAGES
 from gcc_search.search.cluster import local_ray
+from gcc_search.search.launch import run_search
 from gcc_search.search.readiness import SearchOptions, prepare_search
 from tests.search.conftest import ONE_AT_A_TIME, make_space, run_space
 
@@ -147,12 +149,12 @@ def test_early_stopping_ends_trials_and_tells_them_as_pruned(tmp_path):
 
 def test_a_stop_that_is_swallowed_while_ray_starts_is_a_stop(tmp_path, monkeypatch):
     @contextlib.contextmanager
-    def starting(*given):
+    def starting(*given, **named):
         # As where the signal comes while a process is forked.
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(5)
-        with local_ray(*given) as scratch:
+        with local_ray(*given, **named) as scratch:
             yield scratch
 
     monkeypatch.setattr("gcc_search.search.launch.local_ray", starting)
@@ -161,6 +163,18 @@ def test_a_stop_that_is_swallowed_while_ray_starts_is_a_stop(tmp_path, monkeypat
     result, _ = run_space(make_space(), tmp_path)
     assert result.interrupted
     assert result.outcomes == ()
+
+
+def test_a_search_that_is_stopped_before_ray_starts_says_how_to_go_on(tmp_path, monkeypatch):
+    def stopped(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gcc_search.search.launch.make_queue", stopped)
+    console = Console(file=io.StringIO(), width=200)
+    prepared = prepare_search(make_space(), SearchOptions(out=tmp_path, gpus=0), console)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(prepared, console)
+    assert f"go on:   gcc-search resume {tmp_path}/tiny --gpus 0\n" in console.file.getvalue()
 
 
 def test_several_networks_get_their_trials_and_baselines(tmp_path):

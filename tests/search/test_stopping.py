@@ -67,6 +67,26 @@ class AsksWhenDestroyed:
         ask_for(signal.SIGTERM)
 
 
+def test_what_must_not_be_broken_off_is_not_and_the_stop_comes_afterwards():
+    done = []
+
+    def go_to_its_end() -> None:
+        ask_for(signal.SIGTERM)
+        done.append("all of it")
+
+    with heeds_signals() as reminder:
+        with pytest.raises(KeyboardInterrupt), reminder.afterwards():
+            go_to_its_end()
+        assert done == ["all of it"]
+        with pytest.raises(KeyboardInterrupt):
+            ask_for(signal.SIGTERM)
+
+
+def test_where_nobody_asks_nothing_comes_afterwards():
+    with heeds_signals() as reminder, reminder.afterwards():
+        pass
+
+
 class FailsWhenDestroyed:
     def __del__(self) -> None:
         print(1 / 0)
