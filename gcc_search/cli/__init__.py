@@ -59,9 +59,6 @@ def main() -> None:
         for line in str(error).splitlines():
             print(f"gcc-search: {line}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("gcc-search: stopped", file=sys.stderr)
-        sys.exit(130)
 
 
 def _show_version(asked: bool) -> None:
