@@ -97,10 +97,16 @@ def _moments(a: Tensor, b: Tensor) -> Tensor:
 def _fractions(moments: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Numerators and denominators of luminance and of contrast-structure: N1, D1, N2, D2."""
     mean_a, mean_b, squares, product = moments.unbind(1)
-    n1 = (mean_a * mean_b).add_(_C1 / 2)
-    d1 = (mean_a * mean_a).addcmul_(mean_b, mean_b).mul_(0.5).add_(_C1 / 2)
+    n1, d1 = _luminance(mean_a, mean_b)
     rest = (_C1 + _C2) / 2
     return n1, d1, (product - n1).add_(rest), (squares - d1).add_(rest)
+
+
+def _luminance(mean_a: Tensor, mean_b: Tensor) -> tuple[Tensor, Tensor]:
+    """N1 and D1."""
+    n1 = (mean_a * mean_b).add_(_C1 / 2)
+    apart = mean_a - mean_b
+    return n1, torch.addcmul(n1, apart, apart, value=0.5)
 
 
 def pearson_correlation(a: Heatmaps, b: Heatmaps) -> PerImage:
@@ -126,9 +132,7 @@ def similarity_with_gradient(
         covariance: (B, v, v).
     """
     mean_a, mean_b = means
-    apart = mean_a - mean_b
-    n1 = (mean_a * mean_b).add_(_C1 / 2)
-    d1 = torch.addcmul(n1, apart, apart, value=0.5)
+    n1, d1 = _luminance(mean_a, mean_b)
     n2, d2 = covariance + _C2 / 2, half_variance + _C2 / 2
     per_unit = (d1 * d2).reciprocal_()
     by_covariance = per_unit * n1
