@@ -186,7 +186,8 @@ def _step(network: Network, variant: str, way: Way, batch_size: int, device: tor
         return step
     for parameter in network.parameters():
         optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return Graphed(lambda unused: step(), [torch.zeros(1, device=device)], written=network.state_dict().values()).replay
+    written = network.state_dict().values()
+    return Graphed(lambda unused: step(), [torch.zeros(1, device=device)], written=written, owners=step).replay
 
 
 def _time(step: Callable[[], Tensor], device: torch.device, *, repeats: int) -> float:

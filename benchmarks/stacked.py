@@ -51,7 +51,7 @@ class _Stacked:
         batch = shown.tensors()
         if shown.x.is_cuda and self._graph is None:
             # The tries before the capture are steps, too; that does not matter here.
-            self._graph = Graphed(self._learn, batch, written=[])
+            self._graph = Graphed(self._learn, batch, written=[], owners=(self.networks, self.optimizer))
         return self._graph(*batch) if self._graph is not None else self._learn(*batch)
 
     def _learn(self, *batch: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class _Stacked:
         trials = zip(features, self.networks, self.explanations, strict=True)
         losses = torch.stack([_loss(maps, network.head, shown, asked) for maps, network, asked in trials])
         self.optimizer.zero_grad(set_to_none=True)
-        losses.sum().backward()
+        losses.sum().backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return losses.detach()
 

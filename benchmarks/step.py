@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
 from rich.console import Console
@@ -75,11 +76,11 @@ def measure_network(name: str, *, batch_size: int, rounds: int, device: torch.de
     def step(loss: Callable[[], Tensor]) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
         value = loss()
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return value.detach()
 
-    steps: dict[str, Callable[[], Tensor]] = {variant: lambda loss=loss: step(loss) for variant, loss in losses.items()}
+    steps: dict[str, Callable[[], Tensor]] = {variant: partial(step, loss) for variant, loss in losses.items()}
     medians = medians_of(take_turns(steps, device, rounds=rounds))
     # Whatever takes SSIM of raw maps has the same matrices.
     ahead = {variant: _bytes_of(_ahead_of(network, batch, variant)) for variant in steps}
@@ -119,12 +120,16 @@ def _replays(
     replays: dict[str, Callable[[], Tensor]] = {}
     for variant, step in steps.items():
         try:
-            graphed = Graphed(lambda unused, step=step: step(), [momentum[0][:0]], written=written)
+            graphed = Graphed(partial(_step_on, step), [momentum[0][:0]], written=written, owners=step)
         except RuntimeError as error:
             print(f"{variant}: not replayed: {error}", file=sys.stderr)
         else:
             replays[variant] = graphed.replay
     return replays
+
+
+def _step_on(step: Callable[[], Tensor], unused: Tensor) -> Tensor:
+    return step()
 
 
 def _peak_bytes(step: Callable[[], Tensor], optimizer: torch.optim.Optimizer, device: torch.device) -> int | None:
@@ -178,7 +183,7 @@ def _seconds_ahead(network: Network, batch: Batch, device: torch.device) -> floa
         assert made is not None, "SSIM is asked for"
         return made.tensors()[-1]
 
-    making = Graphed(make, [batch.second.boxes, batch.second.flips], written=[])
+    making = Graphed(make, [batch.second.boxes, batch.second.flips], written=[], owners=network)
     return medians_of(take_turns({"matrices": making.replay}, device, rounds=10))["matrices"]
 
 
