@@ -205,7 +205,8 @@ def _share_of_cells(positions: Tensor, cells: int, size: int) -> Tensor:
 
 
 @functools.cache
-def upsampling_matrix(cells: int, size: int, device: torch.device) -> Tensor:
-    """What each cell adds to each of `size` pixels, (size, cells), float64: bilinear, align_corners False."""
+def upsampling_matrix(cells: int, size: int, device: torch.device, dtype: torch.dtype = torch.float64) -> Tensor:
+    """What each cell adds to each of `size` pixels, (size, cells): bilinear, align_corners False."""
     one_each = torch.eye(cells, dtype=torch.float64)[None]
-    return functional.interpolate(one_each, size, mode="linear", align_corners=False)[0].T.contiguous().to(device)
+    whole = functional.interpolate(one_each, size, mode="linear", align_corners=False)[0].T.contiguous()
+    return whole.to(device, dtype)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from gcc_search.saliency.fused import fused
 from gcc_search.saliency.geometry import upsampling_matrix
 from gcc_search.saliency.products import between
 from gcc_search.saliency.shapes import Claims, Heatmaps, PerImage, RawMaps, SizedHeatmaps
@@ -29,7 +30,7 @@ def upsample(maps: RawMaps, size: int) -> SizedHeatmaps:
     Where there is something to be learned by products of matrices: see `geometry.move_maps`.
     """
     if maps.requires_grad:
-        rows, columns = (upsampling_matrix(cells, size, maps.device).to(maps.dtype) for cells in maps.shape[1:])
+        rows, columns = (upsampling_matrix(cells, size, maps.device, maps.dtype) for cells in maps.shape[1:])
         return between(rows, maps, columns)
     return functional.interpolate(maps[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0]
 
@@ -71,22 +72,39 @@ def range_of(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Each (..., 1, 1).
     """
     low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
-    # By as few operations as there can be: on a GPU each costs more than what it computes.
+    return low, high, worth_of_unit(low, high, _variance(maps, low, high), rounding=few_bits(maps.dtype))
+
+
+@fused(
+    """template <typename T> void worth_of_unit(T low, T high, T variance, T rounding, T& per_unit) {
+      T spread = high - low, greatest = -low < high ? high : -low;
+      T deviation = ::sqrt(variance < 0 ? T(0) : variance);
+      per_unit = spread <= greatest * rounding ? T(0) : 1 / (spread + T(1e-3) * deviation + T(1e-6));
+    }""",
+    outputs=1,
+    rounding=0.0,
+)
+def worth_of_unit(low: Tensor, high: Tensor, variance: Tensor, *, rounding: float) -> Tensor:
+    """What a unit of each map is worth in N(m), from its extremes and its variance; 0 where it is constant.
+
+    Args:
+        rounding: how far two equal values may be from each other, as a share of the greater.
+    """
     spread = high - low
-    per_unit = torch.add(spread, _deviation(maps, low, high), alpha=1e-3).add_(1e-6).reciprocal_()
-    return low, high, per_unit.masked_fill_(spread <= _rounding(low, high), 0)
+    per_unit = torch.add(spread, variance.clamp(min=0).sqrt_(), alpha=1e-3).add_(1e-6).reciprocal_()
+    return per_unit.masked_fill_(spread <= _rounding(low, high, rounding), 0)
 
 
-def _deviation(maps: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Standard deviation of each map (..., h, w), (..., 1, 1)."""
+def _variance(maps: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Population variance of each map (..., h, w), (..., 1, 1)."""
     if maps.is_cuda:
-        return maps.std((-2, -1), correction=0, keepdim=True)
+        return maps.var((-2, -1), correction=0, keepdim=True)
     # On a CPU torch's own goes from one value to the next, and takes ten times as long.
     spread = (high - low).clamp(min=torch.finfo(maps.dtype).tiny)
     within = (maps - low) / spread
     mean_square = torch.linalg.vector_norm(within, dim=(-2, -1), keepdim=True).square() / maps.shape[-2:].numel()
     variance: Tensor = mean_square - within.mean((-2, -1), keepdim=True).square()
-    return variance.clamp(min=0).sqrt() * spread
+    return variance * spread.square()
 
 
 def _normalised_gradient(gradient: Tensor, heatmaps: Tensor, per_unit: Tensor) -> Tensor:
@@ -104,8 +122,20 @@ def unstretched_gradient(
         at_low, at_high: each place's share in the extreme that its map was stretched by.
     """
     along = (gradient * heatmaps).sum((-2, -1), keepdim=True)
-    of_low = along - gradient.sum((-2, -1), keepdim=True)
-    return torch.addcmul(gradient, of_low, at_low).addcmul_(along, at_high, value=-1).mul_(per_unit)
+    return _unstretched(gradient, gradient.sum((-2, -1), keepdim=True), along, at_low, at_high, per_unit)
+
+
+@fused(
+    """template <typename T> void unstretched(
+        T gradient, T total, T along, T at_low, T at_high, T per_unit, T& by_map) {
+      by_map = (gradient + (along - total) * at_low - along * at_high) * per_unit;
+    }""",
+    outputs=1,
+)
+def _unstretched(
+    gradient: Tensor, total: Tensor, along: Tensor, at_low: Tensor, at_high: Tensor, per_unit: Tensor
+) -> Tensor:
+    return torch.addcmul(gradient, along - total, at_low).addcmul_(along, at_high, value=-1).mul_(per_unit)
 
 
 def _shares(heatmaps: Tensor, extremes: Tensor) -> Tensor:
@@ -117,13 +147,18 @@ def _shares(heatmaps: Tensor, extremes: Tensor) -> Tensor:
 def is_degenerate(maps: Heatmaps) -> Claims:
     """Whether each map is constant, up to the rounding that upsampling leaves on a constant. False for NaN."""
     low, high = maps.detach().amin((1, 2)), maps.detach().amax((1, 2))
-    return high - low <= _rounding(low, high)
+    return high - low <= _rounding(low, high, few_bits(maps.dtype))
 
 
-def _rounding(low: Tensor, high: Tensor) -> Tensor:
+def few_bits(dtype: torch.dtype) -> float:
+    """By how much of them equal values may differ that came about differently."""
+    return 16 * torch.finfo(dtype).eps
+
+
+def _rounding(low: Tensor, high: Tensor, share: float) -> Tensor:
     """How far two equal values may be from each other; `high` is not below `low`."""
     # So the greater of their sizes is one of these.
-    return torch.maximum(-low, high) * (16 * torch.finfo(low.dtype).eps)
+    return torch.maximum(-low, high) * share
 
 
 def consistency_loss(moved_map: Heatmaps, map_of_moved: Heatmaps, *, distance: str = "ssim") -> PerImage:
@@ -156,8 +191,13 @@ def sparsity_loss(heatmap: Heatmaps, *, p: float, form: str = "searched") -> Per
         norm: PerImage = torch.linalg.vector_norm(heatmap if p > 0 else heatmap.detach(), ord=p, dim=(1, 2))
         return norm
     assert form == "searched", form
-    searched: PerImage = KnownGradient.apply(heatmap, functools.partial(sparsity_with_gradient, p=p))
+    searched: PerImage = KnownGradient.apply(heatmap, functools.partial(_searched_sparsity, p=p))
     return searched
+
+
+def _searched_sparsity(heatmap: Heatmaps, p: float) -> tuple[PerImage, Heatmaps]:
+    sparsity, by_pixels, scale = sparsity_with_gradient(heatmap, p=p)
+    return sparsity, by_pixels.mul_(scale)
 
 
 class KnownGradient(torch.autograd.Function):
@@ -176,16 +216,38 @@ class KnownGradient(torch.autograd.Function):
         return by_maps * gradient[:, None, None], None
 
 
-def sparsity_with_gradient(heatmap: Heatmaps, *, p: float) -> tuple[PerImage, Heatmaps]:
-    """`sparsity_loss` in its searched form, and its gradient by the pixels."""
-    squares, pixels = heatmap.square(), heatmap[0].numel()
+def sparsity_with_gradient(heatmap: Heatmaps, *, p: float) -> tuple[PerImage, Heatmaps, Tensor | float]:
+    """`sparsity_loss` in its searched form, and its gradient by the pixels: a tensor like them, and what it is to be
+    multiplied by, (B, 1, 1) or a number.
+    """
+    pixels = heatmap[0].numel()
     if p == 0:
+        squares = heatmap.square()
         per_unit = (squares + SPARSITY_TAU**2).reciprocal_()
-        by_pixels = per_unit.square().mul_(heatmap).mul_(2 * SPARSITY_TAU**2 / pixels)
-        return squares.mul_(per_unit).mean((1, 2)), by_pixels
-    squares += _SPARSITY_EPS
-    powers = squares.pow(p / 2)
-    mean = powers.mean((1, 2))
+        return mean_of_each(squares.mul_(per_unit)), per_unit.square_().mul_(heatmap), 2 * SPARSITY_TAU**2 / pixels
+    powers, by_pixels = _powers(heatmap, half_p=p / 2)
+    mean = mean_of_each(powers)
     sparsity = mean.pow(1 / p)
-    by_pixels = powers.div_(squares).mul_(heatmap).mul_((sparsity / mean)[:, None, None] / pixels)
-    return sparsity, by_pixels
+    return sparsity, by_pixels, (sparsity / mean)[:, None, None] / pixels
+
+
+@fused(
+    """template <typename T> void powers(T value, T half_p, T eps, T& power, T& by_value) {
+      T square = value * value + eps;
+      power = ::pow(square, half_p);
+      by_value = power / square * value;
+    }""",
+    outputs=2,
+    half_p=0.5,
+    eps=_SPARSITY_EPS,
+)
+def _powers(heatmap: Tensor, *, half_p: float, eps: float) -> tuple[Tensor, Tensor]:
+    """(m^2 + eps)^(p/2) of each pixel, and its gradient by the pixel, but for the factor p."""
+    squares = heatmap.square().add_(eps)
+    powers = squares.pow(half_p)
+    return powers, squares.reciprocal_().mul_(powers).mul_(heatmap)
+
+
+def mean_of_each(maps: Tensor) -> PerImage:
+    """The mean of each map (B, h, w), by its rows: a GPU has few images to share out, and many rows."""
+    return maps.mean(2).mean(1)

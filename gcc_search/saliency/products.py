@@ -6,13 +6,17 @@ import torch
 from torch import Tensor
 
 
-def multiply(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b, batched, in the tensors' own precision: neither autocast nor TF32 rounds it."""
+def multiply(a: Tensor, b: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """a @ b, batched, in the tensors' own precision: neither autocast nor TF32 rounds it.
+
+    Args:
+        out: where it goes, a part of a larger tensor for example.
+    """
     if not torch.is_autocast_enabled(a.device.type):
         # The context, where it ends, drops what autocast has cast for other threads as well.
-        return _product(a, b)
+        return _product(a, b, out)
     with torch.autocast(a.device.type, enabled=False):
-        return _product(a, b)
+        return _product(a, b, out)
 
 
 def between(rows: Tensor, maps: Tensor, columns: Tensor) -> Tensor:
@@ -29,5 +33,8 @@ def is_exact(tensor: Tensor) -> bool:
     return tensor.dtype == torch.float64 or products.fp32_precision in ("none", "ieee")
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    return a @ b if is_exact(a) else (a.double() @ b.double()).to(a.dtype)
+def _product(a: Tensor, b: Tensor, out: Tensor | None) -> Tensor:
+    if is_exact(a):
+        return torch.matmul(a, b, out=out)
+    exact = (a.double() @ b.double()).to(a.dtype)
+    return exact if out is None else out.copy_(exact)

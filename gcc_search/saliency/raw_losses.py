@@ -8,6 +8,7 @@ Each term's gradient is known when the term is, and kept for the 7 x 7 cells.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +17,22 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gcc_search.saliency.geometry import upsampling_matrix
-from gcc_search.saliency.losses import KnownGradient, range_of, sparsity_with_gradient, unstretched_gradient
+from gcc_search.saliency.losses import (
+    KnownGradient,
+    few_bits,
+    mean_of_each,
+    sparsity_with_gradient,
+    unstretched_gradient,
+    worth_of_unit,
+)
 from gcc_search.saliency.products import between, multiply
-from gcc_search.saliency.resampling import Resampling
+from gcc_search.saliency.resampling import Resampling, Stretching, stretching_of_whole
 from gcc_search.saliency.shapes import PerImage, RawMaps, TwiceRawMaps
-from gcc_search.saliency.ssim import correlation_with_gradient, similarity_with_gradient
+from gcc_search.saliency.ssim import similarity_with_gradient
 
 
 def explanation_terms(
-    maps: TwiceRawMaps, matrices: Resampling, *, p: float | None = None
+    maps: TwiceRawMaps, matrices: Resampling, *, p: float | None = None, size: int = 0
 ) -> tuple[PerImage, PerImage | None]:
     """L_C of t(M(x)) and M(t(x)), in [0, 2], and S_p of M(x), in [0, 1], for each image.
 
@@ -32,9 +40,13 @@ def explanation_terms(
         maps: M(x) of B images, then M(t(x)), signed, at the network's resolution.
         matrices: of the B transforms. With windows, L_C is 1 - SSIM; without, 1 - Pearson's correlation.
         p: of the sparsity, at least 0; None where none is asked for.
+        size: of the pixels that sparsity is taken of, on a side.
     """
-    similarity, sparsity = _Terms.apply(maps, matrices, p)
-    return 1 - similarity, sparsity
+    if torch.is_grad_enabled() and maps.requires_grad:
+        consistency, sparsity = _Terms.apply(maps, matrices, p, size)
+        return consistency, sparsity
+    terms = _terms(maps, matrices, p, size)
+    return terms.consistency, terms.sparsity
 
 
 def raw_sparsity(maps: RawMaps, size: int, *, p: float) -> PerImage:
@@ -45,111 +57,166 @@ def raw_sparsity(maps: RawMaps, size: int, *, p: float) -> PerImage:
 
 class _Terms(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, maps: Tensor, matrices: Resampling, p: float | None) -> tuple[Tensor, Tensor | None]:
-        similarity, sparsity, by_maps = _terms_with_gradient(maps, matrices, p)
+    def forward(
+        context: Any, maps: Tensor, matrices: Resampling, p: float | None, size: int
+    ) -> tuple[Tensor, Tensor | None]:
+        consistency, sparsity, by_maps = _terms_with_gradient(maps, matrices, p, size)
         context.save_for_backward(by_maps)
-        return similarity, sparsity
+        return consistency, sparsity
 
     @staticmethod
     @once_differentiable
-    def backward(context: Any, of_similarity: Tensor, of_sparsity: Tensor | None) -> tuple[Tensor, None, None]:
+    def backward(context: Any, of_consistency: Tensor, of_sparsity: Tensor | None) -> tuple[Tensor, None, None, None]:
         (by_maps,) = context.saved_tensors
-        asked = [of_similarity, of_similarity] if of_sparsity is None else [of_similarity, of_similarity, of_sparsity]
+        asked = [of_consistency, of_consistency] + ([] if of_sparsity is None else [of_sparsity])
         of_maps = by_maps * torch.stack(asked)[..., None, None]
         of_first = of_maps[0] if of_sparsity is None else of_maps[0] + of_maps[2]
-        return torch.cat([of_first, of_maps[1]]), None, None
+        return torch.cat([of_first, of_maps[1]]), None, None, None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Known:
+    """The terms, and how to come by what each of an image's two or three maps adds to its own, (2 or 3, B, c, c)."""
+
+    consistency: Tensor
+    sparsity: Tensor | None
+    by_maps: Callable[[], Tensor]
+
+
+def _terms_with_gradient(
+    maps: Tensor, matrices: Resampling, p: float | None, size: int
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    terms = _terms(maps, matrices, p, size)
+    return terms.consistency, terms.sparsity, terms.by_maps()
+
+
+def _terms(maps: Tensor, matrices: Resampling, p: float | None, size: int) -> _Known:
+    first, second = maps.chunk(2)
+    shown = torch.stack([first, second] if p is None else [first, second, first])
+    stretched = _stretch(shown, matrices.stretching(len(shown)))
+    compare = _similarity if matrices.covariance is None else _correlation
+    similarity, by_two = compare(stretched.cells[:2], matrices)
+    sparsity, by_third = (None, tuple) if p is None else _sparsity(stretched.cells[2], size, p)
+    return _Known(
+        consistency=1 - similarity,
+        sparsity=sparsity,
+        by_maps=lambda: stretched.gradient(torch.stack([*by_two(), *by_third()])),
+    )
 
 
 def _sparsity_with_gradient(maps: Tensor, size: int, p: float) -> tuple[Tensor, Tensor]:
-    rows, columns = (upsampling_matrix(cells, size, maps.device).to(maps.dtype) for cells in maps.shape[1:])
-    stretched = _stretch(maps, rows, columns)
-    sparsity, by_cells = _sparsity(stretched.cells, rows, columns, p)
-    return sparsity, stretched.gradient(by_cells)
-
-
-def _terms_with_gradient(maps: Tensor, matrices: Resampling, p: float | None) -> tuple[Tensor, Tensor | None, Tensor]:
-    """The terms, and what each of two or three maps of an image adds to its own term, (2 or 3, B, c, c)."""
-    first, second = maps.chunk(2)
-    shown = torch.stack([first, second] if p is None else [first, second, first])
-    rows, columns = matrices.pixels[:, : len(shown)]
-    stretched = _stretch(shown, rows, columns)
-    if matrices.means is None or matrices.pairs is None:
-        similarity, by_cells = _correlation(stretched.cells[:2], rows[:2], columns[:2])
-    else:
-        similarity, by_cells = _similarity(stretched.cells[:2], matrices.means, matrices.pairs)
-    sparsity = None
-    if p is not None:
-        sparsity, by_sparse_cells = _sparsity(stretched.cells[2], rows[2], columns[2], p)
-        by_cells = torch.cat([by_cells, by_sparse_cells[None]])
-    return similarity, sparsity, stretched.gradient(by_cells)
+    stretched = _stretch(maps, stretching_of_whole(*maps.shape[1:], size, maps.device, maps.dtype))
+    sparsity, by_cells = _sparsity(stretched.cells, size, p)
+    return sparsity, stretched.gradient(*by_cells())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Stretched:
-    """Cells whose pixels are in [0, 1): `losses.normalise`. `at_low` and `at_high`: each cell's share in an extreme."""
+    """Cells whose pixels are in [0, 1), up to rounding: `losses.normalise`."""
 
     cells: Tensor
     per_unit: Tensor
-    at_low: Tensor
-    at_high: Tensor
+    candidates: Tensor
+    extremes: Tensor
+    rows: Tensor
+    columns: Tensor
 
     def gradient(self, by_cells: Tensor) -> Tensor:
         """By the maps, of what has this gradient by the stretched cells."""
-        return unstretched_gradient(by_cells, self.cells, self.per_unit, self.at_low, self.at_high)
+        at_low, at_high = self._shares_of_cells().unbind(-2)
+        return unstretched_gradient(by_cells, self.cells, self.per_unit, at_low, at_high)
+
+    def _shares_of_cells(self) -> Tensor:
+        """Each cell's share in either extreme, (..., c, 2, c): its gradient goes to all candidates that reach it.
+
+        Which do is laid out (..., e, 2, e), so that no matrix has to be there twice.
+        """
+        is_reached = (self.candidates[..., :, None, :] == self.extremes[..., None]).to(self.cells.dtype)
+        by_rows = multiply(self.rows.mT, is_reached.flatten(-2))
+        cells, width = self.columns.shape[-1], self.columns.shape[-2]
+        shares = multiply(by_rows.view(*by_rows.shape[:-2], -1, width), self.columns)
+        shares = shares.view(*by_rows.shape[:-1], 2, cells)
+        return shares / shares.sum((-3, -1), keepdim=True)
 
 
-def _stretch(maps: Tensor, rows: Tensor, columns: Tensor) -> _Stretched:
-    pixels = between(rows, maps, columns)
-    low, high, per_unit = range_of(pixels)
-    at_low, at_high = _shares_of_cells(pixels, torch.cat([low, high], -1), rows, columns).unbind(-2)
-    return _Stretched(cells=(maps - low) * per_unit, per_unit=per_unit, at_low=at_low, at_high=at_high)
-
-
-def _shares_of_cells(pixels: Tensor, extremes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Each cell's share in each of two extremes, (..., c, 2, c): an extreme's gradient goes to all that reach it.
-
-    Which pixels do is laid out (..., s, 2, s), so that no matrix has to be there twice.
-    """
-    size, cells = rows.shape[-2:]
-    is_reached = torch.eq(
-        pixels[..., :, None, :], extremes[..., None], out=pixels.new_empty(*pixels.shape[:-1], 2, pixels.shape[-1])
+def _stretch(maps: Tensor, by: Stretching) -> _Stretched:
+    rows, columns = by.extremes
+    candidates = between(rows, maps, columns)
+    low, high = (extreme[..., None] for extreme in candidates.flatten(-2).aminmax(dim=-1, keepdim=True))
+    above = maps - low
+    line = above.flatten(-2)[..., None, :]
+    variance = multiply(multiply(line, by.spread), line.mT)
+    per_unit = worth_of_unit(low, high, variance, rounding=few_bits(maps.dtype))
+    return _Stretched(
+        cells=above * per_unit,
+        per_unit=per_unit,
+        candidates=candidates,
+        extremes=torch.cat([low, high], -1),
+        rows=rows,
+        columns=columns,
     )
-    by_rows = multiply(rows.mT, is_reached.flatten(-2))
-    shares = multiply(by_rows.view(*pixels.shape[:-2], 2 * cells, size), columns)
-    shares = shares.view(*pixels.shape[:-2], cells, 2, -1)
-    return shares / shares.sum((-3, -1), keepdim=True)
 
 
-def _similarity(cells: Tensor, of_means: Tensor, of_pairs: Tensor) -> tuple[Tensor, Tensor]:
-    """SSIM of each image's two heatmaps, and its gradient by their cells, (2, B, c, c)."""
+def _similarity(cells: Tensor, matrices: Resampling) -> tuple[Tensor, Callable[[], Sequence[Tensor]]]:
+    """SSIM of each image's two heatmaps, and the gradient of 1 - SSIM by their cells."""
+    means, pair_rows, pair_columns = matrices.means, matrices.pair_rows, matrices.pair_columns
+    assert means is not None, "made for windows"
+    assert pair_rows is not None, "likewise"
+    assert pair_columns is not None, "likewise"
     a, b = cells
-    first, second = torch.stack([a, b, a]), torch.stack([a, b, b])
-    products = (first[..., :, None, :, None] * second[..., None, :, None, :]).flatten(-4, -3).flatten(-2)
-    # Two terms, each with its own factors of rows and of columns, side by side.
-    rows, columns = of_pairs[0].flatten(-3, -2), of_pairs[1].flatten(-2)
-    variance_a, variance_b, covariance = multiply(multiply(rows, products).view_as(columns), columns.mT)
-    means = between(of_means[0], cells, of_means[1])
-    half_variance = variance_a.lerp_(variance_b, 0.5)
-    similarity, by_means, by_variance, by_covariance = similarity_with_gradient(means, half_variance, covariance)
+    left, right = torch.stack([a, b, a], 1), torch.stack([a, b, b], 1)
+    products = (left[..., :, None, :, None] * right[..., None, :, None, :]).flatten(-4, -3).flatten(-2)
+    # What a window's variances are made of lies side by side, and so do two terms: a sum of products is one product.
+    rows, columns = pair_rows.flatten(2), pair_columns.flatten(2, 3)
+    at_columns = multiply(products, columns.mT).view(*rows.mT.shape[:2], -1)
+    num_factors = rows.shape[-1]
+    parts = slice(num_factors * 2 // 3), slice(num_factors * 2 // 3, num_factors)
+    spread = [multiply(rows[..., part], at_columns[:, part]) for part in parts]
+    similarity, *by_means, by_variance, by_covariance = similarity_with_gradient(
+        *between(means[0], cells, means[1]), *spread
+    )
 
-    by_covariances = torch.stack([by_variance, by_variance, by_covariance])
-    by_products = multiply(rows.mT, multiply(by_covariances, columns).view_as(rows))
-    by_products = by_products.view(*first.shape[:2], *(side for side in a.shape[-2:] for _ in range(2)))
-    # A variance's two factors are the same, and half of it is what counts.
-    by_first = (by_products * second[..., None, :, None, :]).sum((-3, -1))
-    by_second = (by_products[2] * a[..., :, None, :, None]).sum((-4, -2))
-    by_cells = between(of_means[0].mT, by_means, of_means[1].mT) + by_first[:2]
-    by_cells += torch.stack([by_first[2], by_second])
-    return similarity.mean((1, 2)), by_cells / similarity[0].numel()
+    def gradient() -> Sequence[Tensor]:
+        by_columns = torch.empty_like(at_columns)
+        for part, by_spread in zip(parts, (by_variance, by_covariance), strict=True):
+            multiply(rows[..., part].mT, by_spread, out=by_columns[:, part])
+        by_products = multiply(by_columns.view(*products.shape[:3], -1), columns)
+        by_pairs = by_products.view(*left.shape[:2], *(side for side in a.shape[-2:] for _ in range(2)))
+        by_pairs = by_pairs.transpose(-3, -2).reshape(products.shape)
+        # A variance's two factors are the same, and half of it is what counts.
+        by_left = multiply(by_pairs, right.flatten(-2)[..., None]).view_as(left)
+        by_right = multiply(by_pairs[:, 2].mT, left[:, 2].flatten(-2)[..., None]).view_as(b)
+        by_a, by_b = (
+            between(of_rows.mT, by_mean, of_columns.mT)
+            for of_rows, of_columns, by_mean in zip(*means, by_means, strict=True)
+        )
+        by_a, by_b = by_a + by_left[:, 0] + by_left[:, 2], by_b + by_left[:, 1] + by_right
+        return [by / -similarity[0].numel() for by in (by_a, by_b)]
+
+    return mean_of_each(similarity), gradient
 
 
-def _correlation(cells: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Pearson's correlation of each image's two heatmaps, and its gradient by their cells, (2, B, c, c)."""
-    correlation, by_pixels = correlation_with_gradient(between(rows, cells, columns))
-    return correlation, between(rows.mT, by_pixels, columns.mT)
+def _correlation(cells: Tensor, matrices: Resampling) -> tuple[Tensor, Callable[[], Sequence[Tensor]]]:
+    """Pearson's correlation of each image's two heatmaps, and the gradient of 1 - correlation by their cells."""
+    across = matrices.covariance
+    assert across is not None, "made for correlation"
+    line = cells.flatten(-2)[..., None]
+    of_own = multiply(matrices.spread[:2], line)
+    of_other = torch.stack([multiply(across, line[1]), multiply(across.mT, line[0])])
+    variances = (line * of_own).sum(-2, keepdim=True)
+    # A constant map's cells are all 0.
+    per_deviation = variances.masked_fill(variances <= 0, torch.inf).rsqrt()
+    correlation = (line[0] * of_other[0]).sum(-2, keepdim=True) * per_deviation.prod(0)
+
+    def gradient() -> Sequence[Tensor]:
+        own = of_own * (correlation * per_deviation.square())
+        return (own - of_other * per_deviation.prod(0)).view_as(cells).unbind()
+
+    return correlation.flatten(), gradient
 
 
-def _sparsity(cells: Tensor, rows: Tensor, columns: Tensor, p: float) -> tuple[Tensor, Tensor]:
-    """S_p of each heatmap, and its gradient by the cells, (B, c, c)."""
-    sparsity, by_pixels = sparsity_with_gradient(between(rows, cells, columns), p=p)
-    return sparsity, between(rows.mT, by_pixels, columns.mT)
+def _sparsity(cells: Tensor, size: int, p: float) -> tuple[Tensor, Callable[[], Sequence[Tensor]]]:
+    """S_p of each heatmap, and its gradient by the cells."""
+    rows, columns = (upsampling_matrix(side, size, cells.device, cells.dtype) for side in cells.shape[1:])
+    sparsity, by_pixels, scale = sparsity_with_gradient(between(rows, cells, columns), p=p)
+    return sparsity, lambda: [between(rows.mT, by_pixels, columns.mT) * scale]

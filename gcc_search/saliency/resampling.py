@@ -10,6 +10,10 @@ Here # takes all products of two columns (of a matrix's columns, or of both dime
 covariance of two matrices' columns over the window. It is small where the window is small beside a cell: no variance
 is the difference of large numbers, as it is from the pixels. At 7 x 7 cells it takes a third of the time, and nothing
 has to be taken back through pixels.
+
+Over all pixels at once the same is m' K n, with the cells of both maps in line and K of c c rows. And a map's least
+and greatest pixel are found among few: between the middles of two rows of cells, and of two columns, it is bilinear,
+and greatest at a corner of the pixels there.
 """
 
 from __future__ import annotations
@@ -24,34 +28,67 @@ from gcc_search.saliency.geometry import Transforms, moving_matrices, upsampling
 from gcc_search.saliency.products import multiply
 from gcc_search.saliency.ssim import WINDOW, WINDOW_SIZE
 
-# 384 pixels of a ResNet. The matrices grow with the square of the cells: 0.5 MB an image at 7, 2.6 MB at 12.
+# 384 pixels of a ResNet. The matrices grow with the square of the cells: 0.6 MB an image at 7, 3.1 MB at 12.
 _MOST_CELLS = 12
 # On a CPU: at 8 (64 pixels, 8 cells) pixels take five sixths of the time, at 12 half as long again.
 _LEAST_PIXELS_A_CELL = 12
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Resampling:
-    """Matrices of rows, then of columns, of B transforms: for maps of c x c cells at s x s pixels in v x v windows.
+class Stretching:
+    """What it takes to stretch maps of c x c cells to [0, 1] at their pixels.
 
     Args:
-        pixels: (2, 3, B, s, c), of t(M(x)), and of M(t(x)) and M(x), which come to the pixels as they are.
-        means: (2, 2, B, v, c), a window's mean of t(M(x)) and of M(t(x)); None where no windows are compared.
-        pairs: (2, 3, B, v, 2, c c), of the one's variance, the other's, and their covariance: the two terms' factors.
+        extremes: (2, ..., e, c): those rows of pixels, then columns, among which a map has its extremes.
+        spread: (..., c c, c c): a map's cells on both sides of it give its pixels' variance.
     """
 
-    pixels: Tensor
-    means: Tensor | None
-    pairs: Tensor | None
+    extremes: tuple[Tensor, Tensor]
+    spread: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Resampling:
+    """Matrices of B transforms, for maps of c x c cells in v x v windows.
+
+    Three maps of each image come to pixels: t(M(x)), M(t(x)), and M(x), the last two as they are.
+
+    Args:
+        extremes: (2, 3, B, e, c), and spread: (3, B, c c, c c), of `Stretching`.
+        covariance: (B, c c, c c), between the cells of t(M(x)) and M(t(x)), over all pixels; None where windows are
+            compared.
+        means: (2, 2, B, v, c), a window's mean of either; None where no windows are compared, like what follows.
+        pair_rows: (B, v, 3, c c, 2), of the one's variance, the other's, and their covariance: two terms' factors.
+        pair_columns: (B, 3, 2, v, c c), likewise.
+    """
+
+    extremes: Tensor
+    spread: Tensor
+    covariance: Tensor | None = None
+    means: Tensor | None = None
+    pair_rows: Tensor | None = None
+    pair_columns: Tensor | None = None
+
+    @property
+    def cells(self) -> int:
+        """c."""
+        return self.extremes.shape[-1]
+
+    def stretching(self, count: int) -> Stretching:
+        """Of the first `count` of the three maps."""
+        rows, columns = self.extremes[:, :count]
+        return Stretching(extremes=(rows, columns), spread=self.spread[:count])
 
     def tensors(self) -> list[Tensor]:
         """All of it, in the order in which `of_tensors` takes them."""
-        return [tensor for tensor in (self.pixels, self.means, self.pairs) if tensor is not None]
+        of_either = (self.covariance, self.means, self.pair_rows, self.pair_columns)
+        return [self.extremes, self.spread, *(tensor for tensor in of_either if tensor is not None)]
 
     @classmethod
-    def of_tensors(cls, pixels: Tensor, means: Tensor | None = None, pairs: Tensor | None = None) -> Resampling:
+    def of_tensors(cls, extremes: Tensor, spread: Tensor, *others: Tensor) -> Resampling:
         """The matrices that had these `tensors`."""
-        return cls(pixels=pixels, means=means, pairs=pairs)
+        names = ("covariance",) if len(others) == 1 else ("means", "pair_rows", "pair_columns")
+        return cls(extremes=extremes, spread=spread, **dict(zip(names, others, strict=True)))
 
 
 def is_worthwhile(cells: int, size: int, device: torch.device, *, in_windows: bool) -> bool:
@@ -67,18 +104,80 @@ def make_resampling(
     """The matrices of `transforms`, on their device, for maps of `cells` x `cells` at `size` x `size` pixels.
 
     Args:
-        in_windows: those of structural similarity as well.
+        in_windows: those of structural similarity, not those of correlation.
     """
     moved = moving_matrices(transforms, cells, size)
-    whole = upsampling_matrix(cells, size, moved.device).expand_as(moved)
-    pixels = torch.stack([moved, whole, whole], 1).to(dtype)
+    both = torch.stack([moved, upsampling_matrix(cells, size, moved.device).expand_as(moved)], 1)
+    # M(t(x)) and M(x) come to their pixels alike.
+    extremes, spread = _rows_of_extremes(both, size), _covariance_of_pixels(both, both)
+    stretching = {
+        "extremes": torch.cat([extremes, extremes[:, 1:]], 1).to(dtype),
+        "spread": torch.cat([spread, spread[1:]]).to(dtype),
+    }
     if not in_windows:
-        return Resampling(pixels=pixels, means=None, pairs=None)
-    means, apart = _windows(torch.stack([moved, whole], 1), dtype)
+        return Resampling(**stretching, covariance=_covariance_of_pixels(*both.unbind(1)).to(dtype))
+    means, apart = _windows(both, dtype)
     covariances, products = (_pairs(factors) for factors in (apart, means[..., None]))
-    rows = torch.stack([covariances[0], products[0]], -2)
-    columns = torch.stack([covariances[1] + products[1], covariances[1]], -2)
-    return Resampling(pixels=pixels, means=means, pairs=torch.stack([rows, columns]))
+    rows = [term.permute(1, 2, 0, 3) for term in (covariances[0], products[0])]
+    columns = [term.transpose(0, 1) for term in (covariances[1] + products[1], covariances[1])]
+    return Resampling(**stretching, means=means, pair_rows=torch.stack(rows, -1), pair_columns=torch.stack(columns, 2))
+
+
+@functools.cache
+def stretching_of_whole(height: int, width: int, size: int, device: torch.device, dtype: torch.dtype) -> Stretching:
+    """Of maps of `height` x `width` cells that come to `size` x `size` pixels as they are."""
+    rows, columns = (upsampling_matrix(cells, size, device) for cells in (height, width))
+    rows_of_extremes, columns_of_extremes = (_rows_of_extremes(matrix, size).to(dtype) for matrix in (rows, columns))
+    spread = _every_pair(*_moments(rows, rows), *_moments(columns, columns))
+    return Stretching(extremes=(rows_of_extremes, columns_of_extremes), spread=spread.to(dtype))
+
+
+def _rows_of_extremes(matrices: Tensor, size: int) -> Tensor:
+    """Of matrices (..., s, c) the rows on either side of each bend, (..., e, c), or all where these are no fewer."""
+    cells = matrices.shape[-1]
+    numbers, bends = _bends(cells, size, matrices.device)
+    if 2 * len(bends) >= size:
+        return matrices
+    apart = (matrices @ numbers)[..., None] - bends
+    # Whatever is on the wrong side is further away than all that is on the right one.
+    sides = [torch.add(apart.abs(), is_wrong, alpha=2 * cells) for is_wrong in (apart > 0, apart < 0)]
+    picked = torch.cat(sides, -1).argmin(-2)[..., None].expand(*matrices.shape[:-2], -1, cells)
+    return matrices.gather(-2, picked)
+
+
+@functools.cache
+def _bends(cells: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The cells' numbers, and as such a number each place where a map that was brought to `size` pixels may bend.
+
+    A map is linear from pixel to pixel, so that it bends at the two about a cell's middle.
+    """
+    numbers = torch.arange(cells, dtype=torch.float64)
+    below = (((numbers + 0.5) * size / cells) - 0.5).floor()
+    pixels = torch.cat([below, below + 1]).clamp(0, size - 1).long()
+    at_pixels = upsampling_matrix(cells, size, torch.device("cpu")) @ numbers
+    return numbers.to(device), at_pixels[pixels].to(device)
+
+
+def _covariance_of_pixels(one: Tensor, other: Tensor) -> Tensor:
+    """K (..., c c, c c) of maps that have these matrices of rows and of columns, (2, ..., s, c)."""
+    (of_rows, of_columns), (by_rows, by_columns) = _moments(one, other)
+    return _every_pair(of_rows, by_rows, of_columns, by_columns)
+
+
+def _moments(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Covariances of one's columns and the other's, and products of their means, (..., c, c)."""
+    means = [matrix.mean(-2, keepdim=True) for matrix in (one, other)]
+    apart = [matrix - mean for matrix, mean in zip((one, other), means, strict=True)]
+    return apart[0].mT @ apart[1] / one.shape[-2], means[0].mT * means[1]
+
+
+def _every_pair(of_rows: Tensor, by_rows: Tensor, of_columns: Tensor, by_columns: Tensor) -> Tensor:
+    """Covariances of products, from covariances and products of means of their factors."""
+
+    def product(rows: Tensor, columns: Tensor) -> Tensor:
+        return (rows[..., :, None, :, None] * columns[..., None, :, None, :]).flatten(-4, -3).flatten(-2)
+
+    return product(of_rows, of_columns + by_columns) + product(by_rows, of_columns)
 
 
 def _windows(matrices: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from gcc_search.saliency.fused import fused
 from gcc_search.saliency.products import between, is_exact
 from gcc_search.saliency.shapes import Heatmaps, PerImage
 
@@ -76,12 +77,10 @@ def _mean_similarity(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _mean_similarity_gradient(gradient: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    moments = _moments(a, b)
-    mean_a, mean_b, squares, product = moments.unbind(1)
-    half_variance = squares - (mean_a * mean_a).addcmul_(mean_b, mean_b).mul_(0.5)
-    means = moments[:, :2].transpose(0, 1)
-    _, by_means, *by_spread = similarity_with_gradient(means, half_variance, product - mean_a * mean_b)
-    by = torch.cat([by_means, torch.stack(by_spread)]).mul_(gradient[:, None, None] / by_means[0, 0].numel())
+    mean_a, mean_b, squares, product = _moments(a, b).unbind(1)
+    variances = (squares + squares).addcmul_(mean_a, mean_a, value=-1).addcmul_(mean_b, mean_b, value=-1)
+    _, *gradients = similarity_with_gradient(mean_a, mean_b, variances, product - mean_a * mean_b)
+    by = torch.stack(gradients).mul_(gradient[:, None, None] / mean_a[0].numel())
     by_a, by_b, by_squares, by_product = by
     by_a.addcmul_(by_squares, mean_a, value=-1).addcmul_(by_product, mean_b, value=-1)
     by_b.addcmul_(by_squares, mean_b, value=-1).addcmul_(by_product, mean_a, value=-1)
@@ -97,14 +96,14 @@ def _moments(a: Tensor, b: Tensor) -> Tensor:
 def _fractions(moments: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Numerators and denominators of luminance and of contrast-structure: N1, D1, N2, D2."""
     mean_a, mean_b, squares, product = moments.unbind(1)
-    n1, d1 = _luminance(mean_a, mean_b)
+    n1, d1 = _luminance(mean_a, mean_b, _C1 / 2)
     rest = (_C1 + _C2) / 2
     return n1, d1, (product - n1).add_(rest), (squares - d1).add_(rest)
 
 
-def _luminance(mean_a: Tensor, mean_b: Tensor) -> tuple[Tensor, Tensor]:
+def _luminance(mean_a: Tensor, mean_b: Tensor, half_c1: float) -> tuple[Tensor, Tensor]:
     """N1 and D1."""
-    n1 = (mean_a * mean_b).add_(_C1 / 2)
+    n1 = (mean_a * mean_b).add_(half_c1)
     apart = mean_a - mean_b
     return n1, torch.addcmul(n1, apart, apart, value=0.5)
 
@@ -114,32 +113,43 @@ def pearson_correlation(a: Heatmaps, b: Heatmaps) -> PerImage:
     return (_zero_mean_unit_norm(a)[0] * _zero_mean_unit_norm(b)[0]).sum((1, 2))
 
 
-def correlation_with_gradient(pair: Tensor) -> tuple[PerImage, Tensor]:
-    """`pearson_correlation` of two heatmaps of each image, (2, B, h, w), and its gradient by their pixels."""
-    unit, per_unit = _zero_mean_unit_norm(pair)
-    correlation = (unit[0] * unit[1]).sum((1, 2))
-    return correlation, (unit.flip(0) - correlation[:, None, None] * unit) * per_unit
-
-
+@fused(
+    """template <typename T> void similarity_with_gradient(
+        T a, T b, T variances, T covariance, T half_c1, T half_c2,
+        T& similarity, T& by_a, T& by_b, T& by_half_variance, T& by_covariance) {
+      T n1 = a * b + half_c1, d1 = n1 + (a - b) * (a - b) / 2;
+      T n2 = covariance + half_c2, d2 = variances / 2 + half_c2;
+      T per_unit = 1 / (d1 * d2);
+      by_covariance = per_unit * n1;
+      similarity = by_covariance * n2;
+      T crossed = per_unit * n2, own = similarity / d1;
+      by_a = b * crossed - a * own;
+      by_b = a * crossed - b * own;
+      by_half_variance = -similarity / d2;
+    }""",
+    outputs=5,
+    half_c1=_C1 / 2,
+    half_c2=_C2 / 2,
+)
 def similarity_with_gradient(
-    means: Tensor, half_variance: Tensor, covariance: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """SSIM of windows of two heatmaps, and its gradient by each of what is given.
+    mean_a: Tensor, mean_b: Tensor, variances: Tensor, covariance: Tensor, *, half_c1: float, half_c2: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """SSIM of windows of two heatmaps, all tensors of one shape; and its gradient by the means, by half of the
+    variances' sum, and by the covariance.
 
     Args:
-        means: of both, (2, B, v, v).
-        half_variance: half of the two variances' sum, (B, v, v).
-        covariance: (B, v, v).
+        variances: their sum.
+        half_c1, half_c2: halves of Wang's constants.
     """
-    mean_a, mean_b = means
-    n1, d1 = _luminance(mean_a, mean_b)
-    n2, d2 = covariance + _C2 / 2, half_variance + _C2 / 2
+    n1, d1 = _luminance(mean_a, mean_b, half_c1)
+    n2, d2 = covariance + half_c2, torch.add(half_c2, variances, alpha=0.5)
     per_unit = (d1 * d2).reciprocal_()
     by_covariance = per_unit * n1
     similarity = by_covariance * n2
     crossed, own = per_unit.mul_(n2), similarity / d1
-    by_means = means.flip(0).mul_(crossed).addcmul_(own, means, value=-1)
-    return similarity, by_means, (similarity / d2).neg_(), by_covariance
+    by_a = (mean_b * crossed).addcmul_(own, mean_a, value=-1)
+    by_b = crossed.mul_(mean_a).addcmul_(own, mean_b, value=-1)
+    return similarity, by_a, by_b, (similarity / d2).neg_(), by_covariance
 
 
 def filter_separably(images: Tensor, window: Sequence[float]) -> Tensor:

@@ -122,11 +122,11 @@ def terms_of_maps(
         if matrices is None:
             consistency = _consistency_of_pixels(first, second, transforms, size, explanation)
         else:
-            assert matrices.pixels.shape[-1] == maps.shape[1], "made for maps of this network's `map_side`"
+            assert matrices.cells == maps.shape[1], "made for maps of this network's `map_side`"
             # One kind of pixel for both terms: each map comes to it once.
             is_together = explanation.beta > 0 and is_searched and explanation.compared_at == "full"
             p = explanation.p if is_together else None
-            consistency, sparsity = explanation_terms(maps, matrices, p=p)
+            consistency, sparsity = explanation_terms(maps, matrices, p=p, size=size)
     if explanation.beta > 0 and sparsity is None:
         if is_searched:
             sparsity = raw_sparsity(first, size, p=explanation.p)

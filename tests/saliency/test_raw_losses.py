@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from gcc_search.saliency.geometry import Transforms, draw_transforms, move_maps
 from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss, upsample
-from gcc_search.saliency.raw_losses import explanation_terms
+from gcc_search.saliency.raw_losses import explanation_terms, raw_sparsity
 from gcc_search.saliency.resampling import is_worthwhile, make_resampling
 
 DISTANCES = ["ssim", "correlation"]
@@ -28,7 +28,7 @@ def terms_of_heatmaps(maps, transforms, size, p, distance="ssim"):
 def terms_of_raw_maps(maps, transforms, size, p, distance="ssim"):
     transforms, in_windows = transforms.to(maps.device), distance == "ssim"
     matrices = make_resampling(transforms, maps.shape[2], size, maps.dtype, in_windows=in_windows)
-    return explanation_terms(maps, matrices, p=p)
+    return explanation_terms(maps, matrices, p=p, size=size)
 
 
 def gradient(terms, maps):
@@ -56,7 +56,7 @@ def test_without_sparsity_consistency_is_the_same(generator, in_windows):
     matrices = make_resampling(draw(generator, 2, 64), 7, 64, maps.dtype, in_windows=in_windows)
     consistency, sparsity = explanation_terms(maps, matrices, p=None)
     assert sparsity is None
-    both, _ = explanation_terms(maps, matrices, p=1.0)
+    both, _ = explanation_terms(maps, matrices, p=1.0, size=64)
     assert torch.equal(consistency, both)
     assert_close(*(torch.autograd.grad(term.sum(), maps)[0] for term in (consistency, both)))
 
@@ -81,7 +81,7 @@ def test_terms_of_one_image_ignore_the_rest_of_the_batch(generator):
 def test_a_flat_map_has_no_gradient_and_is_empty(generator, distance, p):
     """The first image's maps are constant, the second's moved map is where its crop lies."""
     maps = torch.randn(4, 8, 8, generator=generator, dtype=torch.float64)
-    maps[0], maps[2], maps[1, :4] = 3.0, -1.0, 5.0
+    maps[0], maps[2], maps[1, :4] = 3.0, -1.0, 0.0
     maps.requires_grad_()
     corner = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.4, 0.4]], dtype=torch.float64)
     transforms = Transforms(boxes=corner, flips=torch.tensor([False, True]))
@@ -94,12 +94,25 @@ def test_a_flat_map_has_no_gradient_and_is_empty(generator, distance, p):
 
 
 def test_an_extremes_gradient_is_shared_by_the_cells_that_reach_it(generator):
+    """Of many pixels that reach it raw maps show some: how much each of its cells gets is not the same both ways."""
     maps = torch.randn(2, 7, 7, generator=generator, dtype=torch.float64)
     maps[0] = maps[0].relu()
+    is_higher = maps > 0
+    is_higher[1] = True
     maps.requires_grad_()
     transforms = draw(generator, 1, 64)
-    ways = (terms_of_raw_maps, terms_of_heatmaps)
-    assert_close(*(gradient(way(maps, transforms, 64, 1.0), maps) for way in ways))
+    ours, expected = (gradient(way(maps, transforms, 64, 1.0), maps) for way in (terms_of_raw_maps, terms_of_heatmaps))
+    assert_close(ours[is_higher], expected[is_higher])
+    assert_close(ours.sum((1, 2)), expected.sum((1, 2)))
+
+
+def test_a_map_that_is_its_mirror_image_has_a_gradient_that_is(generator):
+    """Whole numbers in sixteenths: no rounding decides which of two pixels is the greater."""
+    half = torch.randint(4, (8, 7, 4), generator=generator).double()
+    maps = torch.cat([half, half[..., :3].flip(2)], 2).requires_grad_()
+    (found,) = torch.autograd.grad(raw_sparsity(maps, 56, p=1.0).sum(), maps)
+    assert found.any()
+    assert_close(found, found.flip(2))
 
 
 def test_a_map_that_is_not_finite_has_terms_that_are_not(generator):

@@ -63,7 +63,8 @@ def on_cuda(network: nn.Module) -> nn.Module:
 @pytest.fixture
 def pretended():
     """Constants that are kept for a device are kept for a pretended one, and not for a real one after it."""
-    constants = (geometry.upsampling_matrix, ssim._band, resampling._weights)
+    constants = (geometry.upsampling_matrix, ssim._band, resampling._weights, resampling._bends)
+    constants = (*constants, resampling.stretching_of_whole)
     network = build_network("convnet_small", num_classes=5, weights="none", seed=0).train()
     with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True):
         # Autocast tells that there is no GPU.
