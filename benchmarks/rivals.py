@@ -116,7 +116,7 @@ def _weighted(gradient: Tensor, features: Tensor) -> Tensor:
 def _loss(logits: Tensor, maps: Tensor, batch: Batch) -> Tensor:
     count, size = len(batch.labels), batch.images.shape[-1]
     matrices = batch.matrices or make_resampling(batch.second, maps.shape[1], size, maps.dtype, in_windows=True)
-    consistency, sparsity = explanation_terms(maps, matrices, p=P)
+    consistency, sparsity = explanation_terms(maps, matrices, p=P, size=size)
     assert sparsity is not None, "p is given"
     explanation = ALPHA * consistency.mean() + BETA * sparsity.mean()
     return functional.cross_entropy(logits[:count], batch.labels) + explanation

@@ -8,14 +8,15 @@ Each term's gradient is known when the term is, and kept for the 7 x 7 cells.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from gcc_search.saliency.branches import beside
 from gcc_search.saliency.geometry import upsampling_matrix
 from gcc_search.saliency.losses import (
     KnownGradient,
@@ -32,7 +33,7 @@ from gcc_search.saliency.ssim import similarity_with_gradient
 
 
 def explanation_terms(
-    maps: TwiceRawMaps, matrices: Resampling, *, p: float | None = None, size: int = 0
+    maps: TwiceRawMaps, matrices: Resampling, *, p: float | None, size: int
 ) -> tuple[PerImage, PerImage | None]:
     """L_C of t(M(x)) and M(t(x)), in [0, 2], and S_p of M(x), in [0, 1], for each image.
 
@@ -40,12 +41,12 @@ def explanation_terms(
         maps: M(x) of B images, then M(t(x)), signed, at the network's resolution.
         matrices: of the B transforms. With windows, L_C is 1 - SSIM; without, 1 - Pearson's correlation.
         p: of the sparsity, at least 0; None where none is asked for.
-        size: of the pixels that sparsity is taken of, on a side.
+        size: of the heatmap that sparsity is taken of, in pixels on a side.
     """
     if torch.is_grad_enabled() and maps.requires_grad:
         consistency, sparsity = _Terms.apply(maps, matrices, p, size)
         return consistency, sparsity
-    terms = _terms(maps, matrices, p, size)
+    terms = _terms(maps, matrices, p, size, learned_from=False)
     return terms.consistency, terms.sparsity
 
 
@@ -74,40 +75,43 @@ class _Terms(torch.autograd.Function):
         return torch.cat([of_first, of_maps[1]]), None, None, None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Known:
-    """The terms, and how to come by what each of an image's two or three maps adds to its own, (2 or 3, B, c, c)."""
+class _Known(NamedTuple):
+    """The terms, and what each of an image's two or three maps adds to its own, (2 or 3, B, c, c), where asked for."""
 
     consistency: Tensor
     sparsity: Tensor | None
-    by_maps: Callable[[], Tensor]
+    by_maps: Tensor | None
 
 
 def _terms_with_gradient(
     maps: Tensor, matrices: Resampling, p: float | None, size: int
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    terms = _terms(maps, matrices, p, size)
-    return terms.consistency, terms.sparsity, terms.by_maps()
+    terms = _terms(maps, matrices, p, size, learned_from=True)
+    assert terms.by_maps is not None, "asked for"
+    return terms.consistency, terms.sparsity, terms.by_maps
 
 
-def _terms(maps: Tensor, matrices: Resampling, p: float | None, size: int) -> _Known:
+def _terms(maps: Tensor, matrices: Resampling, p: float | None, size: int, *, learned_from: bool) -> _Known:
     first, second = maps.chunk(2)
     shown = torch.stack([first, second] if p is None else [first, second, first])
     stretched = _stretch(shown, matrices.stretching(len(shown)))
+    third = None
+    if p is not None:
+        third = beside(lambda: _sparsity(stretched.cells[2], size, p, learned_from=learned_from), maps)
+    shares = beside(stretched.shares_of_cells, maps) if learned_from else None
     compare = _similarity if matrices.covariance is None else _correlation
-    similarity, by_two = compare(stretched.cells[:2], matrices)
-    sparsity, by_third = (None, tuple) if p is None else _sparsity(stretched.cells[2], size, p)
-    return _Known(
-        consistency=1 - similarity,
-        sparsity=sparsity,
-        by_maps=lambda: stretched.gradient(torch.stack([*by_two(), *by_third()])),
-    )
+    similarity, by_cells = compare(stretched.cells[:2], matrices, learned_from=learned_from)
+    sparsity, by_third = (None, []) if third is None else third()
+    by_maps = None
+    if shares is not None:
+        by_maps = stretched.gradient(torch.stack([*by_cells, *by_third]), shares())
+    return _Known(consistency=1 - similarity, sparsity=sparsity, by_maps=by_maps)
 
 
 def _sparsity_with_gradient(maps: Tensor, size: int, p: float) -> tuple[Tensor, Tensor]:
     stretched = _stretch(maps, stretching_of_whole(*maps.shape[1:], size, maps.device, maps.dtype))
-    sparsity, by_cells = _sparsity(stretched.cells, size, p)
-    return sparsity, stretched.gradient(*by_cells())
+    sparsity, (by_cells,) = _sparsity(stretched.cells, size, p, learned_from=True)
+    return sparsity, stretched.gradient(by_cells, stretched.shares_of_cells())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,21 +125,24 @@ class _Stretched:
     rows: Tensor
     columns: Tensor
 
-    def gradient(self, by_cells: Tensor) -> Tensor:
+    def gradient(self, by_cells: Tensor, shares: Tensor) -> Tensor:
         """By the maps, of what has this gradient by the stretched cells."""
-        at_low, at_high = self._shares_of_cells().unbind(-2)
-        return unstretched_gradient(by_cells, self.cells, self.per_unit, at_low, at_high)
+        return unstretched_gradient(by_cells, self.cells, self.per_unit, *shares.unbind(-2))
 
-    def _shares_of_cells(self) -> Tensor:
+    def shares_of_cells(self) -> Tensor:
         """Each cell's share in either extreme, (..., c, 2, c): its gradient goes to all candidates that reach it.
 
         Which do is laid out (..., e, 2, e), so that no matrix has to be there twice.
         """
-        is_reached = (self.candidates[..., :, None, :] == self.extremes[..., None]).to(self.cells.dtype)
+        size = self.candidates.shape[-1]
+        is_reached = torch.eq(
+            self.candidates[..., None, :],
+            self.extremes[..., None],
+            out=self.candidates.new_empty(*self.candidates.shape[:-1], 2, size),
+        )
         by_rows = multiply(self.rows.mT, is_reached.flatten(-2))
-        cells, width = self.columns.shape[-1], self.columns.shape[-2]
-        shares = multiply(by_rows.view(*by_rows.shape[:-2], -1, width), self.columns)
-        shares = shares.view(*by_rows.shape[:-1], 2, cells)
+        shares = multiply(by_rows.view(*by_rows.shape[:-2], -1, size), self.columns)
+        shares = shares.view(*by_rows.shape[:-1], 2, -1)
         return shares / shares.sum((-3, -1), keepdim=True)
 
 
@@ -157,12 +164,16 @@ def _stretch(maps: Tensor, by: Stretching) -> _Stretched:
     )
 
 
-def _similarity(cells: Tensor, matrices: Resampling) -> tuple[Tensor, Callable[[], Sequence[Tensor]]]:
-    """SSIM of each image's two heatmaps, and the gradient of 1 - SSIM by their cells."""
+_ByCells = Sequence[Tensor]
+
+
+def _similarity(cells: Tensor, matrices: Resampling, *, learned_from: bool) -> tuple[Tensor, _ByCells]:
+    """SSIM of each image's two heatmaps, and the gradient of 1 - SSIM by their cells, where it is asked for."""
     means, pair_rows, pair_columns = matrices.means, matrices.pair_rows, matrices.pair_columns
     assert means is not None, "made for windows"
     assert pair_rows is not None, "likewise"
     assert pair_columns is not None, "likewise"
+    join = beside(lambda: between(means[0], cells, means[1]), cells)
     a, b = cells
     left, right = torch.stack([a, b, a], 1), torch.stack([a, b, b], 1)
     products = (left[..., :, None, :, None] * right[..., None, :, None, :]).flatten(-4, -3).flatten(-2)
@@ -171,32 +182,30 @@ def _similarity(cells: Tensor, matrices: Resampling) -> tuple[Tensor, Callable[[
     at_columns = multiply(products, columns.mT).view(*rows.mT.shape[:2], -1)
     num_factors = rows.shape[-1]
     parts = slice(num_factors * 2 // 3), slice(num_factors * 2 // 3, num_factors)
-    spread = [multiply(rows[..., part], at_columns[:, part]) for part in parts]
-    similarity, *by_means, by_variance, by_covariance = similarity_with_gradient(
-        *between(means[0], cells, means[1]), *spread
+    variances, covariance = (multiply(rows[..., part], at_columns[:, part]) for part in parts)
+    mean_a, mean_b = join()
+    similarity, *by_means, by_variance, by_covariance = similarity_with_gradient(mean_a, mean_b, variances, covariance)
+    if not learned_from:
+        return mean_of_each(similarity), []
+
+    join = beside(
+        lambda: torch.stack([between(r.mT, by, c.mT) for r, c, by in zip(*means, by_means, strict=True)]), cells
     )
-
-    def gradient() -> Sequence[Tensor]:
-        by_columns = torch.empty_like(at_columns)
-        for part, by_spread in zip(parts, (by_variance, by_covariance), strict=True):
-            multiply(rows[..., part].mT, by_spread, out=by_columns[:, part])
-        by_products = multiply(by_columns.view(*products.shape[:3], -1), columns)
-        by_pairs = by_products.view(*left.shape[:2], *(side for side in a.shape[-2:] for _ in range(2)))
-        by_pairs = by_pairs.transpose(-3, -2).reshape(products.shape)
-        # A variance's two factors are the same, and half of it is what counts.
-        by_left = multiply(by_pairs, right.flatten(-2)[..., None]).view_as(left)
-        by_right = multiply(by_pairs[:, 2].mT, left[:, 2].flatten(-2)[..., None]).view_as(b)
-        by_a, by_b = (
-            between(of_rows.mT, by_mean, of_columns.mT)
-            for of_rows, of_columns, by_mean in zip(*means, by_means, strict=True)
-        )
-        by_a, by_b = by_a + by_left[:, 0] + by_left[:, 2], by_b + by_left[:, 1] + by_right
-        return [by / -similarity[0].numel() for by in (by_a, by_b)]
-
-    return mean_of_each(similarity), gradient
+    by_columns = torch.empty_like(at_columns)
+    for part, by in zip(parts, (by_variance, by_covariance), strict=True):
+        multiply(rows[..., part].mT, by, out=by_columns[:, part])
+    by_products = multiply(by_columns.view(*products.shape[:3], -1), columns)
+    by_pairs = by_products.view(*left.shape[:2], *(side for side in a.shape[-2:] for _ in range(2)))
+    by_pairs = by_pairs.transpose(-3, -2).reshape(products.shape)
+    # A variance's two factors are the same, and half of it is what counts.
+    by_left = multiply(by_pairs, right.flatten(-2)[..., None]).view_as(left).transpose(0, 1)
+    by_right = multiply(by_pairs[:, 2].mT, left[:, 2].flatten(-2)[..., None]).view_as(b)
+    by_cells = by_left[:2] + join()
+    by_cells += torch.stack([by_left[2], by_right])
+    return mean_of_each(similarity), (by_cells / -similarity[0].numel()).unbind()
 
 
-def _correlation(cells: Tensor, matrices: Resampling) -> tuple[Tensor, Callable[[], Sequence[Tensor]]]:
+def _correlation(cells: Tensor, matrices: Resampling, *, learned_from: bool) -> tuple[Tensor, _ByCells]:
     """Pearson's correlation of each image's two heatmaps, and the gradient of 1 - correlation by their cells."""
     across = matrices.covariance
     assert across is not None, "made for correlation"
@@ -207,16 +216,14 @@ def _correlation(cells: Tensor, matrices: Resampling) -> tuple[Tensor, Callable[
     # A constant map's cells are all 0.
     per_deviation = variances.masked_fill(variances <= 0, torch.inf).rsqrt()
     correlation = (line[0] * of_other[0]).sum(-2, keepdim=True) * per_deviation.prod(0)
-
-    def gradient() -> Sequence[Tensor]:
-        own = of_own * (correlation * per_deviation.square())
-        return (own - of_other * per_deviation.prod(0)).view_as(cells).unbind()
-
-    return correlation.flatten(), gradient
+    if not learned_from:
+        return correlation.flatten(), []
+    own = of_own * (correlation * per_deviation.square())
+    return correlation.flatten(), (own - of_other * per_deviation.prod(0)).view_as(cells).unbind()
 
 
-def _sparsity(cells: Tensor, size: int, p: float) -> tuple[Tensor, Callable[[], Sequence[Tensor]]]:
-    """S_p of each heatmap, and its gradient by the cells."""
+def _sparsity(cells: Tensor, size: int, p: float, *, learned_from: bool) -> tuple[Tensor, _ByCells]:
+    """S_p of each heatmap, and its gradient by the cells, where it is asked for."""
     rows, columns = (upsampling_matrix(side, size, cells.device, cells.dtype) for side in cells.shape[1:])
     sparsity, by_pixels, scale = sparsity_with_gradient(between(rows, cells, columns), p=p)
-    return sparsity, lambda: [between(rows.mT, by_pixels, columns.mT) * scale]
+    return sparsity, [between(rows.mT, by_pixels, columns.mT) * scale] if learned_from else []

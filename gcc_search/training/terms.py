@@ -34,15 +34,13 @@ class LossTerms:
             of: what the sum is divided by, where that is not the number of images here.
         """
 
-        def mean(term: PerImage) -> Tensor:
-            return term.mean() if of is None else term.sum() / of
-
-        loss = mean(self.cross_entropy)
+        # Image by image first: a GPU minds how many operations there are.
+        per_image = self.cross_entropy
         if self.consistency is not None:
-            loss = loss + alpha * mean(self.consistency)
+            per_image = per_image + alpha * self.consistency
         if self.sparsity is not None:
-            loss = loss + beta * mean(self.sparsity)
-        return loss
+            per_image = per_image + beta * self.sparsity
+        return per_image.mean() if of is None else per_image.sum() / of
 
 
 def precision(device: torch.device) -> torch.autocast:

@@ -54,7 +54,7 @@ def test_the_terms_are_those_of_the_heatmaps(generator, cells, size, distance, p
 def test_without_sparsity_consistency_is_the_same(generator, in_windows):
     maps = torch.randn(4, 7, 7, generator=generator, dtype=torch.float64).requires_grad_()
     matrices = make_resampling(draw(generator, 2, 64), 7, 64, maps.dtype, in_windows=in_windows)
-    consistency, sparsity = explanation_terms(maps, matrices, p=None)
+    consistency, sparsity = explanation_terms(maps, matrices, p=None, size=64)
     assert sparsity is None
     both, _ = explanation_terms(maps, matrices, p=1.0, size=64)
     assert torch.equal(consistency, both)

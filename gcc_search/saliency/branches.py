@@ -1,0 +1,44 @@
+"""Work beside other work on a GPU, which kernels as small as those of maps leave mostly idle."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+R = TypeVar("R")
+
+
+def beside(work: Callable[[], R], tensor: Tensor) -> Callable[[], R]:
+    """Begins `work`, and returns how to come by its result; what is done in between may run at the same time.
+
+    Also within the capture of a CUDA graph. Without a GPU, which `tensor` tells, the work is done at once.
+
+    Args:
+        work: reads only what is kept until the result was asked for, and what it returns is all that it leaves.
+    """
+    if not tensor.is_cuda or type(tensor) is not Tensor:
+        result = work()
+        return lambda: result
+    current = torch.cuda.current_stream(tensor.device)
+    side = _side_stream(current)
+    side.wait_stream(current)
+    with torch.cuda.stream(side):
+        result = work()
+        done = side.record_event()
+
+    def join() -> R:
+        # What was allocated beside is allocated anew only beside, and only after a wait for all that read it here.
+        torch.cuda.current_stream(tensor.device).wait_event(done)
+        return result
+
+    return join
+
+
+@functools.cache
+def _side_stream(stream: torch.cuda.Stream) -> torch.cuda.Stream:
+    """One for each stream that has some: threads that train side by side have streams of their own."""
+    return torch.cuda.Stream(stream.device)  # type: ignore[no-untyped-call]
