@@ -14,7 +14,7 @@ from gcc_search.results.reader import read_run_record
 from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.trained import Trained, open_trained
 from gcc_search.training.datasets import eval_crop_of
-from gcc_search.training.loop import CHANNEL_MEAN, CHANNEL_STD
+from gcc_search.training.showing import CHANNEL_MEAN, CHANNEL_STD
 
 
 def check_target(path: Path, *, force: bool) -> None:

@@ -12,7 +12,7 @@ from gcc_search.saliency.geometry import Transforms, apply_transforms, draw_tran
 from gcc_search.saliency.shapes import Images
 from gcc_search.seeding import derive_seed
 from gcc_search.training.datasets import ImageSet
-from gcc_search.training.loop import prepare
+from gcc_search.training.showing import prepare
 
 # The paper's t, whatever the network was trained with: scale 0.08 to 1.
 EVALUATION_SCALE = (0.08, 1.0)

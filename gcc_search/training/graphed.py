@@ -1,4 +1,4 @@
-"""A step of training as one CUDA graph: its hundreds of kernels are launched at once, and the CPU has time to spare."""
+"""Work of training as one CUDA graph: its hundreds of kernels are launched at once, and the CPU has time to spare."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import contextlib
 import functools
 import gc
 from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
+
+Result = TypeVar("Result")
 
 # cuDNN and cuBLAS choose and allocate at first use, which a capture does not allow.
 _WARM_UPS = 3
 
 
-class Graphed:
+class Graphed(Generic[Result]):
     """`work` on tensors of fixed shapes on one GPU, captured once and replayed at every call.
 
     The result and whatever `work` writes are those of the plain call; random draws go on from the generator's state.
@@ -28,7 +31,7 @@ class Graphed:
     """
 
     def __init__(
-        self, work: Callable[..., Tensor], example: Iterable[Tensor], *, written: Iterable[Tensor], owners: object
+        self, work: Callable[..., Result], example: Iterable[Tensor], *, written: Iterable[Tensor], owners: object
     ) -> None:
         self._owners = owners
         self._inputs = [tensor.clone() for tensor in example]
@@ -50,13 +53,13 @@ class Graphed:
                 tensor.copy_(before)
         torch.cuda.set_rng_state(state, device)
 
-    def __call__(self, *tensors: Tensor) -> Tensor:
+    def __call__(self, *tensors: Tensor) -> Result:
         """The result, which the next call overwrites."""
         for own, given in zip(self._inputs, tensors, strict=True):
             own.copy_(given, non_blocking=True)
         return self.replay()
 
-    def replay(self) -> Tensor:
+    def replay(self) -> Result:
         """The same on the inputs of the last call."""
         self._graph.replay()
         return self._result

@@ -57,6 +57,8 @@ class Learner(Generic[Terms]):
         """Images of the last batch."""
         self.replayed: Any = None
         """The step as one CUDA graph (`steps.ReplayedStep`), which serves all epochs."""
+        self.replayed_showing: Any = None
+        """What comes before it as another one (`showing.ReplayedShowing`), alike."""
 
     @property
     def module(self) -> nn.Module:
@@ -115,8 +117,8 @@ def leading(
         try:
             yield learner
         finally:
-            # A step's memory, which is not to wait for whoever still holds on to the learner.
-            learner.replayed = None
+            # The graphs' memory, which is not to wait for whoever still holds on to the learner.
+            learner.replayed = learner.replayed_showing = None
         return
     crew.tell(_BEGIN)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -20,12 +19,12 @@ from gcc_search.training.datasets import ImageSet
 from gcc_search.training.learner import Learner
 from gcc_search.training.networks import Network
 from gcc_search.training.prefetch import prepared
+from gcc_search.training.showing import Drawn, ReplayedShowing, Showing, prepare
 from gcc_search.training.steps import Shown, Steps, Taken
-from gcc_search.training.terms import LossTerms, loss_terms, matrices_for
+from gcc_search.training.terms import LossTerms, loss_terms
 
-# ImageNet's channel means and standard deviations, as torchvision's weights expect them.
-CHANNEL_MEAN = (0.485, 0.456, 0.406)
-CHANNEL_STD = (0.229, 0.224, 0.225)
+# So many images' transforms are drawn in the hundred small operations that one batch's would take.
+_DRAWN_TOGETHER = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,19 +74,6 @@ class TrainStats:
     consistency_loss: float | None
     sparsity_loss: float | None
     finite: bool
-
-
-def prepare(pixels: Tensor, device: torch.device) -> Images:
-    """uint8 (B, 3, H, W) -> float32 on `device`, normalised as ImageNet weights expect."""
-    images = pixels.to(device, non_blocking=True).float().div_(255)
-    mean, std = _channel_statistics(device)
-    return images.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
-
-
-@functools.cache
-def _channel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (CHANNEL_MEAN, CHANNEL_STD))
-    return mean, std
 
 
 def train_epoch(
@@ -187,39 +173,73 @@ def batches_of(
 ) -> AbstractContextManager[Iterator[Batch]]:
     """This process's share of an epoch's batches, on the device."""
     order = torch.randperm(len(images), generator=plan.generator("order"))
-    augment, transform = plan.generator("augment"), plan.generator("transform")
+    batches = _batches(order, plan.recipe.batch_size)
+    draws = _draws(images, batches, plan, learner)
     size = plan.recipe.image_size
+    showing = Showing(explanation=plan.explanation, cells=learner.map_side(size), size=size)
+    replayed = _replayed(showing, images, plan, learner)
 
     def make(batch: Tensor) -> Batch:
-        rows = learner.rows_of(len(batch))
-        x = perturb(images, batch, plan, generator=augment, rows=rows)
-        labels = images.labels[batch[rows]].to(plan.device, non_blocking=True)
-        moved = _draw(plan, len(batch), transform).select(rows)
-        matrices = matrices_for(plan.explanation, moved, learner.map_side(size), size)
-        return len(batch), Shown(x=x, labels=labels, moved=moved, matrices=matrices)
+        drawn = next(draws)
+        pixels = images.pixels(drawn.indices, pinned=plan.device.type == "cuda")
+        show = replayed if replayed is not None and replayed.count == len(pixels) else showing
+        return len(batch), show(pixels, drawn)
 
-    return prepared(make, _batches(order, plan.recipe.batch_size), plan.device)
+    return prepared(make, batches, plan.device)
 
 
-def perturb(
-    images: ImageSet, batch: Tensor, plan: EpochPlan, *, generator: torch.Generator, rows: slice = slice(None)
-) -> Images:
+def _draws(images: ImageSet, batches: list[Tensor], plan: EpochPlan, learner: Learner[LossTerms]) -> Iterator[Drawn]:
+    """Of each batch, drawn for many at once: a generator gives the numbers that it gives for one after the other."""
+    augment, transform = plan.generator("augment"), plan.generator("transform")
+    step = max(1, _DRAWN_TOGETHER // plan.recipe.batch_size)
+    for first in range(0, len(batches), step):
+        together = batches[first : first + step]
+        indices = torch.cat(together)
+        labels = images.labels[indices].to(plan.device, non_blocking=True)
+        crop = _draw_crops(images, indices, plan, augment).to(plan.device)
+        moved = _draw_moved(len(indices), plan, transform).to(plan.device)
+        begin = 0
+        for batch in together:
+            rows = learner.rows_of(len(batch))
+            ours = slice(begin + rows.start, begin + rows.stop)
+            yield Drawn(indices=indices[ours], labels=labels[ours], crop=crop.select(ours), moved=moved.select(ours))
+            begin += len(batch)
+
+
+def _replayed(
+    showing: Showing, images: ImageSet, plan: EpochPlan, learner: Learner[LossTerms]
+) -> ReplayedShowing | None:
+    """The trial's graph, made on a GPU where a whole batch comes twice; none where several processes share batches."""
+    count, side = plan.recipe.batch_size, images.images.shape[-1]
+    if (
+        learner.replayed_showing is None
+        and plan.device.type == "cuda"
+        and learner.is_alone
+        and len(images) >= 2 * count
+    ):
+        learner.replayed_showing = ReplayedShowing(showing, count=count, side=side, device=plan.device)
+    replayed: ReplayedShowing | None = learner.replayed_showing
+    return replayed
+
+
+def perturb(images: ImageSet, batch: Tensor, plan: EpochPlan, *, generator: torch.Generator) -> Images:
     """x as the network sees it: random resized crop and flip of the stored images (the paper's "Input Image").
 
-    Args:
-        rows: of the batch, which are wanted; crops are drawn for all.
+    Of a batch by itself; `batches_of` draws the same for many batches.
     """
-    crop = draw_transforms(
-        images.heights[batch], images.widths[batch], scale=(plan.recipe.crop_scale_min, 1.0), generator=generator
-    )
-    stored = prepare(images.pixels(batch[rows], pinned=plan.device.type == "cuda"), plan.device)
-    return apply_transforms(crop.select(rows).to(plan.device), stored, plan.recipe.image_size)
+    crop = _draw_crops(images, batch, plan, generator).to(plan.device)
+    stored = prepare(images.pixels(batch, pinned=plan.device.type == "cuda"), plan.device)
+    return apply_transforms(crop, stored, plan.recipe.image_size)
 
 
-def _draw(plan: EpochPlan, count: int, generator: torch.Generator) -> Transforms:
+def _draw_crops(images: ImageSet, indices: Tensor, plan: EpochPlan, generator: torch.Generator) -> Transforms:
+    scale = (plan.recipe.crop_scale_min, 1.0)
+    return draw_transforms(images.heights[indices], images.widths[indices], scale=scale, generator=generator)
+
+
+def _draw_moved(count: int, plan: EpochPlan, generator: torch.Generator) -> Transforms:
     frame = torch.full((count,), plan.recipe.image_size)
-    scale = (plan.explanation.transform_scale_min, 1.0)
-    return draw_transforms(frame, frame, scale=scale, generator=generator).to(plan.device)
+    return draw_transforms(frame, frame, scale=(plan.explanation.transform_scale_min, 1.0), generator=generator)
 
 
 def _batches(order: Tensor, batch_size: int) -> list[Tensor]:

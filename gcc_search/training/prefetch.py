@@ -61,7 +61,7 @@ def _made_on_a_stream(
 ) -> Iterator[Made]:
     """Made on a stream beside the caller's, before whose work its own, which is little, comes."""
     callers = torch.cuda.current_stream(device)
-    beside = _beside(device)
+    beside = stream_beside(device)
     beside.wait_stream(callers)
     asked: deque[torch.cuda.Event] = deque()
 
@@ -88,8 +88,8 @@ def _made_on_a_stream(
 
 
 @functools.cache
-def _beside(device: torch.device) -> torch.cuda.Stream:
-    """One for all epochs: torch's allocator keeps memory apart for each stream."""
+def stream_beside(device: torch.device) -> torch.cuda.Stream:
+    """To prepare in. One for all epochs: torch's allocator keeps memory apart for each stream."""
     return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
 
 

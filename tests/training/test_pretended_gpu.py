@@ -17,7 +17,9 @@ from torch.utils._pytree import tree_leaves
 from gcc_search.saliency import geometry, resampling, ssim
 from gcc_search.saliency.geometry import Transforms
 from gcc_search.settings import Explanation
+from gcc_search.training import showing
 from gcc_search.training.networks import build_network
+from gcc_search.training.showing import Showing
 from gcc_search.training.terms import loss_terms, matrices_for
 
 CUDA = torch.device("cuda", 0)
@@ -63,8 +65,14 @@ def on_cuda(network: nn.Module) -> nn.Module:
 @pytest.fixture
 def pretended():
     """Constants that are kept for a device are kept for a pretended one, and not for a real one after it."""
-    constants = (geometry.upsampling_matrix, ssim._band, resampling._weights, resampling._bends)
-    constants = (*constants, resampling.stretching_of_whole)
+    constants = (
+        geometry.upsampling_matrix,
+        ssim._band,
+        resampling._weights,
+        resampling._bends,
+        resampling.stretching_of_whole,
+        showing._channel_statistics,
+    )
     network = build_network("convnet_small", num_classes=5, weights="none", seed=0).train()
     with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True):
         # Autocast tells that there is no GPU.
@@ -91,6 +99,18 @@ def test_a_step_takes_nothing_from_the_cpu_and_waits_for_no_value(pretended, exp
     step()
     with Crossings() as crossings:
         assert step().device == CUDA
+    assert crossings.found == []
+
+
+@pytest.mark.parametrize("explanation", EXPLANATIONS.values(), ids=EXPLANATIONS.keys())
+def test_what_a_step_is_shown_is_made_of_what_is_on_the_gpu(pretended, explanation):
+    pixels = torch.zeros(4, 3, 80, 80, dtype=torch.uint8, device=CUDA)
+    boxes, flips = torch.rand(4, 4, dtype=torch.float64, device=CUDA), torch.zeros(4, dtype=torch.bool, device=CUDA)
+    transforms, make = Transforms(boxes=boxes, flips=flips), Showing(explanation=explanation, cells=8, size=64)
+    make.tensors(pixels, transforms, transforms)
+    with Crossings() as crossings:
+        made = make.tensors(pixels, transforms, transforms)
+    assert {tensor.device for tensor in made} == {CUDA}
     assert crossings.found == []
 
 

@@ -1,0 +1,111 @@
+"""What a step is shown, made on the device of stored pixels: x and SSIM's matrices. On CUDA as one graph."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from gcc_search.saliency.geometry import Transforms, apply_transforms
+from gcc_search.saliency.shapes import Classes, Images
+from gcc_search.settings import Explanation
+from gcc_search.training.graphed import Graphed
+from gcc_search.training.image_set import Indices
+from gcc_search.training.prefetch import stream_beside
+from gcc_search.training.steps import Shown
+from gcc_search.training.terms import matrices_for
+
+# ImageNet's channel means and standard deviations, as torchvision's weights expect them.
+CHANNEL_MEAN = (0.485, 0.456, 0.406)
+CHANNEL_STD = (0.229, 0.224, 0.225)
+
+Pixels = UInt8[Tensor, "batch 3 side side"]
+
+
+def prepare(pixels: Tensor, device: torch.device) -> Images:
+    """uint8 (B, 3, H, W) -> float32 on `device`, normalised as ImageNet weights expect."""
+    images = pixels.to(device, non_blocking=True).float().div_(255)
+    mean, std = _channel_statistics(device)
+    return images.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
+
+
+@functools.cache
+def _channel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (CHANNEL_MEAN, CHANNEL_STD))
+    return mean, std
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Drawn:
+    """Images of a batch and what was drawn for them: crops of the stored images, transforms of the second views.
+
+    All but the images' positions in their split is on the device.
+    """
+
+    indices: Indices
+    labels: Classes
+    crop: Transforms
+    moved: Transforms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Showing:
+    """How pixels and what was drawn become what a step is shown.
+
+    Args:
+        cells: of a map on a side.
+        size: of x on a side, in pixels.
+    """
+
+    explanation: Explanation
+    cells: int
+    size: int
+
+    def __call__(self, pixels: Pixels, drawn: Drawn) -> Shown:
+        made = self.tensors(pixels, drawn.crop, drawn.moved)
+        return _shown(made, drawn)
+
+    def tensors(self, pixels: Pixels, crop: Transforms, moved: Transforms) -> list[Tensor]:
+        """x, then the matrices' tensors, if there are matrices."""
+        x = apply_transforms(crop, prepare(pixels, crop.boxes.device), self.size)
+        matrices = matrices_for(self.explanation, moved, self.cells, self.size)
+        return [x] if matrices is None else [x, *matrices.tensors()]
+
+
+class ReplayedShowing:
+    """A `Showing` on batches of `count` as one CUDA graph: its small kernels cost the thread that prepares no time.
+
+    To be made while nobody prepares: it is captured in the stream of who does.
+
+    Args:
+        side: of the stored images, in pixels.
+    """
+
+    def __init__(self, showing: Showing, *, count: int, side: int, device: torch.device) -> None:
+        self.count = count
+
+        def make(
+            pixels: Tensor, boxes: Tensor, flips: Tensor, moved_boxes: Tensor, moved_flips: Tensor
+        ) -> list[Tensor]:
+            crop, moved = Transforms(boxes=boxes, flips=flips), Transforms(boxes=moved_boxes, flips=moved_flips)
+            return showing.tensors(pixels, crop, moved)
+
+        with torch.cuda.stream(stream_beside(device)):
+            pixels = torch.zeros(count, 3, side, side, dtype=torch.uint8, device=device)
+            whole = Transforms.identity(count).to(device)
+            example = [pixels, whole.boxes, whole.flips, whole.boxes, whole.flips]
+            self._made = Graphed(make, example, written=(), owners=())
+
+    def __call__(self, pixels: Pixels, drawn: Drawn) -> Shown:
+        crop, moved = drawn.crop, drawn.moved
+        made = self._made(pixels, crop.boxes, crop.flips, moved.boxes, moved.flips)
+        # The next batch is made while a step is still at this one.
+        return _shown([tensor.clone() for tensor in made], drawn)
+
+
+def _shown(made: list[Tensor], drawn: Drawn) -> Shown:
+    x, *matrices = made
+    return Shown.of_tensors(x, drawn.labels, drawn.moved.boxes, drawn.moved.flips, *matrices)
