@@ -164,7 +164,8 @@ def test_detach_changes_no_value_of_views_that_go_together(network, batch, detac
         loss_terms(network, *batch, BOTH_TERMS.model_copy(update={"detach": choice, "ce_on_views": ce_on_views}))
         for choice in ("none", detach)
     )
-    assert_close(together.total(1.0, 0.1), detached.total(1.0, 0.1), rtol=0, atol=0)
+    # What is not learned from comes to its pixels another way, in other last bits.
+    assert_close(together.total(1.0, 0.1), detached.total(1.0, 0.1), rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize(("detach", "moves_head"), [("none", True), ("head", False)])
