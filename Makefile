@@ -28,7 +28,7 @@ test: install
 check: install
 	$(BIN)/ruff format --check gcc_search tests benchmarks
 	$(BIN)/ruff check gcc_search tests benchmarks
-	$(BIN)/mypy --strict gcc_search
+	$(BIN)/mypy --strict gcc_search benchmarks
 	$(BIN)/python -m pytest tests/test_architecture.py
 
 bench: install

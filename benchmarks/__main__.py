@@ -60,6 +60,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--networks", nargs="+", metavar="NETWORK", help="precision: which; default: all on a GPU, resnet18 on a CPU"
     )
+    parser.add_argument(
+        "--not-compiled", action="store_true", help="precision: without torch.compile, which takes minutes"
+    )
     parser.add_argument("--batch-size", type=int, help="step: images a step; default: 32 on a GPU, 4 on a CPU")
     parser.add_argument(
         "--no-work", type=int, nargs="+", default=[300], metavar="N", help="scale: searches of so many trials each"
@@ -97,7 +100,7 @@ def _step(asked: argparse.Namespace) -> dict[str, Any]:
 def _precision(asked: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.precision import measure_precision
 
-    return measure_precision(asked.networks)
+    return measure_precision(asked.networks, compiled=not asked.not_compiled)
 
 
 def _input(asked: argparse.Namespace) -> dict[str, Any]:

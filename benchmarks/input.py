@@ -18,7 +18,7 @@ from rich.table import Table
 
 from benchmarks.pictures import IMAGE_SIZE, photographs
 from benchmarks.timing import best_device, hardware_of, medians_of, synchronise, take_turns
-from gcc_search.settings import DataSettings, EvaluationSettings, Explanation, Recipe, TrialSettings
+from gcc_search.settings import DataSettings, EvaluationSettings, Explanation, NetworkName, Recipe, TrialSettings
 from gcc_search.training.checkpoint import save_weights
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.learner import Learner
@@ -28,7 +28,7 @@ from gcc_search.training.steps import Steps
 from gcc_search.training.terms import loss_terms
 from gcc_search.trial import Surroundings, make_optimizer, open_dataset, run_trial
 
-NETWORKS = ("resnet18", "resnet50", "convnext_tiny")
+NETWORKS: tuple[NetworkName, ...] = ("resnet18", "resnet50", "convnext_tiny")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def measure_input(data_root: Path | None) -> dict[str, Any]:
     return {"threads": torch.get_num_threads(), "input": [asdict(row) for row in rows]} | hardware_of(device)
 
 
-def _measure(name: str, data: DataSettings, size: Size, device: torch.device) -> Row:
+def _measure(name: NetworkName, data: DataSettings, size: Size, device: torch.device) -> Row:
     settings = TrialSettings(
         network=name,
         weights="none",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -182,7 +182,7 @@ def _epochs(generator: np.random.Generator) -> pa.Table:
 
 def _images(number: int, generator: np.random.Generator) -> pa.Table:
     """As many digits as real measures have: made-up round numbers would pack into fewer bytes."""
-    of_type = {
+    of_type: dict[str, Callable[[], Any]] = {
         "int64": lambda: np.arange(number),
         "string": lambda: [_name(index) for index in range(number)],
         "bool": lambda: generator.random(number) < 0.93,

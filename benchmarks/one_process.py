@@ -32,7 +32,7 @@ def shown_batches(case: Case, images: ImageSet, device: torch.device) -> Iterabl
         plan = case.plan(0, device, epoch=epoch)
         augment, transform = plan.generator("augment"), plan.generator("transform")
         frame = torch.full((case.batch_size,), case.image_size)
-        for batch in torch.randperm(len(images), generator=plan.generator("order")).split(case.batch_size):
+        for batch in torch.randperm(len(images), generator=plan.generator("order")).split(case.batch_size):  # type: ignore[no-untyped-call]
             x = perturb(images, batch, plan, generator=augment)
             moved = draw_transforms(frame, frame, scale=(0.08, 1.0), generator=transform).to(device)
             labels = images.labels[batch].to(device)
@@ -45,7 +45,7 @@ class InTurn:
 
     def __init__(self, case: Case, device: torch.device, count: int, *, streams: bool = False) -> None:
         self._trials = [self._make(case, device, number) for number in range(count)]
-        self._streams = [torch.cuda.Stream(device) for _ in self._trials] if streams else []
+        self._streams = [_stream(device) for _ in self._trials] if streams else []
 
     def _make(self, case: Case, device: torch.device, number: int) -> tuple[Learner[LossTerms], Steps]:
         network, optimizer = case.build(device)
@@ -70,9 +70,13 @@ class InTurn:
         return torch.cuda.stream(self._streams[number])
 
 
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 def _threads(case: Case, images: ImageSet, device: torch.device, count: int) -> float:
     """Each trial by `train_epoch` in a thread and on a stream of its own; they share the images."""
-    streams = [torch.cuda.Stream(device) if device.type == "cuda" else None for _ in range(count)]
+    streams = [_stream(device) if device.type == "cuda" else None for _ in range(count)]
     trials = [TrialAtHand(case, device, number, images) for number in range(count)]
     for trial, stream in zip(trials, streams, strict=True):
         # Its graph works in what this stream has to itself.

@@ -214,11 +214,12 @@ def _called_back(marks: Marks) -> Iterator[None]:
 
 def _tune_alone(kind: str, scratch: Path, marks: Marks, prepared: Prepared, pace: Pace) -> None:
     machines = prepared.machines
-    ranges = prepared.space.parameters
-    config = {
-        name: (tune.loguniform if item.distribution == "log_uniform_values" else tune.uniform)(item.min, item.max)
-        for name, item in ranges.items()
-    }
+    config: dict[str, Any] = {}
+    for name, item in prepared.space.parameters.items():
+        assert item.min is not None, "all of this space's parameters have a range"
+        assert item.max is not None, "likewise"
+        draw = tune.loguniform if item.distribution == "log_uniform_values" else tune.uniform
+        config[name] = draw(item.min, item.max)
     search = OptunaSearch(metric=list(METRICS), mode=["max"] * len(METRICS), seed=0) if kind == "optuna" else None
     tune.run(
         tune.with_parameters(report_only, pace=pace),
@@ -226,7 +227,7 @@ def _tune_alone(kind: str, scratch: Path, marks: Marks, prepared: Prepared, pace
         config=config,
         storage_path=str(scratch / "tune"),
         resources_per_trial={"cpu": machines.cpus_per_trial, "gpu": 0},
-        num_samples=prepared.space.run_cap,
+        num_samples=prepared.space.run_cap or 0,
         search_alg=search,
         max_concurrent_trials=machines.slots,
         callbacks=[marks],

@@ -84,7 +84,7 @@ def timed_job(config: dict[str, Any], *, marks: str, **given: Any) -> None:
         saved(*arguments)
         note("saved")
 
-    trained, saved = trial.train_epoch, trial.save_weights
+    trained, saved = (vars(trial)[name] for name in ("train_epoch", "save_weights"))
     note("begun")
     with (
         mock.patch.object(trial, "train_epoch", train_epoch),

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 from unittest import mock
 
 import torch
@@ -154,7 +155,7 @@ def _gradient(network: Network, batch_size: int, device: torch.device) -> Tensor
     depths = [module for module in network.modules() if isinstance(module, StochasticDepth)]
     nn.ModuleList(depths).eval()
     network.zero_grad()
-    _loss(network, OURS, batch_size, device)().backward()
+    _loss(network, OURS, batch_size, device)().backward()  # type: ignore[no-untyped-call]
     nn.ModuleList(depths).train()
     gradients = [p.grad.detach().float().flatten() for p in network.parameters() if p.grad is not None]
     return torch.cat(gradients)
@@ -199,11 +200,16 @@ def _time(step: Callable[[], Tensor], device: torch.device, *, repeats: int) -> 
     return (time.perf_counter() - begun) / repeats
 
 
-def measure_precision(networks: Sequence[str] | None = None) -> dict[str, object]:
-    """The section of the results file, printed as well; on the GPU where there is one."""
+def measure_precision(networks: Sequence[str] | None = None, *, compiled: bool = True) -> dict[str, Any]:
+    """The section of the results file, printed as well; on the GPU where there is one.
+
+    Args:
+        compiled: the ways that compile as well, which take half a minute each.
+    """
     device = best_device()
     usual = NETWORKS if device.type == "cuda" else NETWORKS[:1]
-    ways, batch_size, rounds = (ON_CUDA, 32, 5) if device.type == "cuda" else (ON_CPU, 4, 2)
+    known, batch_size, rounds = (ON_CUDA, 32, 5) if device.type == "cuda" else (ON_CPU, 4, 2)
+    ways = [way for way in known if compiled or not (way.compiled_losses or way.compiled_network)]
     rows: list[Row] = []
     for name in networks or usual:
         with _carried_out(Way(name="float32", bfloat16=False), device):

@@ -72,7 +72,7 @@ def with_three_views(network: Network, batch: Batch) -> Tensor:
     count = len(batch.labels)
     classes = logits[:count].detach().argmax(1).repeat(3)
     maps = normalise(upsample(gradcam(features, network.head, classes), size))
-    of_image, of_second, of_third = maps.split(count)
+    of_image, of_second, of_third = maps.split(count)  # type: ignore[no-untyped-call]
     moved = move_heatmaps(batch.second, of_image, size)
     queries, keys = (functional.normalize(item.flatten(1), dim=1) for item in (torch.cat([moved, of_third]), of_second))
     contrast = functional.cross_entropy(

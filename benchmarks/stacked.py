@@ -32,7 +32,7 @@ class _Stacked:
     def __init__(self, case: Case, device: torch.device, count: int) -> None:
         self.networks = [case.build(device)[0] for _ in range(count)]
         self.explanations = [case.plan(number, device).explanation for number in range(count)]
-        self._graph: Graphed | None = None
+        self._graph: Graphed[Tensor] | None = None
 
     @functools.cached_property
     def optimizer(self) -> torch.optim.SGD:
@@ -153,5 +153,5 @@ class _Features(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        maps: Tensor = self.network.features(images)
+        maps: Tensor = self.network.features(images)  # type: ignore[operator]
         return maps

@@ -103,7 +103,7 @@ def measure_network(name: str, *, batch_size: int, rounds: int, device: torch.de
             replayed_seconds=replayed.get(variant),
             replayed_ratio=replayed[variant] / replayed[FLOOR] if variant in replayed else None,
             replayed_to_ours=replayed[variant] / replayed[OURS] if variant in replayed else None,
-            peak_bytes=None if peaks[variant] is None else peaks[variant] + ahead[variant],
+            peak_bytes=None if (peak := peaks[variant]) is None else peak + ahead[variant],
             ahead_bytes=ahead[variant],
             ahead_seconds=making if ahead[variant] else None,
         )

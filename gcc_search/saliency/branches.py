@@ -9,6 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from gcc_search.saliency.fused import is_fused
+
 R = TypeVar("R")
 
 
@@ -20,7 +22,7 @@ def beside(work: Callable[[], R], tensor: Tensor) -> Callable[[], R]:
     Args:
         work: reads only what is kept until the result was asked for, and what it returns is all that it leaves.
     """
-    if not tensor.is_cuda or type(tensor) is not Tensor:
+    if not is_fused(tensor):
         result = work()
         return lambda: result
     current = torch.cuda.current_stream(tensor.device)

@@ -40,5 +40,5 @@ def fused(code: str, *, outputs: int, **numbers: float) -> Callable[[Callable[..
 
 
 def is_fused(tensor: Tensor) -> bool:
-    """Whether functions of tensors like this one are compiled: not where a tensor is another's stand-in."""
+    """Whether a tensor is on a GPU, and neither another's stand-in nor in the hands of a compiler of its own."""
     return tensor.is_cuda and type(tensor) is Tensor and not torch.compiler.is_compiling()
