@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +131,10 @@ def _evaluation(size: Size, *, seed: int, inserted: int = 0) -> Evaluation:
 def _pass_forward(network: Network, batch_size: int, *, count: int, inserted: int) -> None:
     """Both views of every image together, and the states of those inserted and deleted, in full batches."""
     device = best_device()
+    states_together = _evaluation(replace(SIZES[device.type], batch_size=batch_size), seed=0).num_states_together
     x = torch.randn(2 * batch_size, 3, IMAGE_SIZE, IMAGE_SIZE, device=device)
     x = x.contiguous(memory_format=torch.channels_last)
-    for shown in _parts(2 * count, 2 * batch_size) + _parts(INSERTION_PASSES * inserted, batch_size):
+    for shown in _parts(2 * count, 2 * batch_size) + _parts(INSERTION_PASSES * inserted, states_together):
         with precision(device):
             network(x[:shown])
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gcc_search.saliency.geometry import Transforms, crop_regions
+from gcc_search.saliency.geometry import Transforms, crop_shares
 from gcc_search.saliency.losses import sparsity_loss, upsample
+from gcc_search.saliency.products import between
 from gcc_search.saliency.shapes import (
     Classes,
     Curves,
@@ -49,13 +50,41 @@ def gini_index(raw_maps: RawMaps) -> PerImage:
 @torch.no_grad()
 def mass_half(heatmaps: Heatmaps) -> PerImage:
     """Share of the pixels of a normalised heatmap that are above 0.5, in [0, 1]; lower is sparser."""
-    return (heatmaps > 0.5).to(heatmaps.dtype).mean((1, 2))
+    return (heatmaps > 0.5).sum((1, 2)).to(heatmaps.dtype) / heatmaps[0].numel()
 
 
 @torch.no_grad()
 def heatmap_norm(heatmaps: Heatmaps, p: int | float) -> PerImage:
     """The paper's p-norm of a heatmap as one vector; for p = 0 the number of pixels that are not 0."""
     return sparsity_loss(heatmaps, p=float(p), form="paper")
+
+
+@torch.no_grad()
+def raw_correlation(maps: RawMaps, moved_maps: RawMaps, moving: Tensor, whole: Tensor) -> PerImage:
+    """Pearson's correlation of the heatmaps t(M(x)) and M(t(x)), in [-1, 1]; 0 where either is constant.
+
+    `pearson_correlation` without a pixel: sums of products of pixels are products of cells with what two matrices have
+    in common, (s, c)' (s, c). In float64: a variance is a small difference of large numbers.
+
+    Args:
+        moving: the matrices by which M(x) is moved, (2, B, s, c), float64 (`moving_matrices`).
+        whole: that by which M(t(x)) comes to its pixels, (s, c), float64 (`upsampling_matrix`).
+    """
+    cells = torch.stack([maps, moved_maps]).double()
+    ways = torch.stack([moving, whole.expand_as(moving)])
+    # How often, so to say, a pixel is there.
+    shares = ways.mean(-2)
+    means = (shares[:, 0, :, :, None] * cells * shares[:, 1, :, None, :]).sum((-2, -1), keepdim=True)
+    centred = cells - means
+    common = torch.stack([*(ways.mT @ ways), ways[0].mT @ ways[1]])
+    seen = common[:, 0] @ torch.cat([centred, centred[1:]]) @ common[:, 1].mT
+    square, other_square, product = (torch.cat([centred, centred[:1]]) * seen).sum((-2, -1)) / whole.shape[0] ** 2
+    squares = torch.stack([square, other_square])
+    # What `ssim` and `losses` take for constant: equal up to float32's rounding.
+    rounding = 16 * torch.finfo(maps.dtype).eps
+    is_constant = (squares <= rounding**2 * (squares + means[..., 0, 0].square())).any(0)
+    correlation = product / torch.where(is_constant, 1, square * other_square).sqrt()
+    return torch.where(is_constant, 0, correlation).to(maps.dtype)
 
 
 def corrected_consistency(mean_consistency: float, mean_chance: float) -> float:
@@ -77,7 +106,12 @@ def region_mass(raw_maps: RawMaps, regions: Regions) -> PerImage:
     Args:
         regions: square, at the resolution of the heatmap.
     """
-    mass = upsample(raw_maps, regions.shape[-1]).relu()
+    return share_inside(upsample(raw_maps, regions.shape[-1]).relu(), regions)
+
+
+@torch.no_grad()
+def share_inside(mass: Heatmaps, regions: Regions) -> PerImage:
+    """`region_mass` of ReLU(upsampled map)."""
     # An empty map is 0 / 0.
     share = (mass * regions).sum((1, 2)) / mass.sum((1, 2))
     return torch.where(regions.sum((1, 2)) > 0, share, torch.nan)
@@ -94,7 +128,15 @@ def pointing(heatmaps_signed: Heatmaps, regions: Regions) -> PerImage:
 @torch.no_grad()
 def crop_mass(raw_maps: RawMaps, transforms: Transforms, size: int) -> PerImage:
     """Share of the mass of ReLU(upsampled M(x)) that t's crop keeps, in [0, 1]; NaN for an empty map."""
-    return region_mass(raw_maps, crop_regions(transforms.to(raw_maps.device), size))
+    return share_kept(upsample(raw_maps, size).relu(), transforms.to(raw_maps.device))
+
+
+@torch.no_grad()
+def share_kept(mass: Heatmaps, transforms: Transforms) -> PerImage:
+    """`crop_mass` of ReLU(upsampled M(x))."""
+    # A crop is the product of its rows and its columns: no plane of it has to be there.
+    rows, columns = crop_shares(transforms, mass.shape[-1]).to(mass.dtype).unbind()
+    return between(rows[:, None], mass, columns[:, None])[:, 0, 0] / mass.sum((1, 2))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,6 +160,7 @@ def insertion_deletion(
     classes: Classes,
     tie_orders: Orders,
     batch_size: int,
+    dtype: torch.dtype | None = None,
 ) -> InsertionScores:
     """Insertion (higher is better) and deletion (lower is better) of RISE (Petsiuk et al., 2018), 29 scores each.
 
@@ -129,12 +172,13 @@ def insertion_deletion(
         heatmaps: upsampled and signed; their descending order is that of ReLU(map) with ties broken by the signed map.
         classes: whose softmax probability is the score: those predicted on the whole images.
         tie_orders: in which pixels move that are still tied (`draw_tie_orders`); may be on the CPU.
+        dtype: of what `classify` is called with, the images' own by default.
     """
-    ranks, blurred = _ranks(heatmaps, tie_orders.to(heatmaps.device, non_blocking=True)), blur(images)
+    states = _States.of(images, dtype or images.dtype, _ranks(heatmaps, tie_orders))
     num_states = len(images) * _NUM_STATES
     probabilities = []
     for start in range(0, num_states, batch_size):
-        shown = _states(images, blurred, ranks, range(start, min(start + batch_size, num_states)))
+        shown = states.show(range(start, min(start + batch_size, num_states)))
         probabilities.append(classify(shown).float().softmax(1))
     of_classes = torch.cat(probabilities).gather(1, classes.repeat_interleave(_NUM_STATES)[:, None])
     curves = of_classes.view(len(images), _NUM_STATES)
@@ -155,41 +199,77 @@ def draw_tie_orders(seeds: Tensor | list[int], num_pixels: int) -> Orders:
     return torch.stack([torch.randperm(num_pixels, generator=generator) for generator in generators])
 
 
+def _blur_window() -> list[float]:
+    taps = (torch.arange(-_BLUR_REACH, _BLUR_REACH + 1) + _BLUR_SIZE // 2) % (2 * _BLUR_SIZE)
+    folded = torch.minimum(taps, 2 * _BLUR_SIZE - 1 - taps)
+    weights = torch.tensor(gaussian_window(2 * _BLUR_REACH + 1, _BLUR_SIGMA), dtype=torch.float64)
+    window: list[float] = torch.zeros(_BLUR_SIZE, dtype=torch.float64).index_add(0, folded, weights).tolist()
+    return window
+
+
+_BLUR_WINDOW = _blur_window()
+
+
 def blur(images: Images) -> Images:
     """RISE's blur, where insertion starts: 11 x 11, sigma 5, zeros beyond the border as in RISE's convolution.
 
     RISE makes its kernel by filtering a single lit pixel of an 11 x 11 array with scipy's `gaussian_filter`, which
     folds the tails back in at the array's borders: it is flatter than a Gaussian cut off at 11 taps, and sums to 1.
     """
-    taps = (torch.arange(-_BLUR_REACH, _BLUR_REACH + 1) + _BLUR_SIZE // 2) % (2 * _BLUR_SIZE)
-    folded = torch.minimum(taps, 2 * _BLUR_SIZE - 1 - taps)
-    weights = torch.tensor(gaussian_window(2 * _BLUR_REACH + 1, _BLUR_SIGMA), dtype=torch.float64)
-    window = torch.zeros(_BLUR_SIZE, dtype=torch.float64).index_add(0, folded, weights)
-    return filter_separably(functional.pad(images, [_BLUR_SIZE // 2] * 4), window.tolist())
+    return filter_separably(functional.pad(images, [_BLUR_SIZE // 2] * 4), _BLUR_WINDOW)
 
 
-def _states(images: Images, blurred: Images, ranks: Tensor, places: range) -> States:
-    """The images at these places in the row of every image's states, one image's after another's."""
-    states = torch.arange(_NUM_STATES, device=images.device)
-    steps = torch.where(states <= NUM_STEPS, states, states - NUM_STEPS)
-    num_moved = (steps.double() * images.shape[2:].numel() / NUM_STEPS).round()[:, None, None]
-    shown, empty = images.new_empty(len(places), *images.shape[1:]), images.new_zeros(())
-    place = places.start
-    while place < places.stop:
-        image, state = divmod(place, _NUM_STATES)
-        # Up to where one image's insertion ends, or its deletion, they are made at once.
-        is_inserting = state <= NUM_STEPS
-        count = min((NUM_STEPS + 1 if is_inserting else _NUM_STATES) - state, places.stop - place)
-        is_moved = (ranks[image] < num_moved[state : state + count])[:, None]
-        source, target = (blurred[image], images[image]) if is_inserting else (images[image], empty)
-        torch.where(is_moved, target, source, out=shown[place - places.start :][:count])
-        place += count
-    return shown
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _States:
+    """Every image's states, one image's after another's: 29 of its insertion, then 28 more of its deletion."""
+
+    images: Images
+    blurred: Images
+    empty: Tensor
+    ranks: Tensor
+    num_moved: Tensor
+
+    @classmethod
+    def of(cls, images: Images, dtype: torch.dtype, ranks: Tensor) -> _States:
+        states = torch.arange(_NUM_STATES, device=images.device)
+        steps = torch.where(states <= NUM_STEPS, states, states - NUM_STEPS)
+        num_moved = (steps.double() * images.shape[2:].numel() / NUM_STEPS).round().to(ranks.dtype)
+        return cls(
+            images=images.to(dtype, memory_format=torch.channels_last),
+            blurred=blur(images).to(dtype, memory_format=torch.channels_last),
+            empty=images.new_zeros((), dtype=dtype),
+            ranks=ranks,
+            num_moved=num_moved[:, None, None, None],
+        )
+
+    def show(self, places: range) -> States:
+        """Those at these places in the row."""
+        # Laid out as the networks' convolutions read them.
+        shown = torch.empty(
+            (len(places), *self.images.shape[1:]),
+            dtype=self.images.dtype,
+            device=self.images.device,
+            memory_format=torch.channels_last,
+        )
+        place = places.start
+        while place < places.stop:
+            image, state = divmod(place, _NUM_STATES)
+            # Up to where one image's insertion ends, or its deletion, they are made at once.
+            is_inserting = state <= NUM_STEPS
+            count = min((NUM_STEPS + 1 if is_inserting else _NUM_STATES) - state, places.stop - place)
+            is_moved = self.ranks[image] < self.num_moved[state : state + count]
+            whole = self.images[image]
+            source, target = (self.blurred[image], whole) if is_inserting else (whole, self.empty)
+            torch.where(is_moved, target, source, out=shown[place - places.start :][:count])
+            place += count
+        return shown
 
 
 def _ranks(heatmaps: Heatmaps, tie_orders: Orders) -> Tensor:
     """Place of each pixel in the descending order of its heatmap, from 0; `tie_orders` decide between equal ones."""
+    tie_orders = tie_orders.to(heatmaps.device, non_blocking=True)
     descending = heatmaps.flatten(1).gather(1, tie_orders).argsort(dim=1, descending=True, stable=True)
     order = tie_orders.gather(1, descending)
-    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    return torch.empty_like(order).scatter_(1, order, places).view_as(heatmaps)
+    # Each state reads them again: in half of the bytes.
+    places = torch.arange(order.shape[1], dtype=torch.int32, device=order.device).expand_as(order)
+    return torch.empty_like(order, dtype=torch.int32).scatter_(1, order, places).view_as(heatmaps)

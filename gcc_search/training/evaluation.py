@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gcc_search.saliency.geometry import Transforms, apply_transforms, move_heatmaps
+from gcc_search.saliency.geometry import Transforms, move_heatmaps, sample, sample_positions
 from gcc_search.saliency.gradcam import gradcam
-from gcc_search.saliency.losses import is_degenerate, normalise, upsample
-from gcc_search.saliency.scores import (
-    corrected_consistency,
-    crop_mass,
-    draw_tie_orders,
-    gini_index,
-    heatmap_norm,
-    insertion_deletion,
-    mass_half,
-    pointing,
-    region_mass,
-)
+from gcc_search.saliency.losses import normalise, upsample
+from gcc_search.saliency.scores import InsertionScores, corrected_consistency, draw_tie_orders, insertion_deletion
 from gcc_search.saliency.shapes import Heatmaps, Images, RawMaps
-from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
 from gcc_search.seeding import derive_seed
 from gcc_search.training.datasets import ImageSet
 from gcc_search.training.evaluation_plan import Evaluation
+from gcc_search.training.map_scores import Replay, map_scores
 from gcc_search.training.networks import Network, full_precision
 from gcc_search.training.prefetch import prepared
-from gcc_search.training.terms import precision
+from gcc_search.training.terms import casts_kept, precision, shown_dtype
 
 # 29 insertion and 29 deletion states share one, the whole image.
 INSERTION_PASSES = 57
+INSERTION_COLUMNS = ("iauc", "dauc", "iauc_start", "iauc_end")
+REGION_COLUMNS = ("box_mass", "pointing", "box_share")
 
 # One column of per-image measures; NaN where an image has none.
 Columns = dict[str, Tensor]
@@ -69,20 +62,21 @@ def measure(
     Args:
         on_step: called with (forward passes done, in all), in images.
     """
-    count = len(images)
-    inserted = min(evaluation.insertion_images, count)
-    progress = _Progress(on_step, total=2 * count + INSERTION_PASSES * inserted)
-    explained = explain(network, images, evaluation, progress=progress)
-    columns = {
-        "index": torch.arange(count),
-        "label": images.labels,
-        "predicted": explained.predicted.cpu(),
-        "confidence": explained.confidence.double().cpu(),
-        "correct": explained.predicted.cpu() == images.labels,
-    }
-    columns |= _map_columns(images, explained, evaluation)
-    columns |= _insertion_columns(network, images, explained, evaluation, progress)
-    return columns
+    count, insertion = len(images), _Insertion(images, evaluation)
+    progress = _Progress(on_step, total=2 * count + INSERTION_PASSES * len(insertion.chosen))
+    partners = evaluation.partners(count).to(evaluation.device, non_blocking=True)
+    cells = network.map_side(evaluation.image_size)
+    with _replays(images, evaluation, cells) as replays, insertion.begun() as batches:
+        explained = explain(network, images, evaluation, progress=progress)
+        # Nothing is fetched before all is asked for.
+        of_maps = {"confidence": explained.confidence} | _map_columns(explained, partners, replays)
+        of_insertion = insertion.columns(network, explained, batches, progress)
+    nothing = {name: torch.full((count,), math.nan, dtype=torch.float64) for name in REGION_COLUMNS + INSERTION_COLUMNS}
+    measured = nothing | _to_cpu(of_maps, count) | _to_cpu(of_insertion, count, insertion.chosen)
+    predicted = explained.predicted.cpu()
+    known = {"index": torch.arange(count), "label": images.labels, "predicted": predicted}
+    decided = {"correct": predicted == images.labels, "degenerate": measured["degenerate"] > 0}
+    return known | measured | decided
 
 
 class _Progress:
@@ -112,14 +106,16 @@ def explain(
     network.eval()
     chosen = torch.arange(len(images)) if chosen is None else chosen
     transforms = evaluation.transforms(len(images)).select(chosen.to(evaluation.device))
-    parts: list[tuple[Tensor, ...]] = []
+    size, parts = evaluation.image_size, list[tuple[Tensor, ...]]()
 
     def show(rows: slice) -> tuple[slice, Images]:
         return rows, evaluation.show(images, chosen[rows])
 
-    with prepared(show, _parts(len(chosen), evaluation.batch_size), evaluation.device) as batches:
+    batches_shown = prepared(show, _parts(len(chosen), evaluation.batch_size), evaluation.device)
+    with batches_shown as batches, casts_kept(evaluation.device):
+        positions = sample_positions(transforms, size, size, size).float()
         for rows, x in batches:
-            parts.append(_explain_batch(network, x, transforms.select(rows)))
+            parts.append(_explain_batch(network, x, positions[:, rows]))
             if progress:
                 progress.add(2 * len(x))
     predicted, confidence, maps, moved_maps = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -128,100 +124,110 @@ def explain(
     )
 
 
-def _explain_batch(network: Network, x: Images, transforms: Transforms) -> tuple[Tensor, ...]:
-    """Predictions, confidences, and the maps of both views."""
-    moved = apply_transforms(transforms, x, x.shape[-1])
+def _explain_batch(network: Network, x: Images, positions: Tensor) -> tuple[Tensor, ...]:
+    """Predictions, confidences, and the maps of both views; the second one is sampled at these positions."""
+    count = len(x)
+    # Each view is written to its place, as the network's convolutions read it.
+    shape, dtype = (2 * count, *x.shape[1:]), shown_dtype(x.device)
+    views = torch.empty(shape, dtype=dtype, device=x.device, memory_format=torch.channels_last)
+    views[:count], views[count:] = x, sample(x, positions)
     with precision(x.device):
-        features = network.features(torch.cat([x, moved]))
+        features = network.features(views)
     features = full_precision(features)
-    probabilities = network.head(features[: len(x)].mean((2, 3))).softmax(1)
+    probabilities = network.head(features[:count].mean((2, 3))).softmax(1)
     confidence, predicted = probabilities.max(1)
     maps = gradcam(features, network.head, predicted.repeat(2))
-    return predicted, confidence, maps[: len(x)], maps[len(x) :]
+    return predicted, confidence, maps[:count], maps[count:]
 
 
-def _map_columns(images: ImageSet, explained: Explained, evaluation: Evaluation) -> Columns:
-    partners = evaluation.partners(len(images)).to(evaluation.device)
-    positions = torch.arange(len(images))
-    parts: list[dict[str, Tensor]] = []
+def _replays(
+    images: ImageSet, evaluation: Evaluation, cells: int
+) -> AbstractContextManager[Iterator[tuple[slice, Replay, Tensor | None]]]:
+    """What maps of `cells` on a side are scored by, of so many images at a time; made ahead, as no network changes it.
 
-    def draw_regions(rows: slice) -> tuple[slice, Tensor | None]:
-        return rows, evaluation.regions(images, positions[rows]) if images.has_regions else None
+    With boxes or masks, where images have any.
+    """
+    transforms, positions = evaluation.transforms(len(images)), torch.arange(len(images))
 
-    with prepared(draw_regions, _parts(len(images), evaluation.num_maps_together), evaluation.device) as batches:
-        for rows, regions in batches:
-            scores = _map_scores(explained, rows, partners[rows], evaluation.image_size)
-            if regions is not None:
-                scores |= _region_scores(explained.maps[rows], regions)
-            parts.append(scores)
-    columns = {name: torch.cat([part[name] for part in parts]).double().cpu() for name in parts[0]}
-    columns["degenerate"] = columns["degenerate"] > 0
-    nothing = torch.full((len(images),), math.nan, dtype=torch.float64)
-    return {"box_mass": nothing, "pointing": nothing, "box_share": nothing} | columns
+    def make(rows: slice) -> tuple[slice, Replay, Tensor | None]:
+        replay = Replay.of(transforms.select(rows), cells, evaluation.image_size)
+        return rows, replay, evaluation.regions(images, positions[rows]) if images.has_regions else None
+
+    return prepared(make, _parts(len(images), evaluation.num_maps_together), evaluation.device)
 
 
-def _map_scores(explained: Explained, rows: slice, partners: Tensor, size: int) -> dict[str, Tensor]:
-    transforms, maps = explained.transforms.select(rows), explained.maps[rows]
-    heatmap, moved, of_moved = explained.heatmaps(rows, size)
-    other = normalise(move_heatmaps(transforms, upsample(explained.maps[partners], size), size))
-    return {
-        "consistency": structural_similarity(moved, of_moved),
-        "chance": structural_similarity(other, of_moved),
-        "correlation": pearson_correlation(moved, of_moved),
-        "gini": gini_index(maps),
-        "mass_half": mass_half(heatmap),
-        "norm_p0": heatmap_norm(heatmap, 0),
-        "norm_p1": heatmap_norm(heatmap, 1),
-        "norm_p2": heatmap_norm(heatmap, 2),
-        "degenerate": is_degenerate(maps),
-        "crop_mass": crop_mass(maps, transforms, size),
-    }
+def _map_columns(
+    explained: Explained, partners: Tensor, replays: Iterator[tuple[slice, Replay, Tensor | None]]
+) -> dict[str, Tensor]:
+    """On the device, in the maps' precision."""
+    maps, moved_maps = explained.maps, explained.moved_maps
+    parts = [
+        map_scores(maps[rows], moved_maps[rows], maps[partners[rows]], replay, regions)
+        for rows, replay, regions in replays
+    ]
+    return {name: torch.cat([part[name] for part in parts]).to(maps.dtype) for name in parts[0]}
 
 
-def _region_scores(maps: RawMaps, regions: Tensor) -> dict[str, Tensor]:
-    share = regions.mean((1, 2))
-    return {
-        "box_mass": region_mass(maps, regions),
-        "pointing": pointing(upsample(maps, regions.shape[-1]), regions),
-        "box_share": torch.where(share > 0, share, math.nan),
-    }
+class _Insertion:
+    """Insertion and deletion of the images that the evaluation's seed chooses; what they begin with is made ahead."""
 
+    def __init__(self, images: ImageSet, evaluation: Evaluation) -> None:
+        self._images, self._evaluation = images, evaluation
+        generator = torch.Generator().manual_seed(derive_seed(evaluation.seed, "insertion images"))
+        inserted = min(evaluation.insertion_images, len(images))
+        self.chosen = torch.randperm(len(images), generator=generator)[:inserted].sort().values
 
-def _insertion_columns(
-    network: Network, images: ImageSet, explained: Explained, evaluation: Evaluation, progress: _Progress
-) -> Columns:
-    count, inserted = len(images), min(evaluation.insertion_images, len(images))
-    generator = torch.Generator().manual_seed(derive_seed(evaluation.seed, "insertion images"))
-    chosen = torch.randperm(count, generator=generator)[:inserted].sort().values
-    names = ("iauc", "dauc", "iauc_start", "iauc_end")
-    columns = {name: torch.full((count,), math.nan, dtype=torch.float64) for name in names}
+    def begun(self) -> AbstractContextManager[Iterator[tuple[Images, Tensor, Tensor]]]:
+        """Images, their positions, and orders of ties, of so many at a time."""
+        parts = _parts(len(self.chosen), self._evaluation.num_inserted_together)
+        return prepared(self._show, [self.chosen[part] for part in parts], self._evaluation.device)
 
-    def show(batch: Tensor) -> tuple[Tensor, Images, Tensor, Tensor]:
+    def _show(self, batch: Tensor) -> tuple[Images, Tensor, Tensor]:
+        evaluation = self._evaluation
         seeds = [derive_seed(evaluation.seed, int(i), "insertion ties") for i in batch]
         orders = draw_tie_orders(seeds, evaluation.image_size**2)
-        x = evaluation.show(images, batch)
-        return batch, x, batch.to(x.device), orders.to(x.device)
+        x = evaluation.show(self._images, batch)
+        return x, batch.to(x.device), orders.to(x.device)
 
-    def classify(shown: Images) -> Tensor:
-        with precision(shown.device):
-            logits: Tensor = network(shown)
-        progress.add(len(shown))
-        return logits
+    def columns(
+        self,
+        network: Network,
+        explained: Explained,
+        batches: Iterator[tuple[Images, Tensor, Tensor]],
+        progress: _Progress,
+    ) -> dict[str, Tensor]:
+        """Of the images chosen, on the device."""
+        evaluation, size = self._evaluation, self._evaluation.image_size
 
-    batches = [chosen[part] for part in _parts(inserted, evaluation.num_inserted_together)]
-    with prepared(show, batches, evaluation.device) as ready:
-        for batch, x, rows, orders in ready:
-            scores = insertion_deletion(
-                classify,
-                x,
-                upsample(explained.maps[rows], evaluation.image_size),
-                classes=explained.predicted[rows],
-                tie_orders=orders,
-                batch_size=evaluation.batch_size,
-            )
-            for name in names:
-                columns[name][batch] = getattr(scores, name).double().cpu()
-    return columns
+        def classify(shown: Images) -> Tensor:
+            with precision(shown.device):
+                logits: Tensor = network(shown)
+            progress.add(len(shown))
+            return logits
+
+        parts: list[InsertionScores] = []
+        with casts_kept(evaluation.device):
+            for x, rows, orders in batches:
+                scores = insertion_deletion(
+                    classify,
+                    x,
+                    upsample(explained.maps[rows], size),
+                    classes=explained.predicted[rows],
+                    tie_orders=orders,
+                    batch_size=evaluation.num_states_together,
+                    dtype=shown_dtype(evaluation.device),
+                )
+                parts.append(scores)
+        return {name: torch.cat([getattr(part, name) for part in parts]) for name in INSERTION_COLUMNS if parts}
+
+
+def _to_cpu(columns: dict[str, Tensor], count: int, positions: Tensor | slice = slice(None)) -> Columns:
+    """Float64; NaN where there is no image of the column. One copy for all: the device is waited for once."""
+    filled = {name: torch.full((count,), math.nan, dtype=torch.float64) for name in columns}
+    if columns:
+        for name, values in zip(columns, torch.stack([*columns.values()]).cpu(), strict=True):
+            filled[name][positions] = values.double()
+    return filled
 
 
 def _parts(count: int, size: int) -> list[slice]:

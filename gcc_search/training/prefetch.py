@@ -26,9 +26,9 @@ def prepared(
 ) -> Iterator[Iterator[Made]]:
     """`make(item)` of every item, in order: a tuple in which tensors are by themselves or fields of a dataclass.
 
-    Ahead, a thread makes the next one while the caller works on this one. Items are made one after the other either
-    way, so that what is drawn from generators, which nothing else may draw from meanwhile, is the same. The thread is
-    gone when the context ends, however it ends. What `make` raises comes out in its turn.
+    Ahead, a thread makes the first one at once, and the next one while the caller works on this one. Items are made one
+    after the other either way, so that what is drawn from generators, which nothing else may draw from meanwhile, is
+    the same. The thread is gone when the context ends, however it ends. What `make` raises comes out in its turn.
 
     Args:
         ahead: by default on a GPU, which works by itself. A CPU would do both at once, and gain nothing.
@@ -47,12 +47,16 @@ def prepared(
 
 
 def _one_ahead(begin: Callable[[Item], Future[Made]], items: Sequence[Item]) -> Iterator[Future[Made]]:
-    """Each item's future, once the next one's is begun."""
-    waiting: deque[Future[Made]] = deque()
+    """Each item's future, once the next one's is begun; the first one is begun at once."""
+    return _follow(begin, items[1:], deque(begin(item) for item in items[:1]))
+
+
+def _follow(
+    begin: Callable[[Item], Future[Made]], items: Sequence[Item], waiting: deque[Future[Made]]
+) -> Iterator[Future[Made]]:
     for item in items:
         waiting.append(begin(item))
-        if len(waiting) > 1:
-            yield waiting.popleft()
+        yield waiting.popleft()
     yield from waiting
 
 
@@ -78,7 +82,11 @@ def _made_on_a_stream(
             made = make(item)
             return made, beside.record_event()
 
-    for future in _one_ahead(begin, items):
+    return _arriving(_one_ahead(begin, items), callers)
+
+
+def _arriving(futures: Iterator[Future[tuple[Made, torch.cuda.Event]]], callers: torch.cuda.Stream) -> Iterator[Made]:
+    for future in futures:
         made, is_made = future.result()
         callers.wait_event(is_made)
         for tensor in _tensors_in(made):

@@ -27,15 +27,17 @@ Pixels = UInt8[Tensor, "batch 3 side side"]
 
 def prepare(pixels: Tensor, device: torch.device) -> Images:
     """uint8 (B, 3, H, W) -> float32 on `device`, normalised as ImageNet weights expect."""
-    images = pixels.to(device, non_blocking=True).float().div_(255)
-    mean, std = _channel_statistics(device)
-    return images.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
+    shift, per_unit = _channel_scales(device)
+    # In one pass, which writes them as convolutions read them: step by step it takes four times as long on a GPU.
+    images = torch.empty(pixels.shape, dtype=torch.float32, device=device, memory_format=torch.channels_last)
+    return torch.addcmul(shift, pixels.to(device, non_blocking=True), per_unit, out=images)
 
 
 @functools.cache
-def _channel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (CHANNEL_MEAN, CHANNEL_STD))
-    return mean, std
+def _channel_scales(device: torch.device) -> tuple[Tensor, Tensor]:
+    """What a pixel of 0 becomes in each channel, and what a unit of a pixel is worth."""
+    mean, std = (torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1) for values in (CHANNEL_MEAN, CHANNEL_STD))
+    return (-mean / std).float().to(device), (1 / (255 * std)).float().to(device)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +48,19 @@ class LossTerms:
 def precision(device: torch.device) -> torch.autocast:
     """bfloat16 autocast on CUDA, nothing on the CPU."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+def shown_dtype(device: torch.device) -> torch.dtype:
+    """Of images that a network sees under `precision`, which would round them to it."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+@contextlib.contextmanager
+def casts_kept(device: torch.device) -> Iterator[None]:
+    """Weights that `precision` casts within are cast once, not by each pass; they must not change. Casts nothing."""
+    # What was cast is dropped where the outermost context ends.
+    with precision(device), torch.autocast(device.type, enabled=False):
+        yield
 
 
 def loss_terms(

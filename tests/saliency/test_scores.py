@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from gcc_search.saliency.geometry import Transforms, crop_regions, draw_transforms, move_heatmaps
+from gcc_search.saliency.geometry import (
+    Transforms,
+    crop_regions,
+    draw_transforms,
+    move_heatmaps,
+    moving_matrices,
+    upsampling_matrix,
+)
 from gcc_search.saliency.losses import normalise, upsample
 from gcc_search.saliency.scores import (
     corrected_consistency,
@@ -13,9 +20,10 @@ from gcc_search.saliency.scores import (
     heatmap_norm,
     mass_half,
     pointing,
+    raw_correlation,
     region_mass,
 )
-from gcc_search.saliency.ssim import structural_similarity
+from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
 
 
 def one_cell(row, column, *, batch=1):
@@ -153,3 +161,17 @@ def test_crop_mass_ignores_the_flip(generator):
     boxes = torch.tensor([[0.0, 0.1, 0.5, 0.5]], dtype=torch.float64)
     plain, flipped = (Transforms(boxes=boxes, flips=torch.tensor([flip])) for flip in (False, True))
     assert torch.equal(crop_mass(maps, plain, 28), crop_mass(maps, flipped, 28))
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(0, 1), (0, 1e-3), (100, 1)])
+def test_correlation_without_a_pixel_is_that_of_the_pixels(offset, scale, generator):
+    maps, moved_maps = (offset + scale * torch.randn(16, 7, 7, generator=generator) for _ in range(2))
+    maps[3], moved_maps[4], maps[5] = 5, 2, 0
+    sizes = torch.full((16,), 56)
+    transforms = draw_transforms(sizes, sizes, scale=(0.08, 1.0), generator=generator)
+    moved = normalise(move_heatmaps(transforms, upsample(maps.double(), 56), 56))
+    expected = pearson_correlation(moved, normalise(upsample(moved_maps.double(), 56)))
+    whole = upsampling_matrix(7, 56, maps.device)
+    found = raw_correlation(maps, moved_maps, moving_matrices(transforms, 7, 56), whole)
+    assert_close(found, expected.float(), rtol=0, atol=1e-6)
+    assert found[3:6].tolist() == [0, 0, 0]

@@ -13,7 +13,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from gcc_search.results.schema import IMAGES
-from gcc_search.saliency import scores
+from gcc_search.saliency import resampling, scores
 from gcc_search.saliency.geometry import apply_transforms, draw_transforms, move_heatmaps
 from gcc_search.saliency.gradcam import gradcam
 from gcc_search.saliency.losses import normalise, upsample
@@ -62,6 +62,9 @@ class Painter(Network):
 
     def features(self, images):
         return self.painted.expand(len(images), 1, *self.painted.shape)
+
+    def map_side(self, image_size):
+        return len(self.painted)
 
     @property
     def head(self) -> nn.Module:
@@ -141,6 +144,15 @@ def test_the_batch_size_changes_nothing_but_rounding(network, shapes, columns):
         assert_close(
             others[name], values, rtol=0, atol=1e-4, equal_nan=True, msg=lambda text, name=name: f"{name} {text}"
         )
+
+
+def test_maps_compared_by_cells_are_those_compared_by_pixels(network, shapes, columns, monkeypatch):
+    # Maps this small are compared by their pixels on a CPU.
+    monkeypatch.setattr(resampling, "_LEAST_PIXELS_A_CELL", 0)
+    by_cells = measure(network, shapes.test, make_evaluation())
+    for name in ("consistency", "chance"):
+        assert not torch.equal(by_cells[name], columns[name])
+        assert_close(by_cells[name], columns[name], rtol=0, atol=1e-5)
 
 
 def test_measuring_moves_no_weight_and_no_statistic(network, shapes):

@@ -79,6 +79,12 @@ def test_ahead_the_next_item_is_made_while_this_one_is_worked_on():
                 assert not begun[item + 2].is_set()
 
 
+def test_ahead_the_first_item_is_made_before_it_is_asked_for():
+    begun = threading.Event()
+    with prepared(lambda item: (begun.set(),), range(3), CPU, ahead=True):
+        assert begun.wait(10)
+
+
 @EVERYWHERE
 def test_what_making_raises_comes_out_in_its_turn(ahead):
     def make(item: int) -> tuple[int]:

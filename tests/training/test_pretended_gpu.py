@@ -71,7 +71,7 @@ def pretended():
         resampling._weights,
         resampling._bends,
         resampling.stretching_of_whole,
-        showing._channel_statistics,
+        showing._channel_scales,
     )
     network = build_network("convnet_small", num_classes=5, weights="none", seed=0).train()
     with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True):
