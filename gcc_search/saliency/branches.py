@@ -14,19 +14,20 @@ from gcc_search.saliency.fused import is_fused
 R = TypeVar("R")
 
 
-def beside(work: Callable[[], R], tensor: Tensor) -> Callable[[], R]:
+def beside(work: Callable[[], R], tensor: Tensor, *, lane: int = 0) -> Callable[[], R]:
     """Begins `work`, and returns how to come by its result; what is done in between may run at the same time.
 
     Also within the capture of a CUDA graph. Without a GPU, which `tensor` tells, the work is done at once.
 
     Args:
         work: reads only what is kept until the result was asked for, and what it returns is all that it leaves.
+        lane: works of one lane wait for each other.
     """
     if not is_fused(tensor):
         result = work()
         return lambda: result
     current = torch.cuda.current_stream(tensor.device)
-    side = _side_stream(current)
+    side = _side_stream(current, lane)
     side.wait_stream(current)
     with torch.cuda.stream(side):
         result = work()
@@ -41,6 +42,6 @@ def beside(work: Callable[[], R], tensor: Tensor) -> Callable[[], R]:
 
 
 @functools.cache
-def _side_stream(stream: torch.cuda.Stream) -> torch.cuda.Stream:
-    """One for each stream that has some: threads that train side by side have streams of their own."""
+def _side_stream(stream: torch.cuda.Stream, lane: int) -> torch.cuda.Stream:
+    """Those of one stream: threads that train side by side have streams of their own."""
     return torch.cuda.Stream(stream.device)  # type: ignore[no-untyped-call]

@@ -173,7 +173,7 @@ def _similarity(cells: Tensor, matrices: Resampling, *, learned_from: bool) -> t
     assert means is not None, "made for windows"
     assert pair_rows is not None, "likewise"
     assert pair_columns is not None, "likewise"
-    join = beside(lambda: between(means[0], cells, means[1]), cells)
+    join = beside(lambda: between(means[0], cells, means[1]), cells, lane=1)
     a, b = cells
     left, right = torch.stack([a, b, a], 1), torch.stack([a, b, b], 1)
     products = (left[..., :, None, :, None] * right[..., None, :, None, :]).flatten(-4, -3).flatten(-2)

@@ -107,20 +107,45 @@ def make_resampling(
         in_windows: those of structural similarity, not those of correlation.
     """
     moved = moving_matrices(transforms, cells, size)
-    both = torch.stack([moved, upsampling_matrix(cells, size, moved.device).expand_as(moved)], 1)
-    # M(t(x)) and M(x) come to their pixels alike.
-    extremes, spread = _rows_of_extremes(both, size), _covariance_of_pixels(both, both)
+    # M(t(x)) and M(x) come to their pixels alike, and in every image.
+    whole = stretching_of_whole(cells, cells, size, moved.device, dtype)
+    extremes, spread = _rows_of_extremes(moved, size).to(dtype), _covariance_of_pixels(moved, moved).to(dtype)
+    extremes_of_whole = torch.stack(whole.extremes)[:, None].expand_as(extremes)
     stretching = {
-        "extremes": torch.cat([extremes, extremes[:, 1:]], 1).to(dtype),
-        "spread": torch.cat([spread, spread[1:]]).to(dtype),
+        "extremes": torch.stack([extremes, extremes_of_whole, extremes_of_whole], 1),
+        "spread": torch.stack([spread, *[whole.spread.expand_as(spread)] * 2]),
     }
-    if not in_windows:
-        return Resampling(**stretching, covariance=_covariance_of_pixels(*both.unbind(1)).to(dtype))
-    means, apart = _windows(both, dtype)
-    covariances, products = (_pairs(factors) for factors in (apart, means[..., None]))
-    rows = [term.permute(1, 2, 0, 3) for term in (covariances[0], products[0])]
-    columns = [term.transpose(0, 1) for term in (covariances[1] + products[1], covariances[1])]
-    return Resampling(**stretching, means=means, pair_rows=torch.stack(rows, -1), pair_columns=torch.stack(columns, 2))
+    if in_windows:
+        return Resampling(**stretching, **_of_windows(moved, cells, size, dtype))
+    beside = upsampling_matrix(cells, size, moved.device).expand_as(moved)
+    return Resampling(**stretching, covariance=_covariance_of_pixels(moved, beside).to(dtype))
+
+
+def _of_windows(moved: Tensor, cells: int, size: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    """What `Resampling` holds for windows."""
+    means, apart = _windows(moved, dtype)
+    means_of_whole, apart_of_whole, pairs_of_whole = _windows_of_whole(cells, size, moved.device, dtype)
+    _, count, places, _ = means.shape
+    rows, columns = means.new_empty(count, places, 3, cells**2, 2), means.new_empty(count, 3, 2, places, cells**2)
+    of_both = _pairs(means, apart, means_of_whole, apart_of_whole)
+    for kind, (covariances, products) in enumerate([_pairs(means, apart, means, apart), pairs_of_whole, of_both]):
+        rows[:, :, kind, :, 0], rows[:, :, kind, :, 1] = covariances[0], products[0]
+        columns[:, kind, 0], columns[:, kind, 1] = covariances[1] + products[1], covariances[1]
+    return {
+        "means": torch.stack([means, means_of_whole.expand_as(means)], 1),
+        "pair_rows": rows,
+        "pair_columns": columns,
+    }
+
+
+@functools.cache
+def _windows_of_whole(
+    cells: int, size: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Means and taps, and pairs of these, of maps that come to their pixels as they are; (2, 1, v, ...)."""
+    whole = upsampling_matrix(cells, size, device).expand(2, 1, -1, -1)
+    means, apart = _windows(whole, dtype)
+    return means, apart, _pairs(means, apart, means, apart)
 
 
 @functools.cache
@@ -191,10 +216,10 @@ def _windows(matrices: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return means.to(dtype), ((taps - means[..., None]) * weights.sqrt()).to(dtype)
 
 
-def _pairs(factors: Tensor) -> Tensor:
-    """(2, 2, ..., c, taps) of t(M(x)) and M(t(x)): products of every two columns of one, of the other, and of both."""
-    one, other = factors.unbind(1)
-    return multiply(torch.stack([one, other, one], 1), torch.stack([one, other, other], 1).mT).flatten(-2)
+def _pairs(means: Tensor, apart: Tensor, other_means: Tensor, other_apart: Tensor) -> tuple[Tensor, Tensor]:
+    """Covariances within windows of every two columns, one's and the other's, and products of their means."""
+    covariances = multiply(apart, other_apart.mT).flatten(-2)
+    return covariances, (means[..., :, None] * other_means[..., None, :]).flatten(-2)
 
 
 @functools.cache

@@ -70,6 +70,7 @@ def pretended():
         ssim._band,
         resampling._weights,
         resampling._bends,
+        resampling._windows_of_whole,
         resampling.stretching_of_whole,
         showing._channel_scales,
     )
