@@ -195,7 +195,8 @@ def _train_briefly(settings: TrialSettings, device: torch.device) -> None:
     few = min(evaluation.insertion_images, evaluation.num_inserted_together)
     evaluation = replace(evaluation, insertion_images=few)
     train = _shortened(data.train, settings.recipe.batch_size, full_batches=FULL_STEPS)
-    full_batches = math.ceil(evaluation.num_maps_together / evaluation.batch_size)
+    # What maps are scored by is there three times: in use, made ahead, and being made.
+    full_batches = math.ceil(3 * evaluation.num_maps_together / evaluation.batch_size)
     # The larger part of the data has the larger share of them at a time.
     larger = max(data.test, data.validation, key=len)
     scored = _shortened(larger, evaluation.batch_size, full_batches=full_batches)

@@ -14,16 +14,18 @@ from gcc_search.saliency.fused import is_fused
 R = TypeVar("R")
 
 
-def beside(work: Callable[[], R], tensor: Tensor, *, lane: int = 0) -> Callable[[], R]:
+def beside(work: Callable[[], R], tensor: Tensor, *, lane: int = 0, worthwhile: bool = True) -> Callable[[], R]:
     """Begins `work`, and returns how to come by its result; what is done in between may run at the same time.
 
-    Also within the capture of a CUDA graph. Without a GPU, which `tensor` tells, the work is done at once.
+    Also within the capture of a CUDA graph. Without a GPU, which `tensor` tells, the work is done at once. Of threads
+    each is to have a stream of its own, and there are to be few: torch has some thirty to give.
 
     Args:
         work: reads only what is kept until the result was asked for, and what it returns is all that it leaves.
         lane: works of one lane wait for each other.
+        worthwhile: if not, the work is done at once.
     """
-    if not is_fused(tensor):
+    if not (worthwhile and is_fused(tensor)):
         result = work()
         return lambda: result
     current = torch.cuda.current_stream(tensor.device)
@@ -43,5 +45,5 @@ def beside(work: Callable[[], R], tensor: Tensor, *, lane: int = 0) -> Callable[
 
 @functools.cache
 def _side_stream(stream: torch.cuda.Stream, lane: int) -> torch.cuda.Stream:
-    """Those of one stream: threads that train side by side have streams of their own."""
+    """For all that this stream does: cuBLAS keeps a workspace for each, which `give_back_memory` takes from it."""
     return torch.cuda.Stream(stream.device)  # type: ignore[no-untyped-call]

@@ -124,9 +124,9 @@ def apply_transforms(transforms: Transforms, images: Images, size: int) -> Sized
 
 def sample(images: Images, positions: Tensor) -> Tensor:
     """`apply_transforms` of what has these `sample_positions`."""
-    rows, columns = positions.to(images.device, images.dtype).unbind()
+    rows, columns = positions.to(images.device, torch.promote_types(images.dtype, torch.float32)).unbind()
     # Pairs are complex numbers: written once, in one piece. Put together by `stack`, they take four times as long.
-    grid = torch.view_as_real(torch.complex(columns[:, None, :], rows[:, :, None]))
+    grid = torch.view_as_real(torch.complex(columns[:, None, :], rows[:, :, None])).to(images.dtype)
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
@@ -211,7 +211,9 @@ def _share_of_cells(positions: Tensor, cells: int, size: int) -> Tensor:
     after_share = (pixels - before)[..., None]
     spread = upsampling_matrix(cells, size, positions.device)
     after = (before + 1).clamp(max=size - 1)
-    return (1 - after_share) * spread[before.long()] + after_share * spread[after.long()]
+    shares = (1 - after_share) * spread[before.long()] + after_share * spread[after.long()]
+    # A share that is rounding would make a map of an empty place something to be stretched.
+    return functional.hardshrink(shares, 1e-12)
 
 
 @functools.cache

@@ -79,6 +79,7 @@ def range_of(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """template <typename T> void worth_of_unit(T low, T high, T variance, T rounding, T& per_unit) {
       T spread = high - low, greatest = -low < high ? high : -low;
       T deviation = ::sqrt(variance < 0 ? T(0) : variance);
+      deviation = spread < 2 * deviation ? spread / 2 : deviation;
       per_unit = spread <= greatest * rounding ? T(0) : 1 / (spread + T(1e-3) * deviation + T(1e-6));
     }""",
     outputs=1,
@@ -91,7 +92,9 @@ def worth_of_unit(low: Tensor, high: Tensor, variance: Tensor, *, rounding: floa
         rounding: how far two equal values may be from each other, as a share of the greater.
     """
     spread = high - low
-    per_unit = torch.add(spread, variance.clamp(min=0).sqrt_(), alpha=1e-3).add_(1e-6).reciprocal_()
+    # No deviation is more than half of the spread; the square of a large one is infinite.
+    deviation = variance.clamp(min=0).sqrt_().minimum(spread / 2)
+    per_unit = torch.add(spread, deviation, alpha=1e-3).add_(1e-6).reciprocal_()
     return per_unit.masked_fill_(spread <= _rounding(low, high, rounding), 0)
 
 

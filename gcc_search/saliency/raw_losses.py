@@ -97,9 +97,11 @@ def _terms(maps: Tensor, matrices: Resampling, p: float | None, size: int, *, le
     stretched = _stretch(shown, matrices.stretching(len(shown)))
     third = None
     if p is not None:
-        third = beside(lambda: _sparsity(stretched.cells[2], size, p, learned_from=learned_from), maps)
+        third = beside(
+            lambda: _sparsity(stretched.cells[2], size, p, learned_from=learned_from), maps, worthwhile=learned_from
+        )
     shares = beside(stretched.shares_of_cells, maps) if learned_from else None
-    compare = _similarity if matrices.covariance is None else _correlation
+    compare = _similarity if matrices.in_windows else _correlation
     similarity, by_cells = compare(stretched.cells[:2], matrices, learned_from=learned_from)
     sparsity, by_third = (None, []) if third is None else third()
     by_maps = None
@@ -169,47 +171,63 @@ _ByCells = Sequence[Tensor]
 
 def _similarity(cells: Tensor, matrices: Resampling, *, learned_from: bool) -> tuple[Tensor, _ByCells]:
     """SSIM of each image's two heatmaps, and the gradient of 1 - SSIM by their cells, where it is asked for."""
-    means, pair_rows, pair_columns = matrices.means, matrices.pair_rows, matrices.pair_columns
-    assert means is not None, "made for windows"
-    assert pair_rows is not None, "likewise"
-    assert pair_columns is not None, "likewise"
-    join = beside(lambda: between(means[0], cells, means[1]), cells, lane=1)
-    a, b = cells
-    left, right = torch.stack([a, b, a], 1), torch.stack([a, b, b], 1)
-    products = (left[..., :, None, :, None] * right[..., None, :, None, :]).flatten(-4, -3).flatten(-2)
-    # What a window's variances are made of lies side by side, and so do two terms: a sum of products is one product.
-    rows, columns = pair_rows.flatten(2), pair_columns.flatten(2, 3)
-    at_columns = multiply(products, columns.mT).view(*rows.mT.shape[:2], -1)
-    num_factors = rows.shape[-1]
-    parts = slice(num_factors * 2 // 3), slice(num_factors * 2 // 3, num_factors)
-    variances, covariance = (multiply(rows[..., part], at_columns[:, part]) for part in parts)
-    mean_a, mean_b = join()
-    similarity, *by_means, by_variance, by_covariance = similarity_with_gradient(mean_a, mean_b, variances, covariance)
+    of_rows, of_columns = matrices.window_means
+    means = beside(lambda: between(of_rows, cells, of_columns), cells, lane=1, worthwhile=learned_from)
+    pairs = _Pairs(cells, matrices)
+    spread = pairs.spread()
+    similarity, by_a, by_b, *by_spread = similarity_with_gradient(*means(), *spread)
     if not learned_from:
         return mean_of_each(similarity), []
 
-    join = beside(
-        lambda: torch.stack([between(r.mT, by, c.mT) for r, c, by in zip(*means, by_means, strict=True)]), cells
-    )
-    by_columns = torch.empty_like(at_columns)
-    for part, by in zip(parts, (by_variance, by_covariance), strict=True):
-        multiply(rows[..., part].mT, by, out=by_columns[:, part])
-    by_products = multiply(by_columns.view(*products.shape[:3], -1), columns)
-    by_pairs = by_products.view(*left.shape[:2], *(side for side in a.shape[-2:] for _ in range(2)))
-    by_pairs = by_pairs.transpose(-3, -2).reshape(products.shape)
-    # A variance's two factors are the same, and half of it is what counts.
-    by_left = multiply(by_pairs, right.flatten(-2)[..., None]).view_as(left).transpose(0, 1)
-    by_right = multiply(by_pairs[:, 2].mT, left[:, 2].flatten(-2)[..., None]).view_as(b)
-    by_cells = by_left[:2] + join()
-    by_cells += torch.stack([by_left[2], by_right])
+    def by_means() -> Tensor:
+        each = zip(of_rows, (by_a, by_b), of_columns, strict=True)
+        return torch.stack([between(rows.mT, by, columns.mT) for rows, by, columns in each])
+
+    of_means = beside(by_means, cells)
+    by_cells = pairs.by_cells(by_spread)
+    by_cells += of_means()
     return mean_of_each(similarity), (by_cells / -similarity[0].numel()).unbind()
+
+
+class _Pairs:
+    """Products of every two cells of a and a, b and b, a and b, of which windows' variances and covariance are sums."""
+
+    def __init__(self, cells: Tensor, matrices: Resampling) -> None:
+        a, b = cells
+        self._left, self._right = torch.stack([a, b, a], 1), torch.stack([a, b, b], 1)
+        products = self._left[..., :, None, :, None] * self._right[..., None, :, None, :]
+        self._shape = products.shape
+        # What a window's variances are made of lies side by side, and so do two terms: a sum of products is one.
+        self._rows, self._columns = matrices.pair_rows.flatten(2), matrices.pair_columns.flatten(2, 3)
+        at_columns = multiply(products.flatten(-4, -3).flatten(-2), self._columns.mT)
+        self._at_columns = at_columns.view(*self._rows.mT.shape[:2], -1)
+        num_factors = self._rows.shape[-1]
+        self._parts = slice(num_factors * 2 // 3), slice(num_factors * 2 // 3, num_factors)
+
+    def spread(self) -> list[Tensor]:
+        """The sum of both variances, and the covariance, in every window."""
+        return [multiply(self._rows[..., part], self._at_columns[:, part]) for part in self._parts]
+
+    def by_cells(self, by_spread: Sequence[Tensor]) -> Tensor:
+        """The gradient by the cells of what has this one by half of the variances' sum, and by the covariance."""
+        by_columns = torch.empty_like(self._at_columns)
+        for part, by in zip(self._parts, by_spread, strict=True):
+            multiply(self._rows[..., part].mT, by, out=by_columns[:, part])
+        by_products = multiply(by_columns.view(*self._shape[:2], -1, self._columns.shape[-2]), self._columns)
+        by_pairs = by_products.view(self._shape).transpose(-3, -2).flatten(-4, -3).flatten(-2)
+        # A variance's two factors are the same, and half of it is what counts.
+        by_left = multiply(by_pairs, self._right.flatten(-2)[..., None]).view_as(self._left).transpose(0, 1)
+        of_a = self._left[:, 2]
+        by_right = multiply(by_pairs[:, 2].mT, of_a.flatten(-2)[..., None]).view_as(of_a)
+        return by_left[:2] + torch.stack([by_left[2], by_right])
 
 
 def _correlation(cells: Tensor, matrices: Resampling, *, learned_from: bool) -> tuple[Tensor, _ByCells]:
     """Pearson's correlation of each image's two heatmaps, and the gradient of 1 - correlation by their cells."""
     across = matrices.covariance
-    assert across is not None, "made for correlation"
+    # About their mean: a map that is 1 nearly everywhere is little more than rounding otherwise.
     line = cells.flatten(-2)[..., None]
+    line = line - line.mean(-2, keepdim=True)
     of_own = multiply(matrices.spread[:2], line)
     of_other = torch.stack([multiply(across, line[1]), multiply(across.mT, line[0])])
     variances = (line * of_own).sum(-2, keepdim=True)

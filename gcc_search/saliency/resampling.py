@@ -55,19 +55,38 @@ class Resampling:
 
     Args:
         extremes: (2, 3, B, e, c), and spread: (3, B, c c, c c), of `Stretching`.
-        covariance: (B, c c, c c), between the cells of t(M(x)) and M(t(x)), over all pixels; None where windows are
-            compared.
-        means: (2, 2, B, v, c), a window's mean of either; None where no windows are compared, like what follows.
-        pair_rows: (B, v, 3, c c, 2), of the one's variance, the other's, and their covariance: two terms' factors.
-        pair_columns: (B, 3, 2, v, c c), likewise.
+        others: either `covariance`, or `window_means`, `pair_rows` and `pair_columns`.
     """
 
     extremes: Tensor
     spread: Tensor
-    covariance: Tensor | None = None
-    means: Tensor | None = None
-    pair_rows: Tensor | None = None
-    pair_columns: Tensor | None = None
+    others: tuple[Tensor, ...]
+
+    @property
+    def in_windows(self) -> bool:
+        """Whether maps are compared window by window."""
+        return len(self.others) > 1
+
+    @property
+    def covariance(self) -> Tensor:
+        """Over all pixels, between the cells of t(M(x)) and of M(t(x)), (B, c c, c c)."""
+        (covariance,) = self.others
+        return covariance
+
+    @property
+    def window_means(self) -> Tensor:
+        """A window's mean of t(M(x)) or of M(t(x)), rows and columns, (2, 2, B, v, c)."""
+        return self.others[0]
+
+    @property
+    def pair_rows(self) -> Tensor:
+        """Of the one's variance, the other's, and their covariance, two terms' factors, (B, v, 3, c c, 2)."""
+        return self.others[1]
+
+    @property
+    def pair_columns(self) -> Tensor:
+        """What belongs to `pair_rows`, (B, 3, 2, v, c c)."""
+        return self.others[2]
 
     @property
     def cells(self) -> int:
@@ -81,14 +100,12 @@ class Resampling:
 
     def tensors(self) -> list[Tensor]:
         """All of it, in the order in which `of_tensors` takes them."""
-        of_either = (self.covariance, self.means, self.pair_rows, self.pair_columns)
-        return [self.extremes, self.spread, *(tensor for tensor in of_either if tensor is not None)]
+        return [self.extremes, self.spread, *self.others]
 
     @classmethod
     def of_tensors(cls, extremes: Tensor, spread: Tensor, *others: Tensor) -> Resampling:
         """The matrices that had these `tensors`."""
-        names = ("covariance",) if len(others) == 1 else ("means", "pair_rows", "pair_columns")
-        return cls(extremes=extremes, spread=spread, **dict(zip(names, others, strict=True)))
+        return cls(extremes=extremes, spread=spread, others=others)
 
 
 def is_worthwhile(cells: int, size: int, device: torch.device, *, in_windows: bool) -> bool:
@@ -111,17 +128,18 @@ def make_resampling(
     whole = stretching_of_whole(cells, cells, size, moved.device, dtype)
     extremes, spread = _rows_of_extremes(moved, size).to(dtype), _covariance_of_pixels(moved, moved).to(dtype)
     extremes_of_whole = torch.stack(whole.extremes)[:, None].expand_as(extremes)
-    stretching = {
-        "extremes": torch.stack([extremes, extremes_of_whole, extremes_of_whole], 1),
-        "spread": torch.stack([spread, *[whole.spread.expand_as(spread)] * 2]),
-    }
+    extremes = torch.stack([extremes, extremes_of_whole, extremes_of_whole], 1)
     if in_windows:
-        return Resampling(**stretching, **_of_windows(moved, cells, size, dtype))
-    beside = upsampling_matrix(cells, size, moved.device).expand_as(moved)
-    return Resampling(**stretching, covariance=_covariance_of_pixels(moved, beside).to(dtype))
+        others = _of_windows(moved, cells, size, dtype)
+    else:
+        as_it_is = upsampling_matrix(cells, size, moved.device).expand_as(moved)
+        others = (_covariance_of_pixels(moved, as_it_is).to(dtype),)
+    return Resampling(
+        extremes=extremes, spread=torch.stack([spread, *[whole.spread.expand_as(spread)] * 2]), others=others
+    )
 
 
-def _of_windows(moved: Tensor, cells: int, size: int, dtype: torch.dtype) -> dict[str, Tensor]:
+def _of_windows(moved: Tensor, cells: int, size: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
     """What `Resampling` holds for windows."""
     means, apart = _windows(moved, dtype)
     means_of_whole, apart_of_whole, pairs_of_whole = _windows_of_whole(cells, size, moved.device, dtype)
@@ -131,11 +149,7 @@ def _of_windows(moved: Tensor, cells: int, size: int, dtype: torch.dtype) -> dic
     for kind, (covariances, products) in enumerate([_pairs(means, apart, means, apart), pairs_of_whole, of_both]):
         rows[:, :, kind, :, 0], rows[:, :, kind, :, 1] = covariances[0], products[0]
         columns[:, kind, 0], columns[:, kind, 1] = covariances[1] + products[1], covariances[1]
-    return {
-        "means": torch.stack([means, means_of_whole.expand_as(means)], 1),
-        "pair_rows": rows,
-        "pair_columns": columns,
-    }
+    return torch.stack([means, means_of_whole.expand_as(means)], 1), rows, columns
 
 
 @functools.cache
@@ -143,18 +157,20 @@ def _windows_of_whole(
     cells: int, size: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
     """Means and taps, and pairs of these, of maps that come to their pixels as they are; (2, 1, v, ...)."""
-    whole = upsampling_matrix(cells, size, device).expand(2, 1, -1, -1)
+    whole = upsampling_matrix(cells, size, torch.device("cpu")).expand(2, 1, -1, -1)
     means, apart = _windows(whole, dtype)
-    return means, apart, _pairs(means, apart, means, apart)
+    covariances, products = _pairs(means, apart, means, apart)
+    return means.to(device), apart.to(device), (covariances.to(device), products.to(device))
 
 
 @functools.cache
 def stretching_of_whole(height: int, width: int, size: int, device: torch.device, dtype: torch.dtype) -> Stretching:
     """Of maps of `height` x `width` cells that come to `size` x `size` pixels as they are."""
-    rows, columns = (upsampling_matrix(cells, size, device) for cells in (height, width))
-    rows_of_extremes, columns_of_extremes = (_rows_of_extremes(matrix, size).to(dtype) for matrix in (rows, columns))
+    # On the CPU, and sent: who reads it from another stream does not find it half made.
+    rows, columns = (upsampling_matrix(cells, size, torch.device("cpu")) for cells in (height, width))
+    extremes = [_rows_of_extremes(matrix, size).to(device, dtype) for matrix in (rows, columns)]
     spread = _every_pair(*_moments(rows, rows), *_moments(columns, columns))
-    return Stretching(extremes=(rows_of_extremes, columns_of_extremes), spread=spread.to(dtype))
+    return Stretching(extremes=(extremes[0], extremes[1]), spread=spread.to(device, dtype))
 
 
 def _rows_of_extremes(matrices: Tensor, size: int) -> Tensor:

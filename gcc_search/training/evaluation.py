@@ -108,14 +108,14 @@ def explain(
     transforms = evaluation.transforms(len(images)).select(chosen.to(evaluation.device))
     size, parts = evaluation.image_size, list[tuple[Tensor, ...]]()
 
-    def show(rows: slice) -> tuple[slice, Images]:
-        return rows, evaluation.show(images, chosen[rows])
+    def show(rows: slice) -> tuple[Images, Tensor]:
+        positions = sample_positions(transforms.select(rows), size, size, size).float()
+        return evaluation.show(images, chosen[rows]), positions
 
     batches_shown = prepared(show, _parts(len(chosen), evaluation.batch_size), evaluation.device)
     with batches_shown as batches, casts_kept(evaluation.device):
-        positions = sample_positions(transforms, size, size, size).float()
-        for rows, x in batches:
-            parts.append(_explain_batch(network, x, positions[:, rows]))
+        for x, positions in batches:
+            parts.append(_explain_batch(network, x, positions))
             if progress:
                 progress.add(2 * len(x))
     predicted, confidence, maps, moved_maps = (torch.cat(column) for column in zip(*parts, strict=True))

@@ -28,10 +28,18 @@ class Graphed(Generic[Result]):
         written: every tensor that `work` writes to and that outlives it; as they were, once this is made.
         owners: of all that `work` reads and writes, which must not be freed before. Not `work` itself, which may well
             hold on to who holds this: a graph's memory would wait for the garbage collector.
+        draws: whether `work` draws from the device's generator. Who does not may be replayed while another graph is
+            captured or replayed.
     """
 
     def __init__(
-        self, work: Callable[..., Result], example: Iterable[Tensor], *, written: Iterable[Tensor], owners: object
+        self,
+        work: Callable[..., Result],
+        example: Iterable[Tensor],
+        *,
+        written: Iterable[Tensor],
+        owners: object,
+        draws: bool = True,
     ) -> None:
         self._owners = owners
         self._inputs = [tensor.clone() for tensor in example]
@@ -46,7 +54,9 @@ class Graphed(Generic[Result]):
         torch.cuda.current_stream(device).wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
         # Other threads, which prepare images, may go on meanwhile.
-        with _nothing_collected(), torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
+        of_generator = contextlib.nullcontext() if draws else _random_state_of_its_own(device)
+        mode = "thread_local"
+        with _nothing_collected(), of_generator, torch.cuda.graph(self._graph, stream=stream, capture_error_mode=mode):
             self._result = work(*self._inputs)
         with torch.no_grad():
             for tensor, before in kept:
@@ -75,6 +85,22 @@ def _nothing_collected() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+@contextlib.contextmanager
+def _random_state_of_its_own(device: torch.device) -> Iterator[None]:
+    """For a graph that draws nothing.
+
+    Up to torch 2.12 all graphs of a generator's state have one seed and one offset on the device, which every replay
+    writes anew, and no graph is replayed while another one is captured.
+    """
+    generator = torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+    state = generator.graphsafe_get_state()
+    generator.graphsafe_set_state(state.clone_state())
+    try:
+        yield
+    finally:
+        generator.graphsafe_set_state(state)
 
 
 def _stream(device: torch.device) -> torch.cuda.Stream:

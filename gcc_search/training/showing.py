@@ -1,4 +1,4 @@
-"""What a step is shown, made on the device of stored pixels: x and SSIM's matrices. On CUDA as one graph."""
+"""What a step is shown, made on the device of stored pixels: x and the maps' matrices. On CUDA as one graph."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class ReplayedShowing:
             pixels = torch.zeros(count, 3, side, side, dtype=torch.uint8, device=device)
             whole = Transforms.identity(count).to(device)
             example = [pixels, whole.boxes, whole.flips, whole.boxes, whole.flips]
-            self._made = Graphed(make, example, written=(), owners=())
+            self._made = Graphed(make, example, written=(), owners=(), draws=False)
 
     def __call__(self, pixels: Pixels, drawn: Drawn) -> Shown:
         crop, moved = drawn.crop, drawn.moved

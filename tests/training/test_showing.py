@@ -97,7 +97,7 @@ def test_what_a_graph_has_made_outlives_its_next_replay(monkeypatch, explanation
     class Overwriting:
         """As a graph: its results lie where they lay before."""
 
-        def __init__(self, work, example, *, written, owners) -> None:
+        def __init__(self, work, example, *, written, owners, draws) -> None:
             self._work, self._results = work, work(*example)
 
         def __call__(self, *tensors):

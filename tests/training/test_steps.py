@@ -7,11 +7,14 @@ import weakref
 
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
+from torchvision.models.convnext import CNBlock
 
 from gcc_search.saliency import resampling
 from gcc_search.saliency.geometry import Transforms
 from gcc_search.settings import Explanation, Recipe
+from gcc_search.training.graphed import Graphed
 from gcc_search.training.learner import Learner
 from gcc_search.training.loop import EpochPlan, batches_of, train_epoch
 from gcc_search.training.networks import build_network
@@ -35,6 +38,10 @@ def make_plan(epoch: int, explanation: Explanation, device: str = "cuda", **reci
 def train(shapes, explanation, *, replayed: bool, network: str = "convnet_small", epochs: int = 3, **recipe):
     """The learner and the rows of so many epochs: five batches of 12 and one of 4."""
     trained = build_network(network, num_classes=8, weights="none", seed=0).cuda()
+    for module in trained.modules():
+        if isinstance(module, CNBlock):
+            # Untrained it is 1e-6, and it is all the same which blocks are left out.
+            nn.init.constant_(module.layer_scale, 0.5)
     optimizer = torch.optim.SGD(trained.parameters(), lr=1.0, momentum=0.9, weight_decay=1e-4, fused=True)
     learner = Learner(trained, loss_terms)
     learner.is_alone = replayed
@@ -66,8 +73,32 @@ def test_random_draws_go_on_between_replays(shapes):
     recipe = {"network": "convnext_tiny", "epochs": 1, "lr": 1e-3}
     plain = train(shapes, EXPLANATIONS["both terms"], replayed=False, **recipe)[1]
     replayed, again = (train(shapes, EXPLANATIONS["both terms"], replayed=True, **recipe)[1] for _ in range(2))
-    assert replayed[0].cross_entropy == pytest.approx(again[0].cross_entropy, rel=1e-3)
-    assert replayed[0].cross_entropy == pytest.approx(plain[0].cross_entropy, rel=1e-3)
+    assert replayed[0].cross_entropy == pytest.approx(again[0].cross_entropy, rel=0.01)
+    assert replayed[0].cross_entropy == pytest.approx(plain[0].cross_entropy, rel=0.01)
+
+
+@needs_cuda
+def test_a_graph_that_draws_nothing_changes_no_draw_of_another():
+    """Replayed beside it, before it has come to its draws."""
+    device, noise = torch.device("cuda"), torch.zeros(8, device="cuda")
+
+    def draw(unused: torch.Tensor) -> torch.Tensor:
+        torch.cuda._sleep(50_000_000)
+        return torch.rand(8, device=device)
+
+    drawing = Graphed(draw, [noise], written=(), owners=())
+    other, beside = Graphed(torch.neg, [noise], written=(), owners=(), draws=False), torch.cuda.Stream()
+    drawn = []
+    for is_beside in (False, True):
+        torch.manual_seed(0)
+        for _ in range(2):
+            drawn.append(drawing.replay())
+            with torch.cuda.stream(beside):
+                if is_beside:
+                    other.replay()
+            torch.cuda.synchronize()
+            drawn[-1] = drawn[-1].clone()
+    assert_close(torch.stack(drawn[:2]), torch.stack(drawn[2:]), rtol=0, atol=0)
 
 
 @needs_cuda
