@@ -49,7 +49,13 @@ def cluster():
     import ray
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 0, "object_store_memory": 100 << 20, "_system_config": {"health_check_period_ms": 500}}
+    head = {
+        "num_cpus": 0,
+        "object_store_memory": 100 << 20,
+        # Any port, not 8265 alone: where another test's Ray has that, Ray gives up and leaves a socket open.
+        "dashboard_port": None,
+        "_system_config": {"health_check_period_ms": 500},
+    }
     cluster = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
         cluster.add_node(num_cpus=usable_cores(), object_store_memory=100 << 20)
