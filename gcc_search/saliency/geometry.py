@@ -22,7 +22,6 @@ from gcc_search.saliency.shapes import (
     Images,
     Lengths,
     RawMaps,
-    Regions,
     SizedHeatmaps,
     SizedImages,
 )
@@ -155,12 +154,6 @@ def moving_matrices(transforms: Transforms, cells: int, size: int) -> Tensor:
     What each row of cells adds to each row of pixels, and the same of columns. A pixel's weights sum to 1.
     """
     return _share_of_cells(sample_positions(transforms, size, size, size), cells, size)
-
-
-def crop_regions(transforms: Transforms, size: int) -> Regions:
-    """Share of each pixel of a `size` x `size` frame that lies inside the crop, in [0, 1]."""
-    rows, columns = crop_shares(transforms, size).unbind()
-    return (rows[:, :, None] * columns[:, None, :]).float()
 
 
 def crop_shares(transforms: Transforms, size: int) -> Tensor:

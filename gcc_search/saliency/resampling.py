@@ -19,6 +19,7 @@ and greatest at a corner of the pixels there.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +29,7 @@ from gcc_search.saliency.geometry import Transforms, moving_matrices, upsampling
 from gcc_search.saliency.products import multiply
 from gcc_search.saliency.ssim import WINDOW, WINDOW_SIZE
 
-# 384 pixels of a ResNet. The matrices grow with the square of the cells: 0.6 MB an image at 7, 3.1 MB at 12.
+# 384 pixels of a ResNet. The matrices grow with the square of the cells: 0.6 MB an image at 7, 2.9 MB at 12.
 _MOST_CELLS = 12
 # On a CPU: at 8 (64 pixels, 8 cells) pixels take five sixths of the time, at 12 half as long again.
 _LEAST_PIXELS_A_CELL = 12
@@ -39,7 +40,7 @@ class Stretching:
     """What it takes to stretch maps of c x c cells to [0, 1] at their pixels.
 
     Args:
-        extremes: (2, ..., e, c): those rows of pixels, then columns, among which a map has its extremes.
+        extremes: those rows of pixels, then columns, among which a map has its extremes, (..., e, c) each.
         spread: (..., c c, c c): a map's cells on both sides of it give its pixels' variance.
     """
 
@@ -123,20 +124,31 @@ def make_resampling(
     Args:
         in_windows: those of structural similarity, not those of correlation.
     """
+    return make_resamplings(transforms, cells, size, dtype, in_windows=[in_windows])[0]
+
+
+def make_resamplings(
+    transforms: Transforms, cells: int, size: int, dtype: torch.dtype, *, in_windows: Sequence[bool]
+) -> list[Resampling]:
+    """One after another as `make_resampling` makes them; what they have in common is made once."""
     moved = moving_matrices(transforms, cells, size)
     # M(t(x)) and M(x) come to their pixels alike, and in every image.
     whole = stretching_of_whole(cells, cells, size, moved.device, dtype)
-    extremes, spread = _rows_of_extremes(moved, size).to(dtype), _covariance_of_pixels(moved, moved).to(dtype)
-    extremes_of_whole = torch.stack(whole.extremes)[:, None].expand_as(extremes)
-    extremes = torch.stack([extremes, extremes_of_whole, extremes_of_whole], 1)
-    if in_windows:
-        others = _of_windows(moved, cells, size, dtype)
-    else:
-        as_it_is = upsampling_matrix(cells, size, moved.device).expand_as(moved)
-        others = (_covariance_of_pixels(moved, as_it_is).to(dtype),)
-    return Resampling(
-        extremes=extremes, spread=torch.stack([spread, *[whole.spread.expand_as(spread)] * 2]), others=others
-    )
+    of_moved, spread = _rows_of_extremes(moved, size).to(dtype), _covariance_of_pixels(moved, moved).to(dtype)
+    of_whole = torch.stack(whole.extremes)[:, None].expand_as(of_moved)
+    extremes = torch.stack([of_moved, of_whole, of_whole], 1)
+    spread = torch.stack([spread, *[whole.spread.expand_as(spread)] * 2])
+    made = []
+    for is_in_windows in in_windows:
+        make = _of_windows if is_in_windows else _of_pixels
+        made.append(Resampling(extremes=extremes, spread=spread, others=make(moved, cells, size, dtype)))
+    return made
+
+
+def _of_pixels(moved: Tensor, cells: int, size: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """What `Resampling` holds for correlation."""
+    whole = upsampling_matrix(cells, size, moved.device).expand_as(moved)
+    return (_covariance_of_pixels(moved, whole).to(dtype),)
 
 
 def _of_windows(moved: Tensor, cells: int, size: int, dtype: torch.dtype) -> tuple[Tensor, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gcc_search.saliency.geometry import Transforms, crop_shares
-from gcc_search.saliency.losses import sparsity_loss, upsample
+from gcc_search.saliency.losses import sparsity_loss
 from gcc_search.saliency.products import between
 from gcc_search.saliency.shapes import (
     Classes,
@@ -59,34 +59,6 @@ def heatmap_norm(heatmaps: Heatmaps, p: int | float) -> PerImage:
     return sparsity_loss(heatmaps, p=float(p), form="paper")
 
 
-@torch.no_grad()
-def raw_correlation(maps: RawMaps, moved_maps: RawMaps, moving: Tensor, whole: Tensor) -> PerImage:
-    """Pearson's correlation of the heatmaps t(M(x)) and M(t(x)), in [-1, 1]; 0 where either is constant.
-
-    `pearson_correlation` without a pixel: sums of products of pixels are products of cells with what two matrices have
-    in common, (s, c)' (s, c). In float64: a variance is a small difference of large numbers.
-
-    Args:
-        moving: the matrices by which M(x) is moved, (2, B, s, c), float64 (`moving_matrices`).
-        whole: that by which M(t(x)) comes to its pixels, (s, c), float64 (`upsampling_matrix`).
-    """
-    cells = torch.stack([maps, moved_maps]).double()
-    ways = torch.stack([moving, whole.expand_as(moving)])
-    # How often, so to say, a pixel is there.
-    shares = ways.mean(-2)
-    means = (shares[:, 0, :, :, None] * cells * shares[:, 1, :, None, :]).sum((-2, -1), keepdim=True)
-    centred = cells - means
-    common = torch.stack([*(ways.mT @ ways), ways[0].mT @ ways[1]])
-    seen = common[:, 0] @ torch.cat([centred, centred[1:]]) @ common[:, 1].mT
-    square, other_square, product = (torch.cat([centred, centred[:1]]) * seen).sum((-2, -1)) / whole.shape[0] ** 2
-    squares = torch.stack([square, other_square])
-    # What `ssim` and `losses` take for constant: equal up to float32's rounding.
-    rounding = 16 * torch.finfo(maps.dtype).eps
-    is_constant = (squares <= rounding**2 * (squares + means[..., 0, 0].square())).any(0)
-    correlation = product / torch.where(is_constant, 1, square * other_square).sqrt()
-    return torch.where(is_constant, 0, correlation).to(maps.dtype)
-
-
 def corrected_consistency(mean_consistency: float, mean_chance: float) -> float:
     """C* = (consistency - chance) / (1 - chance), at most 1; 0 for a map that ignores the image.
 
@@ -100,18 +72,12 @@ def corrected_consistency(mean_consistency: float, mean_chance: float) -> float:
 
 
 @torch.no_grad()
-def region_mass(raw_maps: RawMaps, regions: Regions) -> PerImage:
-    """Share of the mass of ReLU(upsampled map) inside the region, in [0, 1]; NaN where either is empty.
+def region_mass(mass: Heatmaps, regions: Regions) -> PerImage:
+    """Share of a map's mass inside the region, in [0, 1]; NaN where either is empty.
 
     Args:
-        regions: square, at the resolution of the heatmap.
+        mass: ReLU(upsampled map), square, like the regions.
     """
-    return share_inside(upsample(raw_maps, regions.shape[-1]).relu(), regions)
-
-
-@torch.no_grad()
-def share_inside(mass: Heatmaps, regions: Regions) -> PerImage:
-    """`region_mass` of ReLU(upsampled map)."""
     # An empty map is 0 / 0.
     share = (mass * regions).sum((1, 2)) / mass.sum((1, 2))
     return torch.where(regions.sum((1, 2)) > 0, share, torch.nan)
@@ -126,14 +92,8 @@ def pointing(heatmaps_signed: Heatmaps, regions: Regions) -> PerImage:
 
 
 @torch.no_grad()
-def crop_mass(raw_maps: RawMaps, transforms: Transforms, size: int) -> PerImage:
-    """Share of the mass of ReLU(upsampled M(x)) that t's crop keeps, in [0, 1]; NaN for an empty map."""
-    return share_kept(upsample(raw_maps, size).relu(), transforms.to(raw_maps.device))
-
-
-@torch.no_grad()
-def share_kept(mass: Heatmaps, transforms: Transforms) -> PerImage:
-    """`crop_mass` of ReLU(upsampled M(x))."""
+def crop_mass(mass: Heatmaps, transforms: Transforms) -> PerImage:
+    """Share of the mass, ReLU(upsampled M(x)), that t's crop keeps, in [0, 1]; NaN for an empty map."""
     # A crop is the product of its rows and its columns: no plane of it has to be there.
     rows, columns = crop_shares(transforms, mass.shape[-1]).to(mass.dtype).unbind()
     return between(rows[:, None], mass, columns[:, None])[:, 0, 0] / mass.sum((1, 2))

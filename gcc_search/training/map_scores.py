@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from gcc_search.saliency.geometry import Transforms, move_heatmaps, moving_matrices, upsampling_matrix
+from gcc_search.saliency.geometry import Transforms, move_heatmaps
 from gcc_search.saliency.losses import is_degenerate, normalise, upsample
 from gcc_search.saliency.raw_losses import explanation_terms
-from gcc_search.saliency.resampling import Resampling, is_worthwhile, make_resampling
-from gcc_search.saliency.scores import (
-    gini_index,
-    heatmap_norm,
-    mass_half,
-    pointing,
-    raw_correlation,
-    share_inside,
-    share_kept,
-)
+from gcc_search.saliency.resampling import Resampling, is_worthwhile, make_resamplings
+from gcc_search.saliency.scores import crop_mass, gini_index, heatmap_norm, mass_half, pointing, region_mass
 from gcc_search.saliency.shapes import Heatmaps, PerImage, RawMaps, Regions
-from gcc_search.saliency.ssim import structural_similarity
+from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,22 +23,21 @@ class Replay:
 
     Args:
         size: of heatmaps, in pixels.
-        moving: of rows and of columns (`moving_matrices`).
-        matrices: None where maps are compared by their heatmaps' pixels.
+        windows, correlating: by which cells alone tell similarity and correlation; None where it takes pixels.
     """
 
     transforms: Transforms
     size: int
-    moving: Tensor
-    matrices: Resampling | None
+    windows: Resampling | None
+    correlating: Resampling | None
 
     @classmethod
     def of(cls, transforms: Transforms, cells: int, size: int) -> Replay:
         """For float32 maps of `cells` x `cells`, by the way that is the faster."""
-        is_faster = is_worthwhile(cells, size, transforms.boxes.device, in_windows=True)
-        matrices = make_resampling(transforms, cells, size, torch.float32, in_windows=True) if is_faster else None
-        moving = moving_matrices(transforms, cells, size)
-        return cls(transforms=transforms, size=size, moving=moving, matrices=matrices)
+        device = transforms.boxes.device
+        ways = [way for way in (True, False) if is_worthwhile(cells, size, device, in_windows=way)]
+        made = dict(zip(ways, make_resamplings(transforms, cells, size, torch.float32, in_windows=ways), strict=True))
+        return cls(transforms=transforms, size=size, windows=made.get(True), correlating=made.get(False))
 
 
 def map_scores(
@@ -62,19 +54,16 @@ def map_scores(
     scores = _of_heatmaps(normalise(full)) | {
         "gini": gini_index(maps),
         "degenerate": is_degenerate(maps),
-        "crop_mass": share_kept(mass, replay.transforms),
-        "correlation": raw_correlation(
-            maps, moved_maps, replay.moving, upsampling_matrix(maps.shape[-1], replay.size, maps.device)
-        ),
+        "crop_mass": crop_mass(mass, replay.transforms),
     }
     if regions is not None:
         share = regions.mean((1, 2))
         scores |= {
-            "box_mass": share_inside(mass, regions),
+            "box_mass": region_mass(mass, regions),
             "pointing": pointing(full, regions),
             "box_share": torch.where(share > 0, share, torch.nan),
         }
-    return scores | _similarities(full, maps, moved_maps, other_maps, replay)
+    return scores | _agreement(maps, moved_maps, other_maps, replay)
 
 
 def _of_heatmaps(heatmaps: Heatmaps) -> dict[str, PerImage]:
@@ -86,20 +75,18 @@ def _of_heatmaps(heatmaps: Heatmaps) -> dict[str, PerImage]:
     }
 
 
-def _similarities(
-    full: Heatmaps, maps: RawMaps, moved_maps: RawMaps, other_maps: RawMaps, replay: Replay
-) -> dict[str, PerImage]:
-    """SSIM of M(t(x)) and t(M(x)), and of M(t(x)) and t(M) of the other images."""
-    if replay.matrices is not None:
-        matrices = replay.matrices
-        consistency, chance = (
-            1 - explanation_terms(torch.cat([first, moved_maps]), matrices, p=None, size=replay.size)[0]
-            for first in (maps, other_maps)
-        )
-    else:
-        size, of_moved = replay.size, normalise(upsample(moved_maps, replay.size))
-        consistency, chance = (
-            structural_similarity(normalise(move_heatmaps(replay.transforms, first, size)), of_moved)
-            for first in (full, upsample(other_maps, size))
-        )
-    return {"consistency": consistency, "chance": chance}
+def _agreement(maps: RawMaps, moved_maps: RawMaps, other_maps: RawMaps, replay: Replay) -> dict[str, PerImage]:
+    """Of M(t(x)) with t(M(x)), and for chance with t(M) of the other images."""
+    size = replay.size
+    of_moved = functools.cache(lambda: normalise(upsample(moved_maps, size)))
+
+    def compare(first: RawMaps, matrices: Resampling | None, by_pixels: Callable[..., PerImage]) -> PerImage:
+        if matrices is not None:
+            return 1 - explanation_terms(torch.cat([first, moved_maps]), matrices, p=None, size=size)[0]
+        return by_pixels(normalise(move_heatmaps(replay.transforms, upsample(first, size), size)), of_moved())
+
+    return {
+        "consistency": compare(maps, replay.windows, structural_similarity),
+        "chance": compare(other_maps, replay.windows, structural_similarity),
+        "correlation": compare(maps, replay.correlating, pearson_correlation),
+    }

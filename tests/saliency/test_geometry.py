@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as torchvision_functional
 from gcc_search.saliency.geometry import (
     Transforms,
     apply_transforms,
-    crop_regions,
+    crop_shares,
     draw_transforms,
     move_heatmaps,
     move_maps,
@@ -204,15 +204,13 @@ def test_transforms_are_values():
 
 
 def test_crop_region_counts_a_pixel_by_the_share_inside():
-    regions = crop_regions(transforms_of([[0.0, 0.125, 0.5, 0.5]], [True]), 4)
-    row = torch.tensor([0.5, 1.0, 0.5, 0.0])
-    assert_close(regions[0], torch.stack([row, row, 0 * row, 0 * row]))
+    rows, columns = crop_shares(transforms_of([[0.0, 0.125, 0.5, 0.5]], [True]), 4)
+    assert_close([rows.tolist(), columns.tolist()], [[[1.0, 1.0, 0.0, 0.0]], [[0.5, 1.0, 0.5, 0.0]]])
 
 
 def test_crop_region_has_the_area_of_the_crop():
     transforms = draw([33] * 20, [47] * 20)
-    areas = transforms.boxes[:, 2:].prod(1).float()
-    assert_close(crop_regions(transforms, 14).mean((1, 2)), areas)
+    assert_close(crop_shares(transforms, 14).mean(2).prod(0), transforms.boxes[:, 2:].prod(1))
 
 
 @pytest.mark.parametrize(("cells", "size"), [(7, 224), (4, 32), (14, 64)])

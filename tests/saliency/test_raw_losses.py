@@ -175,3 +175,14 @@ def test_the_terms_and_their_gradient_are_the_same_on_a_gpu(generator, distance)
         found.append(gradient(terms[-1], own).cpu())
     assert_close([term.cpu() for term in terms[1]], list(terms[0]), rtol=1e-4, atol=1e-4)
     assert (found[1] - found[0]).norm() < 2e-3 * found[0].norm()
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(0, 1), (0, 1e-3), (100, 1)])
+def test_correlation_without_a_pixel_is_that_of_the_pixels(offset, scale, generator):
+    maps = offset + scale * torch.randn(32, 7, 7, generator=generator)
+    maps[3], maps[20], maps[5] = 5, 2, 0
+    transforms = draw(generator, 16, 56)
+    expected, _ = terms_of_heatmaps(maps.double(), transforms, 56, 1.0, "correlation")
+    found, _ = terms_of_raw_maps(maps, transforms, 56, None, "correlation")
+    assert_close(found, expected.float(), rtol=0, atol=1e-6)
+    assert found[3:6].tolist() == [1, 1, 1]

@@ -21,8 +21,8 @@ from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
 from gcc_search.seeding import derive_seed
 from gcc_search.training.evaluation import INSERTION_PASSES, measure, summarise
 from gcc_search.training.evaluation_plan import Evaluation
-from gcc_search.training.loop import prepare
 from gcc_search.training.networks import Network, build_network
+from gcc_search.training.showing import prepare
 
 CPU = torch.device("cpu")
 
@@ -104,8 +104,8 @@ def reference_scores(network, images, evaluation, index):
         "norm_p0": scores.heatmap_norm(normalise(full), 0),
         "norm_p1": scores.heatmap_norm(normalise(full), 1),
         "norm_p2": scores.heatmap_norm(normalise(full), 2),
-        "crop_mass": scores.crop_mass(raw, t, 32),
-        "box_mass": scores.region_mass(raw, regions),
+        "crop_mass": scores.crop_mass(full.relu(), t),
+        "box_mass": scores.region_mass(full.relu(), regions),
         "pointing": scores.pointing(full, regions),
         "box_share": regions.mean((1, 2)),
     }
