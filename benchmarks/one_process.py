@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -16,28 +16,21 @@ from torch import Tensor
 from benchmarks.packed_processes import Rate, memory
 from benchmarks.stacked import GroupedTrials, MappedTrials
 from benchmarks.trial_at_hand import Case, TrialAtHand, timed
-from gcc_search.saliency.geometry import draw_transforms
 from gcc_search.search.worker_memory import give_back_memory
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.learner import Learner
-from gcc_search.training.loop import perturb
+from gcc_search.training.loop import batches_of
 from gcc_search.training.steps import Shown, Steps
-from gcc_search.training.terms import LossTerms, loss_terms, matrices_for
+from gcc_search.training.terms import LossTerms, loss_terms
 
 
-def shown_batches(case: Case, images: ImageSet, device: torch.device) -> Iterable[Shown]:
-    """For ever, as `train_epoch` draws them."""
-    cells = case.build(torch.device("cpu"))[0].map_side(case.image_size)
+def shown_batches(case: Case, images: ImageSet, device: torch.device) -> Iterator[Shown]:
+    """For ever, as `train_epoch` has them."""
+    learner = Learner(case.build(device)[0], loss_terms)
     for epoch in itertools.count(1):
-        plan = case.plan(0, device, epoch=epoch)
-        augment, transform = plan.generator("augment"), plan.generator("transform")
-        frame = torch.full((case.batch_size,), case.image_size)
-        for batch in torch.randperm(len(images), generator=plan.generator("order")).split(case.batch_size):  # type: ignore[no-untyped-call]
-            x = perturb(images, batch, plan, generator=augment)
-            moved = draw_transforms(frame, frame, scale=(0.08, 1.0), generator=transform).to(device)
-            labels = images.labels[batch].to(device)
-            matrices = matrices_for(plan.explanation, moved, cells, case.image_size)
-            yield Shown(x=x, labels=labels, moved=moved, matrices=matrices)
+        with batches_of(images, case.plan(0, device, epoch=epoch), learner) as batches:
+            for _, shown in batches:
+                yield shown
 
 
 class InTurn:
@@ -103,7 +96,7 @@ def _threads(case: Case, images: ImageSet, device: torch.device, count: int) -> 
 def _same_batches(
     case: Case, images: ImageSet, device: torch.device, count: int, step: Callable[[Shown], Tensor]
 ) -> float:
-    batches = iter(shown_batches(case, images, device))
+    batches = shown_batches(case, images, device)
     for _ in range(3):
         step(next(batches))
 

@@ -11,15 +11,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gcc_search.saliency.geometry import Transforms, apply_transforms, draw_transforms
-from gcc_search.saliency.shapes import Images
+from gcc_search.saliency.geometry import Transforms, draw_transforms
 from gcc_search.seeding import derive_seed
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.datasets import ImageSet
 from gcc_search.training.learner import Learner
 from gcc_search.training.networks import Network
 from gcc_search.training.prefetch import prepared
-from gcc_search.training.showing import Drawn, ReplayedShowing, Showing, prepare
+from gcc_search.training.showing import Drawn, ReplayedShowing, Showing
 from gcc_search.training.steps import Shown, Steps, Taken
 from gcc_search.training.terms import LossTerms, loss_terms
 
@@ -220,16 +219,6 @@ def _replayed(
         learner.replayed_showing = ReplayedShowing(showing, count=count, side=side, device=plan.device)
     replayed: ReplayedShowing | None = learner.replayed_showing
     return replayed
-
-
-def perturb(images: ImageSet, batch: Tensor, plan: EpochPlan, *, generator: torch.Generator) -> Images:
-    """x as the network sees it: random resized crop and flip of the stored images (the paper's "Input Image").
-
-    Of a batch by itself; `batches_of` draws the same for many batches.
-    """
-    crop = _draw_crops(images, batch, plan, generator).to(plan.device)
-    stored = prepare(images.pixels(batch, pinned=plan.device.type == "cuda"), plan.device)
-    return apply_transforms(crop, stored, plan.recipe.image_size)
 
 
 def _draw_crops(images: ImageSet, indices: Tensor, plan: EpochPlan, generator: torch.Generator) -> Transforms:

@@ -15,8 +15,9 @@ from gcc_search.saliency.geometry import Transforms, apply_transforms, draw_tran
 from gcc_search.saliency.gradcam import gradcam
 from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss
 from gcc_search.settings import Explanation, Recipe
-from gcc_search.training.loop import EpochPlan, perturb, prepare, train_epoch
+from gcc_search.training.loop import EpochPlan, train_epoch
 from gcc_search.training.networks import SmallClassifier, SmallConvNet, build_network
+from gcc_search.training.showing import prepare
 from gcc_search.training.terms import loss_terms, matrices_for
 
 CPU = torch.device("cpu")
@@ -323,9 +324,10 @@ def test_the_transforms_smallest_crop_is_the_explanations(shapes, scale_min, is_
 
 @pytest.mark.parametrize(("scale_min", "is_whole"), [(1.0, True), (0.08, False)])
 def test_the_smallest_crop_of_an_image_is_the_recipes(shapes, scale_min, is_whole):
-    batch, plan = torch.arange(16), make_plan(crop_scale_min=scale_min)
-    perturbed = perturb(shapes.train, batch, plan, generator=torch.Generator().manual_seed(0))
-    assert are_whole_or_flipped(perturbed, prepare(shapes.train.pixels(batch), CPU)) == is_whole
+    plan = make_plan(explanation=Explanation(), crop_scale_min=scale_min)
+    shown = shown_in_epoch(shapes.train, plan)
+    order = torch.randperm(len(shown), generator=plan.generator("order"))
+    assert are_whole_or_flipped(shown, prepare(shapes.train.pixels(order), CPU)) == is_whole
 
 
 @pytest.mark.parametrize(
@@ -424,13 +426,3 @@ def test_images_are_normalised_as_torchvision_does(shapes):
     scaled = torchvision_functional.to_dtype(pixels, torch.float32, scale=True)
     expected = torchvision_functional.normalize(scaled, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     assert_close(prepare(pixels, CPU), expected)
-
-
-def test_what_an_image_is_perturbed_to_depends_on_the_generator_alone(shapes):
-    plan, batch = make_plan(), torch.arange(4)
-    first, again, other = (
-        perturb(shapes.train, batch, plan, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
-    )
-    assert first.shape == (4, 3, 32, 32)
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)

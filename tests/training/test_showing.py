@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from gcc_search.saliency import resampling
-from gcc_search.saliency.geometry import draw_transforms
+from gcc_search.saliency.geometry import apply_transforms, draw_transforms
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training import loop, showing
 from gcc_search.training.crew import Share
 from gcc_search.training.learner import Learner, WholeBatch, leading
-from gcc_search.training.loop import EpochPlan, batches_of, perturb
+from gcc_search.training.loop import EpochPlan, batches_of
 from gcc_search.training.networks import build_network
-from gcc_search.training.showing import Drawn, ReplayedShowing, Showing
+from gcc_search.training.showing import Drawn, ReplayedShowing, Showing, prepare
 from gcc_search.training.terms import loss_terms
 
 CPU = torch.device("cpu")
@@ -70,8 +70,17 @@ def test_each_image_gets_what_it_gets_where_batches_are_drawn_one_by_one(photogr
     for batch, (x, labels, boxes, flips, *_) in zip(order, found, strict=True):
         frame = torch.full((len(batch),), 64)
         moved = draw_transforms(frame, frame, scale=(0.08, 1.0), generator=transform)
-        expected = [perturb(photographs, batch, plan, generator=augment), photographs.labels[batch]]
+        crop = draw_transforms(
+            photographs.heights[batch], photographs.widths[batch], scale=(0.08, 1.0), generator=augment
+        )
+        expected = [apply_transforms(crop, prepare(photographs.pixels(batch), CPU), 64), photographs.labels[batch]]
         assert are_equal([[x, labels, boxes, flips]], [[*expected, moved.boxes, moved.flips]])
+
+
+def test_what_is_shown_depends_on_the_seed_alone(photographs):
+    first, again, other = (batches(photographs, replace(make_plan(), seed=seed)) for seed in (0, 0, 1))
+    assert are_equal(first, again)
+    assert not are_equal(first, other)
 
 
 def test_processes_have_a_batch_between_them(photographs):
