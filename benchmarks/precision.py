@@ -28,7 +28,7 @@ from gcc_search.training.graphed import Graphed
 from gcc_search.training.networks import Network, build_network
 
 NETWORKS = ("resnet18", "convnext_tiny", "resnet50")
-_COMPILED_LOSSES = ((raw_losses, "_terms_with_gradient"),)
+_COMPILED_LOSSES = ((raw_losses, "_terms"),)
 
 
 @dataclass(frozen=True, kw_only=True)

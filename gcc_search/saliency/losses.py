@@ -21,6 +21,8 @@ SPARSITY_TAU = 0.1
 """Heatmap value that counts half in the trainable stand-in for p = 0."""
 _SPARSITY_EPS = 1e-6
 """Added to a pixel's square: what is 0 has a gradient, and every p > 0 a value."""
+_EPS_OF_DEVIATION, _LEAST_EPS = 1e-3, 1e-6
+"""Of `normalise`."""
 _SIMILARITIES = {"ssim": structural_similarity, "correlation": pearson_correlation}
 
 
@@ -62,39 +64,37 @@ class _Normalised(torch.autograd.Function):
 
 def _normalised(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Heatmaps, and what a unit of each map is worth in them."""
-    low, _, per_unit = range_of(maps)
+    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+    per_unit = worth_of_unit(low, high, _variance(maps, low, high), rounding=few_bits(maps.dtype))
     return (maps - low) * per_unit, per_unit
 
 
-def range_of(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Least and greatest value of each map (..., h, w), and what a unit of it is worth in N(m): 0 where it is constant.
-
-    Each (..., 1, 1).
-    """
-    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
-    return low, high, worth_of_unit(low, high, _variance(maps, low, high), rounding=few_bits(maps.dtype))
-
-
 @fused(
-    """template <typename T> void worth_of_unit(T low, T high, T variance, T rounding, T& per_unit) {
+    """template <typename T> void worth_of_unit(
+        T low, T high, T variance, T rounding, T of_deviation, T least, T& per_unit) {
       T spread = high - low, greatest = -low < high ? high : -low;
       T deviation = ::sqrt(variance < 0 ? T(0) : variance);
       deviation = spread < 2 * deviation ? spread / 2 : deviation;
-      per_unit = spread <= greatest * rounding ? T(0) : 1 / (spread + T(1e-3) * deviation + T(1e-6));
+      per_unit = spread <= greatest * rounding ? T(0) : 1 / (spread + of_deviation * deviation + least);
     }""",
     outputs=1,
     rounding=0.0,
+    of_deviation=_EPS_OF_DEVIATION,
+    least=_LEAST_EPS,
 )
-def worth_of_unit(low: Tensor, high: Tensor, variance: Tensor, *, rounding: float) -> Tensor:
+def worth_of_unit(
+    low: Tensor, high: Tensor, variance: Tensor, *, rounding: float, of_deviation: float, least: float
+) -> Tensor:
     """What a unit of each map is worth in N(m), from its extremes and its variance; 0 where it is constant.
 
     Args:
         rounding: how far two equal values may be from each other, as a share of the greater.
+        of_deviation, least: eps is this share of the deviation, and this on top.
     """
     spread = high - low
     # No deviation is more than half of the spread; the square of a large one is infinite.
     deviation = variance.clamp(min=0).sqrt_().minimum(spread / 2)
-    per_unit = torch.add(spread, deviation, alpha=1e-3).add_(1e-6).reciprocal_()
+    per_unit = torch.add(spread, deviation, alpha=of_deviation).add_(least).reciprocal_()
     return per_unit.masked_fill_(spread <= _rounding(low, high, rounding), 0)
 
 
@@ -121,7 +121,7 @@ def unstretched_gradient(
     """By maps (..., h, w), of what has this gradient by N(m); of the heatmaps' pixels, or of cells that stand for them.
 
     Args:
-        per_unit: as `range_of` has it.
+        per_unit: as `worth_of_unit` has it.
         at_low, at_high: each place's share in the extreme that its map was stretched by.
     """
     along = (gradient * heatmaps).sum((-2, -1), keepdim=True)

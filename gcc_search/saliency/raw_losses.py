@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,8 +46,7 @@ def explanation_terms(
     if torch.is_grad_enabled() and maps.requires_grad:
         consistency, sparsity = _Terms.apply(maps, matrices, p, size)
         return consistency, sparsity
-    terms = _terms(maps, matrices, p, size, learned_from=False)
-    return terms.consistency, terms.sparsity
+    return _terms(maps, matrices, p, size, learned_from=False)[:2]
 
 
 def raw_sparsity(maps: RawMaps, size: int, *, p: float) -> PerImage:
@@ -61,7 +60,7 @@ class _Terms(torch.autograd.Function):
     def forward(
         context: Any, maps: Tensor, matrices: Resampling, p: float | None, size: int
     ) -> tuple[Tensor, Tensor | None]:
-        consistency, sparsity, by_maps = _terms_with_gradient(maps, matrices, p, size)
+        consistency, sparsity, by_maps = _terms(maps, matrices, p, size, learned_from=True)
         context.save_for_backward(by_maps)
         return consistency, sparsity
 
@@ -75,39 +74,26 @@ class _Terms(torch.autograd.Function):
         return torch.cat([of_first, of_maps[1]]), None, None, None
 
 
-class _Known(NamedTuple):
+def _terms(
+    maps: Tensor, matrices: Resampling, p: float | None, size: int, *, learned_from: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The terms, and what each of an image's two or three maps adds to its own, (2 or 3, B, c, c), where asked for."""
-
-    consistency: Tensor
-    sparsity: Tensor | None
-    by_maps: Tensor | None
-
-
-def _terms_with_gradient(
-    maps: Tensor, matrices: Resampling, p: float | None, size: int
-) -> tuple[Tensor, Tensor | None, Tensor]:
-    terms = _terms(maps, matrices, p, size, learned_from=True)
-    assert terms.by_maps is not None, "asked for"
-    return terms.consistency, terms.sparsity, terms.by_maps
-
-
-def _terms(maps: Tensor, matrices: Resampling, p: float | None, size: int, *, learned_from: bool) -> _Known:
     first, second = maps.chunk(2)
     shown = torch.stack([first, second] if p is None else [first, second, first])
     stretched = _stretch(shown, matrices.stretching(len(shown)))
-    third = None
+    third = shares = by_maps = None
     if p is not None:
         third = beside(
             lambda: _sparsity(stretched.cells[2], size, p, learned_from=learned_from), maps, worthwhile=learned_from
         )
-    shares = beside(stretched.shares_of_cells, maps) if learned_from else None
+    if learned_from:
+        shares = beside(stretched.shares_of_cells, maps)
     compare = _similarity if matrices.in_windows else _correlation
     similarity, by_cells = compare(stretched.cells[:2], matrices, learned_from=learned_from)
     sparsity, by_third = (None, []) if third is None else third()
-    by_maps = None
     if shares is not None:
         by_maps = stretched.gradient(torch.stack([*by_cells, *by_third]), shares())
-    return _Known(consistency=1 - similarity, sparsity=sparsity, by_maps=by_maps)
+    return 1 - similarity, sparsity, by_maps
 
 
 def _sparsity_with_gradient(maps: Tensor, size: int, p: float) -> tuple[Tensor, Tensor]:
