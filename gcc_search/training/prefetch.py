@@ -24,7 +24,7 @@ _MAX_BEHIND = 1
 def prepared(
     make: Callable[[Item], Made], items: Sequence[Item], device: torch.device, *, ahead: bool | None = None
 ) -> Iterator[Iterator[Made]]:
-    """`make(item)` of every item, in order: a tuple in which tensors are by themselves or fields of a dataclass.
+    """`make(item)` of every item, in order: a tuple of what `tensors_in` looks into.
 
     Ahead, a thread makes the first one at once, and the next one while the caller works on this one. Items are made one
     after the other either way, so that what is drawn from generators, which nothing else may draw from meanwhile, is
@@ -89,9 +89,10 @@ def _arriving(futures: Iterator[Future[tuple[Made, torch.cuda.Event]]], callers:
     for future in futures:
         made, is_made = future.result()
         callers.wait_event(is_made)
-        for tensor in _tensors_in(made):
-            # Its memory is not to be given to the next batch before the caller's stream is done with it.
-            tensor.record_stream(callers)
+        for tensor in tensors_in(made):
+            if tensor.is_cuda:
+                # Its memory is not to be given to the next batch before the caller's stream is done with it.
+                tensor.record_stream(callers)
         yield made
 
 
@@ -101,9 +102,12 @@ def stream_beside(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
 
 
-def _tensors_in(made: tuple[Any, ...]) -> Iterator[Tensor]:
-    for part in made:
-        if isinstance(part, Tensor):
-            yield from (part,) if part.is_cuda else ()
-        elif is_dataclass(part):
-            yield from _tensors_in(tuple(vars(part).values()))
+def tensors_in(made: object) -> Iterator[Tensor]:
+    """All that a tensor, a tuple or list, or a dataclass holds, however deep."""
+    if isinstance(made, Tensor):
+        yield made
+    elif isinstance(made, tuple | list):
+        for part in made:
+            yield from tensors_in(part)
+    elif is_dataclass(made):
+        yield from tensors_in([*vars(made).values()])

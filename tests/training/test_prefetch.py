@@ -13,8 +13,9 @@ from gcc_search.saliency.geometry import Transforms
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.learner import Learner
 from gcc_search.training.loop import EpochPlan, batches_of
+from gcc_search.training.map_scores import Replay
 from gcc_search.training.networks import build_network
-from gcc_search.training.prefetch import prepared
+from gcc_search.training.prefetch import prepared, tensors_in
 from gcc_search.training.terms import loss_terms
 
 CPU = torch.device("cpu")
@@ -110,6 +111,28 @@ def test_one_who_leaves_early_leaves_no_thread(ahead):
         fail_at_the_first()
     assert prefetching_threads() == []
     assert len(make.asked) <= 3
+
+
+@pytest.mark.parametrize("distance", ["ssim", "correlation"])
+def test_all_that_a_step_is_shown_is_kept_until_the_step_has_read_it(shapes, distance, monkeypatch):
+    """What is missed here would be written over by the next batch, on a GPU, while it is read."""
+    # As on a GPU.
+    monkeypatch.setattr(resampling, "_LEAST_PIXELS_A_CELL", 0)
+    explanation = Explanation(alpha=1.0, distance=distance)
+    plan = EpochPlan(recipe=RECIPE, explanation=explanation, epoch=1, seed=0, device=CPU)
+    learner = Learner(build_network("convnet_small", num_classes=8, weights="none", seed=0), loss_terms)
+    with batches_of(shapes.train, plan, learner) as batches:
+        made = next(batches)
+    assert made[1].matrices is not None
+    assert {id(tensor) for tensor in tensors_in(made)} == {id(tensor) for tensor in made[1].tensors()}
+
+
+def test_all_that_maps_are_scored_by_is_kept_until_they_are():
+    transforms = Transforms(boxes=torch.rand(2, 4, dtype=torch.float64), flips=torch.zeros(2, dtype=torch.bool))
+    replay, regions = Replay.of(transforms, 7, 224), torch.ones(2, 224, 224)
+    expected = [transforms.boxes, transforms.flips, regions]
+    expected += [*replay.windows.tensors(), *replay.correlating.tensors()]
+    assert {id(tensor) for tensor in tensors_in((slice(2), replay, regions))} == {id(tensor) for tensor in expected}
 
 
 @needs_cuda
