@@ -18,12 +18,14 @@ from gcc_search.training.datasets import DataSet, ImageSet
 from gcc_search.training.evaluation import measure
 from gcc_search.training.learner import leading
 from gcc_search.training.loop import EpochPlan, train_epoch
+from gcc_search.training.passes import Passes
 from gcc_search.training.terms import loss_terms
 from gcc_search.trial import evaluation_of, make_optimizer
 
 Answer = TypeVar("Answer")
-# A GPU takes the first step as it comes, makes a graph of the second, and replays that from then on.
-FIRST_STEPS_ON_GPU = 3
+# Steps of epochs that are not timed. A GPU takes the first step as it comes, makes a graph of the second, and replays
+# that from then on; what makes the batches becomes a graph where an epoch has two.
+FIRST_ON_GPU = (1, 1, 2)
 # So many steps are timed, or for so long. What comes but once is little beside a step of a second.
 MOST_STEPS, ENOUGH_SECONDS = 20, 1.0
 # Images scored on a CPU, one of them with insertion: dozens of forward passes.
@@ -126,8 +128,9 @@ def _step_seconds(settings: TrialSettings, data: DataSet, device: torch.device) 
             train_epoch(network, images, optimizer, plan, learner=learner)
             return (time.perf_counter() - begun) / len(images)
 
-        for _ in range(FIRST_STEPS_ON_GPU if device.type == "cuda" else 1):
-            first = epoch(1)
+        for steps in FIRST_ON_GPU if device.type == "cuda" else ():
+            epoch(steps)
+        first = epoch(1)
         steps = int(ENOUGH_SECONDS / (first * batch_size))
         return min(first, epoch(min(steps, MOST_STEPS))) if steps else first
 
@@ -140,13 +143,15 @@ def _scoring_seconds(settings: TrialSettings, data: DataSet, device: torch.devic
     images = _first(data.test, evaluation.num_maps_together if is_gpu else FEW_IMAGES)
     inserted = min(settings.evaluation.insertion_images, len(images), evaluation.num_inserted_together if is_gpu else 1)
 
+    passes = Passes(network, num_plain=0)
+
     def seconds(insertion_images: int) -> float:
         begun = time.perf_counter()
         # Its columns are on the CPU: nothing is left to wait for.
-        measure(network, images, replace(evaluation, insertion_images=insertion_images))
+        measure(network, images, replace(evaluation, insertion_images=insertion_images), passes=passes)
         return time.perf_counter() - begun
 
-    # On a GPU the first of its kind loads kernels and makes plans.
+    # On a GPU the first of its kind loads kernels and makes plans and graphs.
     scored = min(seconds(0) for _ in range(2))
     with_insertion = min(seconds(inserted) for _ in range(2 if is_gpu else 1)) if inserted else scored
     more = max(0.0, with_insertion - scored) / max(1, inserted)

@@ -27,6 +27,7 @@ from gcc_search.training.evaluation import measure
 from gcc_search.training.learner import Learner
 from gcc_search.training.loop import EpochPlan, train_epoch
 from gcc_search.training.networks import Network, build_network
+from gcc_search.training.passes import Passes
 from gcc_search.training.terms import loss_terms
 from gcc_search.trial import evaluation_of, make_optimizer, open_dataset
 
@@ -201,12 +202,14 @@ def _train_briefly(settings: TrialSettings, device: torch.device) -> None:
     larger = max(data.test, data.validation, key=len)
     scored = _shortened(larger, evaluation.batch_size, full_batches=full_batches)
     learner = Learner(network, loss_terms)
+    # The second of a kind is a graph already: a trial's are, later on.
+    passes = Passes(network, after=lambda: learner.graph, num_plain=1)
     for epoch in range(1, EPOCHS + 1):
         plan = EpochPlan(
             recipe=settings.recipe, explanation=settings.explanation, epoch=epoch, seed=settings.seed, device=device
         )
         train_epoch(network, train, optimizer, plan, learner=learner)
-        measure(network, scored, evaluation)
+        measure(network, scored, evaluation, passes=passes)
 
 
 def random_network(settings: TrialSettings, data: DataSet, device: torch.device) -> Network:

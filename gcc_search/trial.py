@@ -31,6 +31,7 @@ from gcc_search.training.learner import Learner, leading
 from gcc_search.training.loop import EpochPlan, TrainStats, train_epoch
 from gcc_search.training.memory import peak_bytes
 from gcc_search.training.networks import Network, build_network
+from gcc_search.training.passes import Passes
 from gcc_search.training.terms import LossTerms, loss_terms
 
 
@@ -107,8 +108,9 @@ def run_trial(settings: TrialSettings, surroundings: Surroundings) -> Iterator[E
     last_epoch = _restore(network, optimizer, surroundings.checkpoints)
     failure: tuple[Status, str] | None = None
     with leading(surroundings.crew, network, optimizer, loss_terms) as learner:
+        passes = Passes(network, after=lambda: learner.graph)
         for epoch in range(last_epoch + 1, settings.recipe.epochs + 1):
-            row = _run_epoch(network, optimizer, learner, data, settings, surroundings, epoch)
+            row = _run_epoch(passes, optimizer, learner, data, settings, surroundings, epoch)
             # The row is kept before the state is: a trial killed in between repeats the epoch, and loses no row.
             yield row
             failure = diverged(row) or collapsed(row, surroundings.reference, epochs=settings.recipe.epochs)
@@ -118,7 +120,7 @@ def run_trial(settings: TrialSettings, surroundings: Surroundings) -> Iterator[E
                 save = functools.partial(save_checkpoint, surroundings.checkpoints, network, optimizer, epoch=epoch)
                 patiently(save, surroundings.contact)
     status, reason = failure or ("finished", None)
-    yield _end(network, data, settings, surroundings, status=status, reason=reason)
+    yield _end(passes, data, settings, surroundings, status=status, reason=reason)
 
 
 def assist(settings: TrialSettings, crew: Crew, device: torch.device) -> None:
@@ -175,7 +177,7 @@ def _restore(network: Network, optimizer: torch.optim.Optimizer, folder: Path | 
 
 
 def _run_epoch(
-    network: Network,
+    passes: Passes,
     optimizer: torch.optim.Optimizer,
     learner: Learner[LossTerms],
     data: DataSet,
@@ -191,12 +193,13 @@ def _run_epoch(
         torch.cuda.reset_peak_memory_stats(device)
     started = time.monotonic()
     on_step = _report(surroundings, "train", epoch)
-    stats = train_epoch(network, data.train, optimizer, plan, learner=learner, on_step=on_step)
+    stats = train_epoch(passes.network, data.train, optimizer, plan, learner=learner, on_step=on_step)
     trained = time.monotonic()
     validation: dict[str, float | None] = {"accuracy_points": 0.0}
     if stats.finite:
         evaluation = evaluation_of(settings, data, device, insertion=False)
-        columns = measure(network, data.validation, evaluation, on_step=_report(surroundings, "validate", epoch))
+        on_step = _report(surroundings, "validate", epoch)
+        columns = measure(passes.network, data.validation, evaluation, passes=passes, on_step=on_step)
         # Finite weights can be so large that the images overflow in them.
         if columns["confidence"].isfinite().all():
             validation = summarise(columns)
@@ -252,7 +255,7 @@ _VALIDATION_COLUMNS = (
 
 
 def _end(
-    network: Network,
+    passes: Passes,
     data: DataSet,
     settings: TrialSettings,
     surroundings: Surroundings,
@@ -263,11 +266,12 @@ def _end(
     """Scores the test split once. A collapsed network is scored without insertion; a diverged one not at all."""
     if status == "diverged":
         return Ended(status=status, reason=reason, columns=None, summary=None)
+    network = passes.network
     if surroundings.weights_file:
         patiently(functools.partial(save_weights, surroundings.weights_file, network), surroundings.contact)
     evaluation = evaluation_of(settings, data, surroundings.device, insertion=status == "finished")
     on_step = _report(surroundings, "test", settings.recipe.epochs)
-    columns = measure(network, data.test, evaluation, on_step=on_step)
+    columns = measure(network, data.test, evaluation, passes=passes, on_step=on_step)
     examples = example_columns(network, data.test, evaluation, columns)
     return Ended(status=status, reason=reason, columns=columns, summary=summarise(columns), examples=examples)
 

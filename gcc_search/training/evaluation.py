@@ -10,18 +10,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcc_search.saliency.geometry import Transforms, move_heatmaps, sample, sample_positions
-from gcc_search.saliency.gradcam import gradcam
+from gcc_search.saliency.geometry import Transforms, move_heatmaps, sample_positions
 from gcc_search.saliency.losses import normalise, upsample
 from gcc_search.saliency.scores import InsertionScores, corrected_consistency, draw_tie_orders, insertion_deletion
-from gcc_search.saliency.shapes import Heatmaps, Images, RawMaps
+from gcc_search.saliency.shapes import Heatmaps, Images, Logits, RawMaps
 from gcc_search.seeding import derive_seed
 from gcc_search.training.datasets import ImageSet
 from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.map_scores import Replay, map_scores
-from gcc_search.training.networks import Network, full_precision
+from gcc_search.training.networks import Network
+from gcc_search.training.passes import Passes
 from gcc_search.training.prefetch import prepared
-from gcc_search.training.terms import casts_kept, precision, shown_dtype
+from gcc_search.training.terms import casts_kept, shown_dtype
 
 # 29 insertion and 29 deletion states share one, the whole image.
 INSERTION_PASSES = 57
@@ -55,22 +55,25 @@ def measure(
     images: ImageSet,
     evaluation: Evaluation,
     *,
+    passes: Passes | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Columns:
     """Every per-image measure of METHOD 5, one float64 or integer tensor of len(images) a column, on the CPU.
 
     Args:
+        passes: the network's, of whoever measures it again and again.
         on_step: called with (forward passes done, in all), in images.
     """
+    passes = passes or Passes(network)
     count, insertion = len(images), _Insertion(images, evaluation)
     progress = _Progress(on_step, total=2 * count + INSERTION_PASSES * len(insertion.chosen))
     partners = evaluation.partners(count).to(evaluation.device, non_blocking=True)
     cells = network.map_side(evaluation.image_size)
     with _replays(images, evaluation, cells) as replays, insertion.begun() as batches:
-        explained = explain(network, images, evaluation, progress=progress)
+        explained = explain(network, images, evaluation, passes=passes, progress=progress)
         # Nothing is fetched before all is asked for.
         of_maps = {"confidence": explained.confidence} | _map_columns(explained, partners, replays)
-        of_insertion = insertion.columns(network, explained, batches, progress)
+        of_insertion = insertion.columns(passes, explained, batches, progress)
     nothing = {name: torch.full((count,), math.nan, dtype=torch.float64) for name in REGION_COLUMNS + INSERTION_COLUMNS}
     measured = nothing | _to_cpu(of_maps, count) | _to_cpu(of_insertion, count, insertion.chosen)
     predicted = explained.predicted.cpu()
@@ -96,14 +99,17 @@ def explain(
     evaluation: Evaluation,
     *,
     chosen: Tensor | None = None,
+    passes: Passes | None = None,
     progress: _Progress | None = None,
 ) -> Explained:
     """Predictions and signed maps of every image and of its transformed copy; one forward pass for both.
 
     Args:
         chosen: positions in `images`, where not all are wanted; each image keeps its transform.
+        passes: as `measure` has them.
     """
     network.eval()
+    passes = passes or Passes(network)
     chosen = torch.arange(len(images)) if chosen is None else chosen
     transforms = evaluation.transforms(len(images)).select(chosen.to(evaluation.device))
     size, parts = evaluation.image_size, list[tuple[Tensor, ...]]()
@@ -115,29 +121,13 @@ def explain(
     batches_shown = prepared(show, _parts(len(chosen), evaluation.batch_size), evaluation.device)
     with batches_shown as batches, casts_kept(evaluation.device):
         for x, positions in batches:
-            parts.append(_explain_batch(network, x, positions))
+            parts.append(passes.explain(x, positions))
             if progress:
                 progress.add(2 * len(x))
     predicted, confidence, maps, moved_maps = (torch.cat(column) for column in zip(*parts, strict=True))
     return Explained(
         predicted=predicted, confidence=confidence, maps=maps, moved_maps=moved_maps, transforms=transforms
     )
-
-
-def _explain_batch(network: Network, x: Images, positions: Tensor) -> tuple[Tensor, ...]:
-    """Predictions, confidences, and the maps of both views; the second one is sampled at these positions."""
-    count = len(x)
-    # Each view is written to its place, as the network's convolutions read it.
-    shape, dtype = (2 * count, *x.shape[1:]), shown_dtype(x.device)
-    views = torch.empty(shape, dtype=dtype, device=x.device, memory_format=torch.channels_last)
-    views[:count], views[count:] = x, sample(x, positions)
-    with precision(x.device):
-        features = network.features(views)
-    features = full_precision(features)
-    probabilities = network.head(features[:count].mean((2, 3))).softmax(1)
-    confidence, predicted = probabilities.max(1)
-    maps = gradcam(features, network.head, predicted.repeat(2))
-    return predicted, confidence, maps[:count], maps[count:]
 
 
 def _replays(
@@ -191,7 +181,7 @@ class _Insertion:
 
     def columns(
         self,
-        network: Network,
+        passes: Passes,
         explained: Explained,
         batches: Iterator[tuple[Images, Tensor, Tensor]],
         progress: _Progress,
@@ -199,9 +189,8 @@ class _Insertion:
         """Of the images chosen, on the device."""
         evaluation, size = self._evaluation, self._evaluation.image_size
 
-        def classify(shown: Images) -> Tensor:
-            with precision(shown.device):
-                logits: Tensor = network(shown)
+        def classify(shown: Images) -> Logits:
+            logits = passes.classify(shown)
             progress.add(len(shown))
             return logits
 

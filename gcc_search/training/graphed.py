@@ -6,7 +6,7 @@ import contextlib
 import functools
 import gc
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +30,8 @@ class Graphed(Generic[Result]):
             hold on to who holds this: a graph's memory would wait for the garbage collector.
         draws: whether `work` draws from the device's generator. Who does not may be replayed while another graph is
             captured or replayed.
+        after: a graph in whose memory this one works as well. Neither is replayed beside the other, nor before what the
+            other has returned was read.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Graphed(Generic[Result]):
         written: Iterable[Tensor],
         owners: object,
         draws: bool = True,
+        after: Graphed[Any] | None = None,
     ) -> None:
         self._owners = owners
         self._inputs = [tensor.clone() for tensor in example]
@@ -55,8 +58,9 @@ class Graphed(Generic[Result]):
         self._graph = torch.cuda.CUDAGraph()
         # Other threads, which prepare images, may go on meanwhile.
         of_generator = contextlib.nullcontext() if draws else _random_state_of_its_own(device)
-        mode = "thread_local"
-        with _nothing_collected(), of_generator, torch.cuda.graph(self._graph, stream=stream, capture_error_mode=mode):
+        pool = None if after is None else after._graph.pool()
+        capture = torch.cuda.graph(self._graph, pool=pool, stream=stream, capture_error_mode="thread_local")
+        with _nothing_collected(), of_generator, capture:
             self._result = work(*self._inputs)
         with torch.no_grad():
             for tensor, before in kept:

@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from gcc_search.training.crew import ALONE, OVER, Crew, Share
+from gcc_search.training.graphed import Graphed
 from gcc_search.training.networks import Network
 
 Terms = TypeVar("Terms")
@@ -59,6 +60,11 @@ class Learner(Generic[Terms]):
         """The step as one CUDA graph (`steps.ReplayedStep`), which serves all epochs."""
         self.replayed_showing: Any = None
         """What comes before it as another one (`showing.ReplayedShowing`), alike."""
+
+    @property
+    def graph(self) -> Graphed[Tensor] | None:
+        """That of the step, where there is one by now."""
+        return None if self.replayed is None else self.replayed.graph
 
     @property
     def module(self) -> nn.Module:

@@ -151,7 +151,7 @@ class ReplayedStep:
                 group["lr"] = weights[2]
             written = [*learner.state(), *_momentum(optimizer)]
             owners = (learner.module, optimizer, weights)
-            self._step = Graphed(step, example.tensors(), written=written, owners=owners)
+            self.graph = Graphed(step, example.tensors(), written=written, owners=owners)
         finally:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate
@@ -161,7 +161,7 @@ class ReplayedStep:
         if weights != self._set:
             self._weights.copy_(torch.tensor(weights))
             self._set = weights
-        sums = self._step(*shown.tensors())
+        sums = self.graph(*shown.tensors())
         on_cpu = torch.empty(sums.shape, dtype=sums.dtype, pin_memory=True).copy_(sums, non_blocking=True)
         copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
         copied.record(torch.cuda.current_stream(shown.x.device))

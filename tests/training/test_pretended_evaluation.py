@@ -7,9 +7,9 @@ import torch
 
 from gcc_search.saliency.geometry import Transforms, sample_positions
 from gcc_search.saliency.scores import insertion_deletion
-from gcc_search.training.evaluation import _explain_batch
 from gcc_search.training.map_scores import Replay, map_scores
-from gcc_search.training.terms import casts_kept, precision, shown_dtype
+from gcc_search.training.passes import Passes
+from gcc_search.training.terms import casts_kept, shown_dtype
 from tests.training.test_pretended_gpu import CUDA, Crossings, pretended
 
 __all__ = ["pretended"]
@@ -28,7 +28,7 @@ def explain(network, transforms):
     x = torch.rand(4, 3, 64, 64, device=CUDA)
     with casts_kept(CUDA):
         positions = sample_positions(transforms, 64, 64, 64).float()
-        return _explain_batch(network.eval(), x, positions)
+        return Passes(network.eval()).explain(x, positions)
 
 
 @torch.no_grad()
@@ -43,8 +43,7 @@ def play(network):
     def classify(shown):
         assert shown.dtype == shown_dtype(CUDA)
         assert shown.is_contiguous(memory_format=torch.channels_last)
-        with precision(CUDA):
-            return network(shown)
+        return Passes(network).classify(shown)
 
     images, orders = torch.rand(3, 3, 64, 64, device=CUDA), torch.zeros(3, 64 * 64, dtype=torch.long, device=CUDA)
     classes, heatmaps = torch.zeros(3, dtype=torch.long, device=CUDA), torch.rand(3, 64, 64, device=CUDA)

@@ -1,0 +1,102 @@
+"""Forward passes of a network that is measured. On CUDA those that come again and again are replayed as graphs."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Hashable
+
+import torch
+from torch import Tensor
+
+from gcc_search.saliency.geometry import sample
+from gcc_search.saliency.gradcam import gradcam
+from gcc_search.saliency.shapes import Classes, Images, Logits, PerImage, RawMaps
+from gcc_search.training.graphed import Graphed
+from gcc_search.training.networks import Network, full_precision
+from gcc_search.training.terms import precision, shown_dtype
+
+# Of one kind and size, before they become a graph: to make it takes about as long.
+_PLAIN_PASSES = 5
+
+# A network and tensors to show it.
+Pass = Callable[..., tuple[Tensor, ...]]
+
+
+class Passes:
+    """Passes of one network in eval mode, without gradients. Its weights may change in between, in place.
+
+    A GPU takes a pass of a small network in less time than the CPU needs to ask for its kernels one by one.
+
+    Args:
+        after: the graph of the network's training step, where there is one by now: their memory is the same.
+        num_plain: passes of one kind and size before they become a graph.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        after: Callable[[], Graphed[Tensor] | None] = lambda: None,
+        num_plain: int = _PLAIN_PASSES,
+    ) -> None:
+        self.network, self._after, self._num_plain = network, after, num_plain
+        self._taken: Counter[Hashable] = Counter()
+        self._graphs: dict[Hashable, Graphed[tuple[Tensor, ...]]] = {}
+
+    def explain(self, x: Images, positions: Tensor) -> tuple[Classes, PerImage, RawMaps, RawMaps]:
+        """Predictions, confidences, and the maps of both views; the second one is sampled at these positions."""
+        predicted, confidence, maps, moved_maps = self._take(_explain, x, positions)
+        return predicted, confidence, maps, moved_maps
+
+    def classify(self, shown: Images) -> Logits:
+        (logits,) = self._take(_classify, shown)
+        return logits
+
+    def _take(self, work: Pass, *tensors: Tensor) -> tuple[Tensor, ...]:
+        kind = (work, *(tensor.shape for tensor in tensors))
+        graph = self._graphs.get(kind)
+        if graph is None and self._taken[kind] >= self._num_plain and _can_be_replayed(tensors[0]):
+            graph = self._graphs[kind] = self._graph_of(work, tensors)
+        if graph is None:
+            self._taken[kind] += 1
+            return work(self.network, *tensors)
+        # The next pass writes over them.
+        return tuple(part.clone() for part in graph(*tensors))
+
+    def _graph_of(self, work: Pass, tensors: tuple[Tensor, ...]) -> Graphed[tuple[Tensor, ...]]:
+        before = next(iter(self._graphs.values()), None) or self._after()
+        # Weights are cast within: what autocast has kept of them is gone when it is replayed, and they have changed.
+        with torch.autocast(tensors[0].device.type, enabled=False, cache_enabled=False):
+            return Graphed(
+                functools.partial(work, self.network),
+                tensors,
+                written=(),
+                owners=self.network,
+                draws=False,
+                after=before,
+            )
+
+
+def _can_be_replayed(tensor: Tensor) -> bool:
+    return tensor.is_cuda
+
+
+def _explain(network: Network, x: Images, positions: Tensor) -> tuple[Tensor, ...]:
+    count = len(x)
+    # Each view is written to its place, as the network's convolutions read it.
+    shape, dtype = (2 * count, *x.shape[1:]), shown_dtype(x.device)
+    views = torch.empty(shape, dtype=dtype, device=x.device, memory_format=torch.channels_last)
+    views[:count], views[count:] = x, sample(x, positions)
+    with precision(x.device):
+        features = network.features(views)
+    features = full_precision(features)
+    probabilities = network.head(features[:count].mean((2, 3))).softmax(1)
+    confidence, predicted = probabilities.max(1)
+    maps = gradcam(features, network.head, predicted.repeat(2))
+    return predicted, confidence, maps[:count], maps[count:]
+
+
+def _classify(network: Network, shown: Images) -> tuple[Tensor, ...]:
+    with precision(shown.device):
+        return (network(shown),)
