@@ -24,7 +24,8 @@ from gcc_search.training.evaluation import INSERTION_PASSES, measure
 from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.networks import Network, build_network
-from gcc_search.training.terms import precision
+from gcc_search.training.passes import Passes
+from gcc_search.training.terms import casts_kept, precision, shown_dtype
 
 NETWORKS = ("resnet18", "resnet50", "convnext_tiny")
 # The cheap ones: what others take lies in their many forward passes.
@@ -44,7 +45,7 @@ class Size:
 
 SIZES = {
     "cpu": Size(num_validated=16, num_tested=2, batch_size=16, rounds=1, num_posthoc=4),
-    "cuda": Size(num_validated=512, num_tested=96, batch_size=64, rounds=2, num_posthoc=8),
+    "cuda": Size(num_validated=1100, num_tested=96, batch_size=64, rounds=2, num_posthoc=8),
 }
 
 
@@ -100,8 +101,14 @@ def _measure(name: str, network: Network, images: ImageSet, size: Size, *, split
     # A test split is measured once, so each round has a seed and draws of its own; validation is every epoch's.
     seeds = itertools.count() if split == "test" else itertools.repeat(0)
     inserted = len(images) if split == "test" else 0
+    # Graphs of passes, likewise.
+    kept = None if split == "test" else Passes(network)
+
+    def measured() -> None:
+        measure(network, images, _evaluation(size, seed=next(seeds), inserted=inserted), passes=kept)
+
     works = {
-        "measure": lambda: measure(network, images, _evaluation(size, seed=next(seeds), inserted=inserted)),
+        "measure": measured,
         "forward": lambda: _pass_forward(network, size.batch_size, count=len(images), inserted=inserted),
     }
     seconds = medians_of(take_turns(works, best_device(), rounds=size.rounds))
@@ -133,10 +140,11 @@ def _pass_forward(network: Network, batch_size: int, *, count: int, inserted: in
     device = best_device()
     states_together = _evaluation(replace(SIZES[device.type], batch_size=batch_size), seed=0).num_states_together
     x = torch.randn(2 * batch_size, 3, IMAGE_SIZE, IMAGE_SIZE, device=device)
-    x = x.contiguous(memory_format=torch.channels_last)
-    for shown in _parts(2 * count, 2 * batch_size) + _parts(INSERTION_PASSES * inserted, states_together):
-        with precision(device):
-            network(x[:shown])
+    x = x.to(shown_dtype(device), memory_format=torch.channels_last)
+    with casts_kept(device):
+        for shown in _parts(2 * count, 2 * batch_size) + _parts(INSERTION_PASSES * inserted, states_together):
+            with precision(device):
+                network(x[:shown])
 
 
 def _parts(whole: int, size: int) -> list[int]:

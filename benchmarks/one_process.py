@@ -26,7 +26,8 @@ from gcc_search.training.terms import LossTerms, loss_terms
 
 def shown_batches(case: Case, images: ImageSet, device: torch.device) -> Iterator[Shown]:
     """For ever, as `train_epoch` has them."""
-    learner = Learner(case.build(device)[0], loss_terms)
+    # It is asked for the size of its maps alone.
+    learner = Learner(case.build(torch.device("cpu"))[0], loss_terms)
     for epoch in itertools.count(1):
         with batches_of(images, case.plan(0, device, epoch=epoch), learner) as batches:
             for _, shown in batches:
@@ -115,13 +116,14 @@ WAYS: dict[str, Callable[[Case, ImageSet, torch.device, int], float]] = {
     "streams": lambda case, images, device, count: _same_batches(
         case, images, device, count, InTurn(case, device, count, streams=True).step
     ),
+    "threads": _threads,
+    # Last: after a capture that fails torch makes no more graphs in this process.
     "grouped": lambda case, images, device, count: _same_batches(
         case, images, device, count, GroupedTrials(case, device, count).step
     ),
     "vmap": lambda case, images, device, count: _same_batches(
         case, images, device, count, MappedTrials(case, device, count).step
     ),
-    "threads": _threads,
 }
 
 

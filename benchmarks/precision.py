@@ -22,13 +22,11 @@ from torchvision.ops import StochasticDepth
 
 from benchmarks.step import FLOOR, OURS, VARIANTS, make_batch, ready_matrices, saved_bytes
 from benchmarks.timing import best_device, hardware_of, synchronise
-from gcc_search.saliency import raw_losses
 from gcc_search.training import terms
 from gcc_search.training.graphed import Graphed
 from gcc_search.training.networks import Network, build_network
 
 NETWORKS = ("resnet18", "convnext_tiny", "resnet50")
-_COMPILED_LOSSES = ((raw_losses, "_terms"),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +39,6 @@ class Way:
     fused: bool = False
     benchmark: bool = False
     graph: bool = False
-    compiled_losses: bool = False
     compiled_network: bool = False
     recomputed: bool = False
 
@@ -54,8 +51,6 @@ ON_CUDA = (
     Way(name="bfloat16, fused SGD", fused=True),
     _GRAPH,
     replace(_GRAPH, name="the same, cuDNN's choice timed", benchmark=True),
-    replace(_GRAPH, name="graph, losses compiled", compiled_losses=True),
-    replace(_GRAPH, name="graph, losses and network compiled", compiled_losses=True, compiled_network=True),
     Way(name="bfloat16, fused SGD, network compiled", fused=True, compiled_network=True),
     Way(name="bfloat16, fused SGD, activation checkpointing", fused=True, recomputed=True),
 )
@@ -97,7 +92,7 @@ def measure_way(name: str, way: Way, *, batch_size: int, rounds: int, device: to
         error = float((_gradient(network, batch_size, device) - truth).norm() / truth.norm())
         steps = {variant: _step(network, variant, way, batch_size, device) for variant in (FLOOR, OURS)}
         saved = None
-        if not (way.compiled_network or way.compiled_losses):
+        if not way.compiled_network:
             saved = saved_bytes(_loss(network, OURS, batch_size, device), network.parameters())
         for step in steps.values():
             step()
@@ -144,9 +139,6 @@ def _carried_out(way: Way, device: torch.device) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(terms, "precision", return_value=autocast))
         stack.enter_context(torch.backends.cudnn.flags(enabled=True, benchmark=way.benchmark, allow_tf32=True))
-        for module, function in _COMPILED_LOSSES if way.compiled_losses else ():
-            compiled = torch.compile(getattr(module, function), dynamic=False)
-            stack.enter_context(mock.patch.object(module, function, compiled))
         yield
 
 
@@ -209,7 +201,7 @@ def measure_precision(networks: Sequence[str] | None = None, *, compiled: bool =
     device = best_device()
     usual = NETWORKS if device.type == "cuda" else NETWORKS[:1]
     known, batch_size, rounds = (ON_CUDA, 32, 5) if device.type == "cuda" else (ON_CPU, 4, 2)
-    ways = [way for way in known if compiled or not (way.compiled_losses or way.compiled_network)]
+    ways = [way for way in known if compiled or not way.compiled_network]
     rows: list[Row] = []
     for name in networks or usual:
         with _carried_out(Way(name="float32", bfloat16=False), device):
