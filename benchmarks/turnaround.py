@@ -9,7 +9,6 @@ import shutil
 import statistics
 import sys
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.timing import best_device, hardware_of
 from gcc_search.footprint import in_fresh_process
 from gcc_search.identity import Identity
 from gcc_search.recording import record_trial
 from gcc_search.results.reader import read_trial
+from gcc_search.search.lasting_thread import in_lasting_thread
 from gcc_search.search.worker_memory import give_back_memory, set_modules_aside
 from gcc_search.settings import DataSettings, EvaluationSettings, Explanation, Recipe, TrialSettings
 
@@ -31,14 +32,15 @@ KINDS = {"ours": True, "Ray's default": False}
 GROWTH = TrialSettings(
     network="resnet18",
     weights="none",
-    data=DataSettings(name="shapes", num_images=64),
+    # Enough for steps, batches and passes to become graphs on a GPU.
+    data=DataSettings(name="shapes", num_images=128),
     recipe=Recipe(epochs=1, image_size=32, lr=0.001),
-    evaluation=EvaluationSettings(insertion_images=1),
+    evaluation=EvaluationSettings(insertion_images=2, batch_size=8),
 )
 
 
 def measure_growth(device_name: str, trials: int) -> dict[str, Any]:
-    """Bytes that this process holds after each of so many trials, each in a thread of its own, as Ray runs them.
+    """Bytes that this process holds after each of so many trials, in the thread that workers have for them.
 
     Args:
         device_name: on CUDA, what the allocator holds of the device as well.
@@ -50,15 +52,12 @@ def measure_growth(device_name: str, trials: int) -> dict[str, Any]:
             set_modules_aside()
             settings = GROWTH.model_copy(update={"explanation": Explanation(alpha=1 + number / trials, beta=0.1)})
             place, identity = Path(folder, "trials", str(number)), Identity(id=str(number))
-            record = functools.partial(record_trial, settings, place, identity, device=device)
-            runner = threading.Thread(target=lambda record=record: list(record()))
-            runner.start()
-            runner.join()
+            in_lasting_thread(functools.partial(list, record_trial(settings, place, identity, device=device)))
             if read_trial(place).record.status != "finished":
                 raise SystemExit(f"every trial must be finished, got one in {place} that is not")
             shutil.rmtree(place)
             give_back_memory(device)
-            resident.append(psutil.Process().memory_info().rss)
+            resident.append(psutil.Process().memory_full_info().uss)
             reserved.append(torch.cuda.memory_reserved(device) if device.type == "cuda" else 0)
     return {
         "trials": trials,
@@ -70,10 +69,9 @@ def measure_growth(device_name: str, trials: int) -> dict[str, Any]:
 
 
 def _growth(values: list[int]) -> float:
-    """From the first half's median to the second half's, without the first tenth, in which a process warms up."""
-    steady = values[len(values) // 10 :]
-    half = len(steady) // 2
-    return (statistics.median(steady[half:]) - statistics.median(steady[:half])) / max(1, half)
+    """From the second third's median to the last third's: a process warms up in the first."""
+    third = max(1, len(values) // 3)
+    return (statistics.median(values[-third:]) - statistics.median(values[-2 * third : -third])) / third
 
 
 def _medians(*, reuse: bool) -> dict[str, float]:
@@ -95,7 +93,9 @@ def measure_turnaround(*, trials: int) -> dict[str, Any]:
     growth = in_fresh_process(measure_growth, "cuda" if torch.cuda.is_available() else "cpu", trials)
     rows = [{"a trial's process": name} | parts for name, parts in found.items()]
     _show(found, growth)
-    return {"turnaround": {"bar_seconds": BAR_SECONDS, "load": os.getloadavg(), "seconds": rows, "growth": [growth]}}
+    section = {"bar_seconds": BAR_SECONDS, "load": os.getloadavg(), "seconds": rows, "growth": [growth]}
+    # The turnaround is the CPU's wherever it is measured.
+    return {"turnaround": section} | ({} if rows else hardware_of(best_device()))
 
 
 def _show(found: dict[str, dict[str, float]], growth: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from gcc_search.footprint import CudaMeter, wait_until_released
 from gcc_search.recording import record_trial
 from gcc_search.results.schema import EpochRow
 from gcc_search.search.jobs import Job
+from gcc_search.search.lasting_thread import in_lasting_thread
 from gcc_search.search.worker_memory import give_back_memory, set_modules_aside
 from gcc_search.trial import Ended
 from gcc_search.working_folder import working_folder
@@ -40,9 +42,14 @@ def train_job(
     Raises:
         Exception: whatever may have spoilt this process for the next job. Ray then puts another in its place.
     """
+    job, where = Job.from_config(config), torch.device(device)
+    surroundings = {"fingerprint": fingerprints[job.settings.recipe.image_size], "num_processes": num_processes}
+    in_lasting_thread(functools.partial(_train, job, run, where, threads, surroundings))
+
+
+def _train(job: Job, run: str, where: torch.device, threads: int, surroundings: dict[str, Any]) -> None:
     set_modules_aside()
     torch.set_num_threads(threads)
-    job, where = Job.from_config(config), torch.device(device)
     if "memory" in job.failures and where.type == "cuda":
         # Nothing runs beside it, but what ran until just now may still be ending.
         wait_until_released(where, CudaMeter())
@@ -59,10 +66,9 @@ def train_job(
                 folder,
                 job.identity,
                 device=where,
-                num_processes=num_processes,
-                fingerprint=fingerprints[job.settings.recipe.image_size],
                 failures=job.failures,
                 on_notice=tell,
+                **surroundings,
             )
             _report(job, events, identity)
     finally:
