@@ -36,7 +36,8 @@ def collapsed(row: EpochRow, reference: Sequence[float], *, epochs: int) -> tupl
 
 def sign_of_collapse(row: EpochRow, baseline_points: float) -> str | None:
     """What is wrong with it, in words; None where nothing is."""
-    drop = baseline_points - row.accuracy_points
+    # To the rounding of two shares of images.
+    drop = round(baseline_points - row.accuracy_points, 9)
     if drop > COLLAPSE_POINTS:
         return f"accuracy {drop:.1f} points under the baseline's"
     if row.degenerate_fraction is not None and row.degenerate_fraction > COLLAPSE_DEGENERATE:

@@ -92,3 +92,10 @@ def test_accuracy_is_counted_in_points():
 def test_the_closest_name_is_offered_or_all_of_them():
     assert closest("ginni", METRICS) == "did you mean gini?"
     assert closest("xyz", ("a", "b")) == "known are a, b"
+
+
+def test_accuracies_are_compared_as_shares_of_images_and_not_to_the_last_bit():
+    """Of 1000 images as many may be lost as are named, and not one more."""
+    constraint, points = parse_constraint("accuracy >= baseline - 1.0"), [100 * (right / 1000) for right in range(1001)]
+    assert all(constraint.violation(lost, baseline) <= 0 for lost, baseline in zip(points, points[10:], strict=False))
+    assert all(constraint.violation(lost, baseline) > 0 for lost, baseline in zip(points, points[11:], strict=False))

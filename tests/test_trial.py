@@ -169,6 +169,9 @@ def test_ten_points_under_the_baseline_are_no_collapse_yet(undisturbed):
     row = replace(undisturbed[0][-1], accuracy_points=80.0, corrected_consistency=0.5, degenerate_fraction=0.5)
     assert sign_of_collapse(row, 90.0) is None
     assert sign_of_collapse(row, 90.5) == "accuracy 10.5 points under the baseline's"
+    # Of 1000 images 12 and 112 are not 10 points apart to the last bit.
+    assert 100 * (112 / 1000) - 100 * (12 / 1000) > 10
+    assert sign_of_collapse(replace(row, accuracy_points=100 * (12 / 1000)), 100 * (112 / 1000)) is None
 
 
 def test_without_alpha_and_beta_a_trial_is_a_baseline(tiny_trial):

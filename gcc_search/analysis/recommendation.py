@@ -148,7 +148,8 @@ def _drop(pair: Pair) -> float:
     trained, untouched = ((record.validation or {})["accuracy_points"] for record in (pair.trial, pair.baseline))
     assert trained is not None, "every epoch has an accuracy"
     assert untouched is not None, "every epoch has an accuracy"
-    return untouched - trained
+    # To the rounding of two shares of images: as constraints have it.
+    return round(untouched - trained, 9)
 
 
 def _candidate(pair: Pair) -> Candidate:

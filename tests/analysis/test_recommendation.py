@@ -49,6 +49,13 @@ def test_a_limit_on_the_accuracy_lost_is_kept_to_the_point(mixed_run):
     assert Excluded(count=1, reason="losing more than 0.5 points") in found.excluded
 
 
+def test_a_drop_that_is_permitted_to_the_last_image_is_no_larger_by_rounding(new_run):
+    run = new_run(constraints=())
+    run.baseline(accuracy=100 * (7 / 100))
+    run.trial("t1", accuracy=100 * (6 / 100))
+    assert found_in(run, max_accuracy_drop=1.0).chosen.drop_points == 1.0
+
+
 def test_only_the_asked_network_is_looked_at(mixed_run):
     found = found_in(mixed_run, network="resnet50")
     assert (found.trial.record.id, found.considered, found.runner_up) == ("r1", 2, None)
