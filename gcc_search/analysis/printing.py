@@ -131,9 +131,14 @@ def _print_importances(importances: Sequence[Importance], console: Console) -> N
 def _print_problems(findings: Findings, console: Console) -> None:
     if findings.waiting:
         say(console, f"\nleft out until their baselines are trained: {', '.join(findings.waiting)}")
-    if findings.problems:
-        say(console, f"\nrefused files: {len(findings.problems)}")
-    for problem in findings.problems:
+    say_refused(findings.problems, console)
+
+
+def say_refused(problems: Sequence[str], console: Console) -> None:
+    """Files that were refused, a line each."""
+    if problems:
+        say(console, f"\nrefused files: {len(problems)}")
+    for problem in problems:
         say(console, f"  {problem}")
 
 

@@ -16,7 +16,7 @@ from gcc_search.analysis.paired_images import read_paired
 from gcc_search.analysis.pairing import Pair, pair_with_baselines
 from gcc_search.errors import ResultsError
 from gcc_search.objectives import closest
-from gcc_search.results.reader import Run, Trial
+from gcc_search.results.reader import Run, Trial, find_damage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,7 @@ class Recommendation:
         comparison: trial against baseline on the test split.
         gain_is_beyond_noise: whether the 95 % interval of the gain in C* leaves out 0 from above; None where there is
             no interval.
+        problems: a line for each file that was refused: records of trials, tables of these two.
     """
 
     trial: Trial
@@ -65,6 +66,7 @@ class Recommendation:
     runner_up: Candidate | None
     comparison: Comparison
     gain_is_beyond_noise: bool | None
+    problems: tuple[str, ...]
 
 
 def recommend(run: Run, wish: Wish) -> Recommendation:
@@ -113,6 +115,7 @@ def _recommend(
         runner_up=ranked[1] if len(ranked) > 1 else None,
         comparison=comparison,
         gain_is_beyond_noise=None if line is None else line.is_apart and line.difference > 0,
+        problems=(*run.problems, *find_damage(trial), *find_damage(baseline)),
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from rich.console import Console
 
 from gcc_search.analysis.comparison_table import KEY, comparison_table, say_disagreement, say_seeds
-from gcc_search.analysis.printing import say
+from gcc_search.analysis.printing import say, say_refused
 from gcc_search.analysis.recommendation import Recommendation, Wish, say_excluded
 from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.table import short_scientific
-from gcc_search.atomic import place_of
+from gcc_search.atomic import as_told, place_of
 
 # The last parts of sampled names that stand in the line of settings whether sampled or not.
 _NAMED = ("alpha", "beta", "p", "distance", "network")
@@ -24,6 +24,7 @@ def print_recommendation(found: Recommendation, wish: Wish, console: Console) ->
     say(console, say_disagreement(found.comparison.disagreement))
     for spread in found.comparison.seeds:
         say(console, f"  {say_seeds(spread)}")
+    say_refused([as_told(problem) for problem in found.problems], console)
 
 
 def say_settings(found: Recommendation) -> str:

@@ -117,6 +117,19 @@ def test_the_printed_table_fits_and_the_directory_comes_first(mixed_run):
     assert all(len(line) <= 100 for line in table)
 
 
+def test_files_that_were_refused_are_named(mixed_run):
+    """The best trial's record is torn, and so are the images of the next one."""
+    (mixed_run.folder / "trials/t2/trial.json").write_text("{")
+    table = mixed_run.folder / "trials/t1/images.parquet"
+    table.write_bytes(table.read_bytes()[:-5])
+    console = Console(file=io.StringIO(), width=100)
+    print_recommendation(found_in(mixed_run), Wish(), console)
+    *_, told, first, second = console.file.getvalue().splitlines()
+    assert told == "refused files: 2"
+    assert first.startswith(f"  {mixed_run.folder}/trials/t2/trial.json: must be whole JSON, got a torn file")
+    assert second.startswith(f"  {table}: must be whole Parquet, got a torn or changed file")
+
+
 def test_where_none_qualifies_the_smallest_drop_is_told(mixed_run):
     with pytest.raises(ResultsError) as caught:
         found_in(mixed_run, max_accuracy_drop=0.1, network="resnet18")
