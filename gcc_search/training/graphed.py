@@ -44,12 +44,15 @@ class Graphed(Generic[Result]):
         draws: bool = True,
         after: Graphed[Any] | None = None,
     ) -> None:
-        self._owners = owners
+        # What torch frees with the other graph serves this one, too: up to 2.14 cuBLAS's workspace of their stream.
+        self._owners = (owners, after)
         self._inputs = [tensor.clone() for tensor in example]
         device = self._inputs[0].device
         kept = [(tensor, tensor.detach().clone()) for tensor in written]
         state = torch.cuda.get_rng_state(device)
         stream = _stream(device)
+        # What other streams have cached is of no use to this one.
+        torch.cuda.empty_cache()
         stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UPS):

@@ -123,7 +123,7 @@ def leading(
         try:
             yield learner
         finally:
-            # The graphs' memory, which is not to wait for whoever still holds on to the learner.
+            # Their memory is not to wait for whoever still holds on to the learner. (The step's waits for `Passes`.)
             learner.replayed = learner.replayed_showing = None
         return
     crew.tell(_BEGIN)

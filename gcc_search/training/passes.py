@@ -29,7 +29,7 @@ class Passes:
     A GPU takes a pass of a small network in less time than the CPU needs to ask for its kernels one by one.
 
     Args:
-        after: the graph of the network's training step, where there is one by now: their memory is the same.
+        after: the graph of the network's training step, where there is one by now: passes work in its memory as well.
         num_plain: passes of one kind and size before they become a graph.
     """
 
