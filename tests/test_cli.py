@@ -76,6 +76,9 @@ def test_a_mistake_in_a_space_file_is_one_line_and_exit_code_1(tmp_path):
             ["train", "--dataset", "shapes", "--model", "convnet_small", "--device", "tpu", "--weights", "none"],
             "--device: must be cpu or cuda, got tpu",
         ),
+        # What the system says of a name, on its own.
+        (["analyze", "x" * 300], f"{'x' * 300}/run.json: must be within reach, got: File name too long; look at"),
+        (["evaluate", "x" * 300], f"{'x' * 300}: must be within reach, got: File name too long; look at"),
     ],
 )
 def test_other_mistakes_are_one_line_too(tmp_path, arguments, message):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -56,9 +56,18 @@ def main() -> None:
     try:
         app()
     except GccSearchError as error:
-        for line in str(error).splitlines():
-            print(f"gcc-search: {line}", file=sys.stderr)
-        sys.exit(1)
+        _refuse(str(error))
+    except OSError as error:
+        # What names a file is about that file: no permission, too long a name, a loop of links.
+        if error.filename is None:
+            raise
+        _refuse(f"{error.filename}: must be within reach, got: {error.strerror}; look at its name, owner and disk")
+
+
+def _refuse(told: str) -> NoReturn:
+    for line in told.splitlines():
+        print(f"gcc-search: {line}", file=sys.stderr)
+    sys.exit(1)
 
 
 def _show_version(asked: bool) -> None:

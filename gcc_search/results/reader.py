@@ -111,16 +111,19 @@ def read_run_record(folder: Path) -> RunRecord:
 
 
 def _read_trials(parent: Path, problems: list[str], tell: Callable[[int, int], None]) -> list[Trial]:
+    # Not by a pattern: what may not be listed would be empty.
+    with _told_by_name(parent, missing="was the folder copied whole?"):
+        found = sorted(parent.iterdir()) if parent.is_dir() else []
     # A hidden folder is a copy under way.
-    folders = sorted(parent.glob("[!.]*/")) if parent.is_dir() else []
+    folders = [path for path in found if not path.name.startswith(".") and path.is_dir()]
     trials: list[Trial] = []
     with ThreadPoolExecutor(READERS) as pool:
-        for number, found in enumerate(pool.map(_trial_or_problem, folders), start=1):
+        for number, trial in enumerate(pool.map(_trial_or_problem, folders), start=1):
             tell(number, len(folders))
-            if isinstance(found, Trial):
-                trials.append(found)
+            if isinstance(trial, Trial):
+                trials.append(trial)
             else:
-                problems.append(found)
+                problems.append(trial)
     return trials
 
 

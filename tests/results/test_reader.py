@@ -1,3 +1,5 @@
+import errno
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -44,6 +46,17 @@ def test_a_trial_that_the_system_refuses_is_a_matter_of_the_disk(tmp_path):
         DiskError, match=r"/trial\.json: must be readable, got: File name too long; check its owner and"
     ):
         read_trial(tmp_path / ("x" * 300))
+
+
+def test_trials_that_may_not_be_listed_are_not_taken_for_none(tmp_path, run_record, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    write_run(tmp_path, run_record)
+    (tmp_path / "trials").mkdir()
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(DiskError, match="trials: must be readable, got: Permission denied"):
+        read_run(tmp_path)
 
 
 def test_images_that_were_not_scored_are_said_to_be_missing(tmp_path, trial_record):
