@@ -54,7 +54,8 @@ class BoundaryPanel:
         line: ends of the stretch with a probability of 0.5 within the axes, as (log alpha, log beta); or none.
         field: fitted probability of failing, rows by rising log beta, columns by rising log alpha, at equal distances
             from end to end of the axes; empty unless fitted.
-        standing: None unless fitted, and where failing does not rise with alpha.
+        standing: None unless fitted, and where no boundary stands along alpha.
+        standing_missing: why it stands nowhere although fitted; empty elsewhere.
     """
 
     network: str
@@ -68,6 +69,7 @@ class BoundaryPanel:
     line: tuple[tuple[float, float], ...]
     field: tuple[tuple[float, ...], ...]
     standing: Standing | None
+    standing_missing: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +154,7 @@ def _panel(
     places = np.array([(dot.log_alpha, dot.log_beta) for dot in inside], dtype=np.float64).reshape(-1, 2)
     found = _fit_in_decades(places, failed) if fit == "fitted" else None
     intercept, slope_alpha, slope_beta = found or (None, None, None)
+    standing, standing_missing = find_standing(places, failed, found) if found else (None, "")
     return BoundaryPanel(
         network=network,
         p_low=band[0],
@@ -163,7 +166,8 @@ def _panel(
         slope_beta=slope_beta,
         line=_half_line(found, *ranges) if found else (),
         field=_field(found, *ranges) if found else (),
-        standing=find_standing(places, failed, found) if found else None,
+        standing=standing,
+        standing_missing=standing_missing,
     )
 
 

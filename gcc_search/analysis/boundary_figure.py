@@ -28,7 +28,6 @@ WORDS = {
     "all trained": "all trained: no boundary",
     "all failed": "all failed: no boundary",
     "no trial": "no trial",
-    "fitted": "failing does not rise with alpha",
 }
 
 
@@ -80,7 +79,7 @@ def _draw_panel(axes: Axes, panel: BoundaryPanel, boundary: Boundary, scale: Nor
 
 def _told(panel: BoundaryPanel) -> list[str]:
     if panel.standing is None:
-        return [WORDS[panel.fit]]
+        return [panel.standing_missing or WORDS[panel.fit]]
     return [say_place(panel.standing) + ("" if panel.line else ", outside the axes"), say_shift(panel.standing)]
 
 

@@ -35,7 +35,7 @@ class Standing:
     Args:
         log_beta: median over the panel's trials.
         log_alpha: at which half fail there, with its 95 % interval.
-        shift: decades of alpha per decade of beta, with its 95 % interval.
+        shift: decades of alpha per decade of beta, with its 95 % interval; None where beta has one value.
         num_resamples: that the intervals are made of.
         missing: why there are no intervals; empty where there are.
     """
@@ -43,33 +43,37 @@ class Standing:
     log_beta: float
     log_alpha: float
     log_alpha_interval: tuple[float, float] | None
-    shift: float
+    shift: float | None
     shift_interval: tuple[float, float] | None
     num_resamples: int
     missing: str
 
 
-def find_standing(places: Floats, failed: NDArray[np.bool_], fitted: Coefficients) -> Standing | None:
-    """Of trials at `places` (log alpha, log beta); None where failing does not rise with alpha.
+def find_standing(places: Floats, failed: NDArray[np.bool_], fitted: Coefficients) -> tuple[Standing | None, str]:
+    """Of trials at `places` (log alpha, log beta), or why it stands nowhere.
 
     Args:
         fitted: intercept and slopes of the log-odds of failing, per decade.
     """
-    log_beta = float(np.median(places[:, 1]))
+    alpha_varies, beta_varies = _varies(places)
+    if not alpha_varies:
+        return None, "alpha has one value: no boundary along it"
     if fitted[1] <= 0:
-        return None
+        return None, "failing does not rise with alpha"
+    log_beta = float(np.median(places[:, 1]))
     log_alpha, shift = _along_alpha(np.array([fitted]), log_beta)[0].tolist()
     drawn, missing = _resample(places, failed, fitted)
     along = _along_alpha(drawn, log_beta)
-    return Standing(
+    standing = Standing(
         log_beta=log_beta,
         log_alpha=log_alpha,
         log_alpha_interval=None if missing else percentile_interval(along[:, 0]),
-        shift=shift,
-        shift_interval=None if missing else percentile_interval(along[:, 1]),
+        shift=shift if beta_varies else None,
+        shift_interval=percentile_interval(along[:, 1]) if beta_varies and not missing else None,
         num_resamples=len(along),
         missing=missing,
     )
+    return standing, ""
 
 
 def _along_alpha(coefficients: Floats, log_beta: float) -> Floats:
@@ -109,8 +113,13 @@ def _refits(places: Floats, failed: NDArray[np.bool_], fitted: Coefficients) -> 
 
 def standardise(places: Floats) -> tuple[Floats, Floats]:
     """Centre and scale of each column, so that the fit's penalty treats both alike."""
-    scale = places.std(axis=0)
-    return places.mean(axis=0), np.where(scale > 0, scale, 1.0)
+    varies = _varies(places)
+    return np.where(varies, places.mean(axis=0), places[0]), np.where(varies, places.std(axis=0), 1.0)
+
+
+def _varies(places: Floats) -> NDArray[np.bool_]:
+    """Whether a column has more than one value; the deviation of equal ones is 0 or what rounding leaves."""
+    return np.asarray(np.ptp(places, axis=0) > 0)
 
 
 def say_place(standing: Standing) -> str:
@@ -124,7 +133,7 @@ def say_shift(standing: Standing) -> str:
     """`moves -0.42 [-0.61, -0.20]`, decades of alpha per decade of beta; in a line of its own, why no interval."""
     interval = standing.shift_interval
     between = "" if interval is None else f" [{interval[0]:+.2f}, {interval[1]:+.2f}]"
-    moves = f"moves {standing.shift:+.2f}{between}"
+    moves = "no shift: beta has one value" if standing.shift is None else f"moves {standing.shift:+.2f}{between}"
     return f"{moves}\n(no interval: {standing.missing})" if standing.missing else moves
 
 

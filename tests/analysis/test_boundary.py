@@ -52,9 +52,15 @@ def test_refits_are_the_fits_of_repeated_rows(signal):
         assert row == pytest.approx([again, *slopes], abs=1e-4)
 
 
+def standing_of(places, failed, fitted):
+    standing, missing = find_standing(places, failed, fitted)
+    assert missing == ""
+    return standing
+
+
 def test_where_a_boundary_stands_and_moves_is_read_off_its_slopes():
     places = np.array([[0.0, -3.0], [0.0, -1.0], [1.0, -2.0]])
-    assert find_standing(places, np.array([True, False, False]), (1.0, 2.0, -1.0)) == Standing(
+    assert standing_of(places, np.array([True, False, False]), (1.0, 2.0, -1.0)) == Standing(
         log_beta=-2.0,
         log_alpha=-1.5,
         log_alpha_interval=None,
@@ -75,7 +81,7 @@ def searched(num_trials, steepness, seed=0):
 
 def test_the_intervals_hold_the_boundary_that_trials_were_drawn_from():
     places, failed = searched(200, steepness=3.0)
-    found = find_standing(places, failed, (3.0 * 2, 3.0, 1.5))
+    found = standing_of(places, failed, (3.0 * 2, 3.0, 1.5))
     (low, high), (least, most) = found.log_alpha_interval, found.shift_interval
     truth = -1 - 0.5 * (found.log_beta + 2)
     assert low < truth < high < low + 1
@@ -85,7 +91,7 @@ def test_the_intervals_hold_the_boundary_that_trials_were_drawn_from():
 
 def test_more_trials_make_a_narrower_interval():
     def width(num_trials):
-        low, high = find_standing(*searched(num_trials, steepness=3.0), (6.0, 3.0, 1.5)).log_alpha_interval
+        low, high = standing_of(*searched(num_trials, steepness=3.0), (6.0, 3.0, 1.5)).log_alpha_interval
         return high - low
 
     assert width(400) < 0.7 * width(60)
@@ -93,19 +99,20 @@ def test_more_trials_make_a_narrower_interval():
 
 def test_without_a_clear_effect_of_alpha_there_is_no_interval():
     places, failed = searched(40, steepness=0.0)
-    found = find_standing(places, failed, (0.0, 0.1, 0.0))
+    found = standing_of(places, failed, (0.0, 0.1, 0.0))
     assert (found.log_alpha_interval, found.missing) == (None, "effect of alpha unclear")
 
 
 def test_where_failing_falls_with_alpha_no_boundary_stands():
-    assert find_standing(np.zeros((4, 2)), np.array([True, False] * 2), (0.0, -1.0, 1.0)) is None
+    places, failed = searched(4, steepness=0.0)
+    assert find_standing(places, failed, (0.0, -1.0, 1.0)) == (None, "failing does not rise with alpha")
 
 
 @pytest.mark.parametrize("num_failed", [FEWEST_OF_A_KIND - 1, FEWEST_OF_A_KIND])
 def test_three_of_each_kind_are_needed_for_an_interval(num_failed):
     places = np.array([[-3 + index / 5, index % 3] for index in range(20)])
     failed = np.arange(20) >= 20 - num_failed
-    assert bool(find_standing(places, failed, (0.0, 4.0, 0.0)).missing) == (num_failed < FEWEST_OF_A_KIND)
+    assert bool(standing_of(places, failed, (0.0, 4.0, 0.0)).missing) == (num_failed < FEWEST_OF_A_KIND)
 
 
 def test_a_boundary_is_told_in_words():
@@ -140,6 +147,31 @@ def test_a_boundary_in_alpha_is_found_within_a_third_of_a_decade(new_run):
     (panel,) = boundary_of(run).panels
     assert panel.fit == "fitted"
     assert all(abs(log_alpha) < 1 / 3 for log_alpha, _ in panel.line)
+
+
+# The logarithm of 3, thirteen times over, has a standard deviation above 0.
+@pytest.mark.parametrize(("alpha", "num_trials"), [(3.0, 13), (0.1, 12)])
+def test_a_boundary_needs_more_than_one_alpha(new_run, alpha, num_trials):
+    run = new_run()
+    for index in range(num_trials):
+        status = "collapsed" if index > num_trials / 2 and index % 3 else "finished"
+        run.trial(f"t{index:02d}", status=status, alpha=alpha, beta=10 ** (3 * index / num_trials - 2))
+    boundary = boundary_of(run)
+    (panel,) = boundary.panels
+    assert (panel.slope_alpha, panel.standing) == (0.0, None)
+    title = draw_boundary(boundary, title="demo").axes[0].get_title()
+    assert title.endswith("alpha has one value: no boundary along it")
+
+
+def test_a_boundary_needs_more_than_one_beta_to_move(new_run):
+    run = new_run()
+    for index, log_alpha in enumerate(np.linspace(-2, 1, 24)):
+        status = "collapsed" if log_alpha > 0 and index % 5 else "finished"
+        run.trial(f"t{index:02d}", status=status, alpha=10**log_alpha, beta=0.1)
+    (panel,) = boundary_of(run).panels
+    assert panel.standing.log_alpha_interval is not None
+    assert (panel.standing.shift, panel.standing.shift_interval) == (None, None)
+    assert say_shift(panel.standing) == "no shift: beta has one value"
 
 
 def test_on_the_line_half_are_expected_to_fail(new_run):
