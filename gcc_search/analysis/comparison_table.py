@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gcc_search.analysis.comparison import Comparison, Disagreement
-from gcc_search.analysis.measures import Line
+from gcc_search.analysis.measures import FEWEST_IMAGES, Line
 from gcc_search.analysis.seeds import SeedSpread
 from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.table import short_scientific
@@ -16,7 +16,8 @@ ARROWS = {"up": "↑", "down": "↓", "none": " "}
 HEADINGS = ("measure", "baseline", "ours", "difference", "95 % interval", "images")
 KEY = (
     "↑ ↓ better | accuracy in points | ± standard error over test images | difference: ours - baseline,\n"
-    "with its 95 % interval (paired bootstrap over the images) | * the interval leaves out 0"
+    "with its 95 % interval (paired bootstrap over the images) | * the interval leaves out 0\n"
+    f"(under {FEWEST_IMAGES} images: too few to say, no *)"
 )
 
 
@@ -47,7 +48,7 @@ def comparison_table(item: Comparison) -> Table:
 def line_cells(line: Line) -> tuple[str, ...]:
     """A row of the table as text, one cell under each of `HEADINGS`."""
     digits = 2 if line.measure.endswith("100") or line.unit == "points" else 3
-    interval, mark = "-", "*" if line.is_apart else " "
+    interval, mark = "-", "*" if line.verdict == "apart" else " "
     if line.low is not None and line.high is not None:
         interval = f"{line.low:+.{digits}f} to {line.high:+.{digits}f}"
     return (

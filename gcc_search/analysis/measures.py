@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from gcc_search.results.schema import Direction
 CHANCE_LIMIT = 1 - 1e-6
 # Resampling fewer images than this tells nothing of others: two that agree would be certain.
 FEWEST_IMAGES = 5
+
+Verdict = Literal["apart", "within noise", "too few images"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +92,13 @@ class Line:
     high: float | None = None
 
     @property
-    def is_apart(self) -> bool:
-        """Whether the test images tell the two networks apart: the interval leaves out 0."""
-        if self.low is None or self.high is None or (self.num_images or 0) < FEWEST_IMAGES:
-            return False
-        return self.low > 0 or self.high < 0
+    def verdict(self) -> Verdict | None:
+        """Whether the test images tell the two networks apart, the interval leaving out 0; None without an interval."""
+        if self.low is None or self.high is None:
+            return None
+        if (self.num_images or 0) < FEWEST_IMAGES:
+            return "too few images"
+        return "apart" if self.low > 0 or self.high < 0 else "within noise"
 
 
 def lines_from_records(pair: Pair) -> tuple[Line, ...]:

@@ -20,7 +20,7 @@ from gcc_search.analysis.comparison import RULE, Comparison
 from gcc_search.analysis.comparison_table import HEADINGS, line_cells, say_disagreement, say_seeds, say_settings
 from gcc_search.analysis.findings import Findings, say_counts
 from gcc_search.analysis.frontier import say_ranking
-from gcc_search.analysis.measures import Line
+from gcc_search.analysis.measures import FEWEST_IMAGES, Line, Verdict
 from gcc_search.analysis.page_data import page_data
 from gcc_search.analysis.seeds import INTERVAL
 from gcc_search.analysis.several import trial_directory
@@ -71,6 +71,7 @@ def make_page(findings: Findings, figures: Mapping[str, bytes]) -> bytes:
         headlines=[_headline(item) for item in findings.comparisons],
         problems=findings.problems,
         rule=RULE,
+        fewest_images=FEWEST_IMAGES,
         comparisons=[_comparison(item, findings.paper) for item in findings.comparisons],
         boundary_lines=tell_boundary(findings.boundary),
         growth_lines=tell_bands(findings.bands),
@@ -109,14 +110,16 @@ def _headline(item: Comparison) -> str:
 
 
 _TOLD = {"top-1 accuracy": "accuracy", "C*": "C*", "Gini": "Gini", "insertion AUC": "insertion AUC"}
+_DOUBTS: dict[Verdict | None, str] = {
+    "within noise": " (within the noise of the test images)",
+    "too few images": " (too few test images to say)",
+}
 
 
 def _change(line: Line) -> str:
     digits = 2 if line.unit == "points" else 3
     told = f"{line.baseline:.{digits}f} → {line.trained:.{digits}f}"
-    if line.low is None or line.is_apart:
-        return told
-    return f"{told} (within the noise of the test images)"
+    return told + _DOUBTS.get(line.verdict, "")
 
 
 def _comparison(item: Comparison, paper: AgainstPaper | None) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Recommendation:
         runner_up: the next best; None where no other qualifies.
         comparison: trial against baseline on the test split.
         gain_is_beyond_noise: whether the 95 % interval of the gain in C* leaves out 0 from above; None where there is
-            no interval.
+            no interval, or one over too few images to say.
         problems: a line for each file that was refused: records of trials, tables of these two.
     """
 
@@ -105,7 +105,8 @@ def _recommend(
     trial = next(trial for trial in run.trials if trial.record.id == pair.trial.id)
     baseline = next(trial for trial in run.baselines.values() if trial.record.id == pair.baseline.id)
     (comparison,) = compare_chosen([pair], pairs, {pair.trial.id: read_paired(trial, baseline)})
-    line = next((line for line in comparison.lines if line.measure == "C*" and line.low is not None), None)
+    told = (None, "too few images")
+    line = next((line for line in comparison.lines if line.measure == "C*" and line.verdict not in told), None)
     return Recommendation(
         trial=trial,
         baseline=baseline,
@@ -114,7 +115,7 @@ def _recommend(
         excluded=excluded,
         runner_up=ranked[1] if len(ranked) > 1 else None,
         comparison=comparison,
-        gain_is_beyond_noise=None if line is None else line.is_apart and line.difference > 0,
+        gain_is_beyond_noise=None if line is None else line.verdict == "apart" and line.difference > 0,
         problems=(*run.problems, *find_damage(trial), *find_damage(baseline)),
     )
 

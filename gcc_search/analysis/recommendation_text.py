@@ -68,9 +68,9 @@ def say_gain(found: Recommendation) -> str:
     told = f"test split: C* {line.difference:+.3f} against the baseline"
     if line.low is None or line.high is None:
         return f"{told}; no images.parquet of one of the two, so no interval"
-    verdict = "within noise: the interval holds 0"
-    if found.gain_is_beyond_noise:
-        verdict = "a gain beyond noise"
-    elif line.is_apart:
-        verdict = "a loss beyond noise"
-    return f"{told}, 95 % interval {line.low:+.3f} to {line.high:+.3f}: {verdict}"
+    told += f", 95 % interval {line.low:+.3f} to {line.high:+.3f}"
+    if line.verdict == "too few images":
+        return f"{told}: too few images to say"
+    if line.verdict == "within noise":
+        return f"{told}: within noise: the interval holds 0"
+    return f"{told}: a {'gain' if found.gain_is_beyond_noise else 'loss'} beyond noise"

@@ -9,9 +9,9 @@ from scipy import stats
 
 from gcc_search.analysis.bootstrap import percentile_interval, resampled_means
 from gcc_search.analysis.comparison import Disagreement, comparison_rows
-from gcc_search.analysis.comparison_table import comparison_table, say_disagreement, say_seeds
+from gcc_search.analysis.comparison_table import HEADINGS, comparison_table, line_cells, say_disagreement, say_seeds
 from gcc_search.analysis.findings import find
-from gcc_search.analysis.measures import Line, corrected_consistency
+from gcc_search.analysis.measures import FEWEST_IMAGES, Line, corrected_consistency
 from gcc_search.analysis.table import to_csv
 from gcc_search.results.reader import read_run
 
@@ -161,6 +161,17 @@ def test_without_images_there_are_means_from_the_record_and_no_errors(new_run):
         measure="top-1 accuracy", unit="points", better="up", baseline=94.0, trained=93.5, difference=-0.5
     )
     assert "means only" in say_disagreement(item.disagreement)
+
+
+@pytest.mark.parametrize("num_images", [FEWEST_IMAGES - 1, FEWEST_IMAGES])
+def test_a_difference_is_marked_where_there_are_images_enough_to_say(new_run, num_images):
+    run, chance = new_run(), np.full(num_images, 0.5)
+    run.baseline(images={"consistency": chance + 0.3, "chance": chance})
+    run.trial("t1", images={"consistency": chance + 0.4, "chance": chance})
+    line = lines_of(run)["C*"]
+    is_enough = num_images >= FEWEST_IMAGES
+    assert line.verdict == ("apart" if is_enough else "too few images")
+    assert ("*" in line_cells(line)[HEADINGS.index("difference")]) == is_enough
 
 
 def test_over_seeds_the_mean_has_students_interval(new_run):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from gcc_search.analysis.measures import FEWEST_IMAGES
 from gcc_search.analysis.recommendation import Candidate, Excluded, Wish, recommend
 from gcc_search.analysis.recommendation_text import print_recommendation, say_settings, say_why
 from gcc_search.analysis.several import read_runs
@@ -80,6 +81,15 @@ def test_a_gain_is_told_from_noise(new_run, consistency, verdict, beyond):
     found = found_in(run)
     assert found.gain_is_beyond_noise is beyond
     assert say_why(found, Wish())[-1].endswith(verdict)
+
+
+def test_of_too_few_images_nothing_is_said(new_run):
+    run = new_run()
+    run.baseline(images=images(consistency=0.8, num=FEWEST_IMAGES - 1))
+    run.trial("t1", corrected=0.5, images=images(consistency=0.9, num=FEWEST_IMAGES - 1))
+    found = found_in(run)
+    assert found.gain_is_beyond_noise is None
+    assert say_why(found, Wish())[-1].endswith("95 % interval +0.200 to +0.200: too few images to say")
 
 
 def test_without_images_there_is_no_verdict(new_run):
