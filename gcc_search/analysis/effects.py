@@ -160,8 +160,8 @@ def _bins(parameter: Parameter, points: Sequence[EffectPoint]) -> tuple[Bin, ...
         for network, count in counts.items()
         if count >= FEWEST_FOR_BINS
         for measure in EFFECTS_UNITS
-        for low, high in edges
-        if (found := _bin(parameter, [p for p in finished if p.network == network], measure, low, high)) is not None
+        for edge in edges
+        if (found := _bin(parameter, [p for p in finished if p.network == network], measure, edge, edges)) is not None
     )
 
 
@@ -182,8 +182,16 @@ def _edges(parameter: Parameter, places: Sequence[float]) -> list[tuple[float, f
     return list(itertools.pairwise(edges))
 
 
-def _bin(parameter: Parameter, points: Sequence[EffectPoint], measure: str, low: float, high: float) -> Bin | None:
-    is_last = high == max(point.place for point in points)
+def _bin(
+    parameter: Parameter,
+    points: Sequence[EffectPoint],
+    measure: str,
+    edge: tuple[float, float],
+    edges: Sequence[tuple[float, float]],
+) -> Bin | None:
+    low, high = edge
+    # Of all networks' bins: where this network's values end, another bin may begin.
+    is_last = edge == edges[-1]
     inside = [point for point in points if low <= point.place < high or (is_last and point.place == high)]
     values = [value for point in inside if (value := point.values[measure]) is not None]
     if not values:

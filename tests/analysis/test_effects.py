@@ -172,6 +172,18 @@ def test_a_choice_is_a_bin_of_its_own(random_run):
     assert [(found.middle, found.num_trials) for found in bins] == [(0.0, 18), (1.0, 18)]
 
 
+def test_a_trial_stands_in_one_bin_where_another_network_reaches_further(new_run):
+    run = new_run()
+    for network, most in (("resnet18", 3), ("resnet50", 5)):
+        run.baseline(network)
+        for index in range(12):
+            epochs, beta = index % (most + 1), float(index)
+            run.trial(f"{network}-{index:02d}", network, sampled={"warmup_epochs": epochs, "beta": beta}, beta=beta)
+    bins = [found for found in effects_of(run)["warmup_epochs"].bins if found.measure == "gini"]
+    counts = {name: [found.num_trials for found in bins if found.network == name] for name in ("resnet18", "resnet50")}
+    assert counts == {"resnet18": [3, 3, 3, 3], "resnet50": [2, 2, 2, 2, 4]}
+
+
 def test_few_trials_have_no_bins(new_run):
     run = new_run()
     run.baseline()
