@@ -55,9 +55,8 @@ _ORDER = {"alpha": 0, "beta": 1, "p": 2}
 
 
 def _parameter(name: str, values: Sequence[Any]) -> Parameter | None:
-    if len({str(value) for value in values}) < 2:
-        return None
     if any(isinstance(value, str | bool | list) or value is None for value in values):
-        return Parameter(name=name, is_log=False, choices=tuple(sorted({str(value) for value in values})))
+        choices = tuple(sorted({str(value) for value in values}))
+        return Parameter(name=name, is_log=False, choices=choices) if len(choices) > 1 else None
     low, high = np.min(values), np.max(values)
-    return Parameter(name=name, is_log=bool(low > 0 and high > LOG_SPAN * low))
+    return Parameter(name=name, is_log=bool(low > 0 and high > LOG_SPAN * low)) if low < high else None

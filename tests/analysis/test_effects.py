@@ -206,6 +206,14 @@ def test_parameters_are_told_in_the_papers_order_and_constants_are_not(new_run):
     ]
 
 
+@pytest.mark.parametrize("values", [(1, 1.0), ("ssim", "ssim"), (True, True)])
+def test_one_value_does_not_vary_however_it_is_written(new_run, values):
+    run = new_run()
+    for index, value in enumerate(values):
+        run.trial(f"t{index}", sampled={"alpha": value})
+    assert find_parameters([trial.record for trial in read_run(run.folder).trials]) == ()
+
+
 def test_the_file_has_a_row_per_trial_of_a_series(table_2):
     content = to_csv(effect_rows(list(effects_of(table_2).values()))).decode()
     rows = list(csv.DictReader(io.StringIO(content)))
