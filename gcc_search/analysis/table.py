@@ -48,6 +48,8 @@ def _fixed(digits: int) -> Format:
 WIDTH = 100
 # Trials' names, longer in baselines' keys, are cut to what room is left: their ends tell them apart.
 SHORTEST_TRIAL = 8
+# What is left of it beside a long name of a run: `…0003`.
+SHORTEST_END = 5
 
 # Heading, field of Row, how it is written. A unit or split stands on the heading's first line.
 COLUMNS: tuple[tuple[str, str, Format], ...] = (
@@ -93,7 +95,16 @@ def best_table(rows: Sequence[Row], *, limit: int) -> Table:
 
 
 def _cut(name: str, width: int) -> str:
-    return name if len(name) <= width else f"…{name[len(name) - width + 1 :]}"
+    """Of a trial's name its end; before it, where several runs are read together, both ends of its run's name."""
+    run, slash, trial = name.rpartition("/")
+    end = min(len(trial), max(width - len(run + slash), SHORTEST_END))
+    room = width - end - len(slash)
+    return _keep(run, start=(room - 1) // 2, end=room // 2) + slash + _keep(trial, start=0, end=end - 1)
+
+
+def _keep(text: str, *, start: int, end: int) -> str:
+    """`text`, or so many of its first and last letters."""
+    return text if len(text) <= start + 1 + end else f"{text[:start]}…{text[len(text) - end :]}"
 
 
 def _text(row: Row, name: str, write: Format) -> str:

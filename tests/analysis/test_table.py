@@ -1,6 +1,7 @@
 import csv
 import io
 
+import pytest
 from rich.console import Console
 
 from gcc_search.analysis.best import Row, best_trials
@@ -8,8 +9,10 @@ from gcc_search.analysis.feasibility import read_question
 from gcc_search.analysis.frontier import find_frontier
 from gcc_search.analysis.listing import explain_columns, list_trials
 from gcc_search.analysis.pairing import pair_with_baselines
+from gcc_search.analysis.several import read_runs
 from gcc_search.analysis.table import best_table, short_scientific, to_csv
 from gcc_search.results.reader import read_run
+from tests.analysis.conftest import RunBuilder
 
 
 def read_and_find(builder):
@@ -67,6 +70,22 @@ def test_the_table_fits_100_columns_whatever_the_names(new_run):
     assert len(lines) == 2 + 1 + 10
     assert "…3456789abcdef convnext_tiny" in lines[2]
     assert lines[3].rstrip().endswith("0.81 0.40")
+
+
+@pytest.mark.parametrize("runs", [("a", "b"), ("sweep-of-may-1", "sweep-of-may-2"), ("alpha-of-may", "betas-of-may")])
+def test_rows_of_several_runs_are_told_apart(tmp_path, runs):
+    for name in runs:
+        run = RunBuilder(tmp_path / name)
+        run.baseline("convnext_tiny", key="convnext_tiny-0123456789ab")
+        for index in range(2):
+            values = {"alpha": 1e-3, "beta": 5e-4, "box_mass": 0.4}
+            run.trial(f"convnext_tiny-000{index}", "convnext_tiny", baseline="convnext_tiny-0123456789ab", **values)
+    together = read_runs([tmp_path / name for name in runs])
+    pairs = pair_with_baselines(together)
+    rows = best_trials(pairs, find_frontier(pairs, read_question(together.record)))
+    lines = printed(rows).splitlines()[2:]
+    assert max(len(line.rstrip()) for line in lines) <= 100
+    assert len({line.split()[1] for line in lines}) == len(rows) == 6
 
 
 def test_numbers_are_written_short(mixed_run):
