@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib.style
 import numpy as np
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 DPI = 160
 # A vector layer takes a hundred bytes a point: figures of ten thousand trials would be beyond what browsers open.
@@ -39,9 +42,8 @@ STYLE: dict[str, Any] = {
 
 def render(draw: Callable[[], Figure], *, title: str, description: str) -> Mapping[str, bytes]:
     """PNG and SVG of what `draw` returns, by suffix. `description` travels in the file: where the data came from."""
-    # From matplotlib's own defaults: what a user's matplotlibrc says must not change the bytes.
-    with matplotlib.style.context(["default", STYLE]):
-        figure = draw()
+    with _our_style():
+        figure = _take_literally(draw())
         dense = _rasterise_dense_layers(figure)
         told = {"Title": title, "Description": description}
         # Packed lightly: sooner done, and a tenth larger than at the usual level.
@@ -50,6 +52,25 @@ def render(draw: Callable[[], Figure], *, title: str, description: str) -> Mappi
         figure.set_layout_engine("none")
         fine = {"dpi": DPI} if dense else {}
         return {"png": png, "svg": _bytes(figure, format="svg", metadata=told | {"Date": None}, **fine)}
+
+
+@contextmanager
+def _our_style() -> Iterator[None]:
+    # From matplotlib's own defaults: what a user's matplotlibrc says must not change the bytes.
+    with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
+        # A letter of a user's names that the font lacks is drawn as a box, and is no concern of the terminal.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        yield
+
+
+def _take_literally(figure: Figure) -> Figure:
+    """No `$` of a user's names begins a formula; of matplotlib's own texts, the numbers along a log axis are some."""
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis) if axis.get_scale() == "log"]
+    formulas = {label for axis in axes for label in axis.get_ticklabels(which="both")}
+    for text in figure.findobj(Text):
+        if text not in formulas:
+            text.set(parse_math=False)
+    return figure
 
 
 def _rasterise_dense_layers(figure: Figure) -> bool:
@@ -68,8 +89,8 @@ def _rasterise_dense_layers(figure: Figure) -> bool:
 
 def render_as(draw: Callable[[], Figure], suffix: str, *, title: str, description: str) -> bytes:
     """What `draw` returns as png, svg or pdf alone, in the style of all figures."""
-    with matplotlib.style.context(["default", STYLE]):
-        figure = draw()
+    with _our_style():
+        figure = _take_literally(draw())
         told: dict[str, Any] = {"Title": title, "Subject" if suffix == "pdf" else "Description": description}
         undated: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
         return _bytes(figure, format=suffix, dpi=DPI, metadata=told | undated[suffix])

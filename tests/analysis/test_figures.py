@@ -5,12 +5,13 @@ import xml.etree.ElementTree as ET
 import matplotlib
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 from gcc_search.analysis.boundary_figure import draw_boundary
 from gcc_search.analysis.distribution_figure import draw_consistency
 from gcc_search.analysis.effects_figure import draw_effects
-from gcc_search.analysis.figures import COLOURS, MARKERS, MOST_VECTOR_POINTS, network_style, render
+from gcc_search.analysis.figures import COLOURS, MARKERS, MOST_VECTOR_POINTS, network_style, render, render_as
 from gcc_search.analysis.findings import find
 from gcc_search.analysis.frontier_figure import draw_frontier
 from gcc_search.analysis.growth_figure import draw_growth
@@ -111,6 +112,26 @@ def test_labels_of_neighbouring_networks_do_not_touch(new_run):
     FigureCanvasAgg(figure).draw()
     boxes = [label.get_window_extent() for label in figure.axes[-1].get_xticklabels()]
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+# Two formulas that matplotlib cannot read, one that it can, and letters that its font lacks.
+NAMES = ("$5 ^ $10", "$100 {x$", "$x$", "日本語")
+
+
+@pytest.mark.parametrize("draw", [render, lambda draw, **told: render_as(draw, "pdf", **told)])
+def test_names_are_drawn_as_they_are_written_beside_a_log_axis(draw):
+    figure = Figure()
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    axes.set(xlim=(1e-3, 10), title=NAMES[0], xlabel=NAMES[1])
+    axes.set_yticks(range(len(NAMES)), NAMES)
+    axes.plot([1, 2], label=NAMES[1])
+    axes.legend()
+    draw(lambda: figure, title=NAMES[0], description=NAMES[1])
+    named = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text() in NAMES]
+    assert {text.get_text() for text in named} == set(NAMES)
+    assert not any(text.get_parse_math() for text in named)
+    assert all(label.get_parse_math() for label in axes.get_xticklabels())
 
 
 def test_a_frontier_of_no_trial_says_so(new_run):
