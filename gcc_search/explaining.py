@@ -128,6 +128,7 @@ def _check_comparable(networks: Sequence[Trained], *, images_too: bool) -> None:
     for network in others:
         for what, ours, theirs in (
             ("image_size", first.settings.recipe.image_size, network.settings.recipe.image_size),
+            ("evaluation crop", eval_crop_of(first.settings.data.name), eval_crop_of(network.settings.data.name)),
             ("evaluation seed", first.settings.evaluation.seed, network.settings.evaluation.seed),
             ("images", first.fingerprint[:12], network.fingerprint[:12]),
         ):

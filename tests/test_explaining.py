@@ -131,6 +131,18 @@ def test_networks_that_see_different_images_are_not_shown_together(tiny_run, tmp
     assert message.endswith("got other; explain them one by one")
 
 
+def test_networks_that_see_more_or_less_of_an_image_are_not_shown_together(tiny_run, tmp_path):
+    file = tmp_path / "one.png"
+    Image.new("RGB", (80, 60), (200, 40, 40)).save(file)
+    shutil.copytree(tiny_run / "trials/t1", tmp_path / "t2")
+    record = read_trial(tmp_path / "t2").record
+    data = record.settings["data"] | {"name": "imagefolder", "root": str(tmp_path)}
+    write_trial(tmp_path / "t2", replace(record, settings=record.settings | {"data": data}))
+    message = complaint(ResultsError, tiny_run / "trials/t1", tmp_path / "t2", out=tmp_path / "x.png", files=(file,))
+    assert message.startswith(f"{tmp_path}/t2: evaluation crop must be that of {tiny_run}/")
+    assert message.endswith(", 1.0, got 0.875; explain them one by one")
+
+
 def test_an_unknown_method_is_one_line_with_the_known_ones(tiny_run, tmp_path):
     message = complaint(SpaceError, tiny_run / "trials/t1", out=tmp_path / "x.png", test=1, methods="layercan")
     assert message.startswith("--methods: must be known, got layercan; did you mean layercam? (known are gradcam, ")
