@@ -10,7 +10,7 @@ from pathlib import Path
 from gcc_search.analysis.against_paper import AgainstPaper, compare_with_paper
 from gcc_search.analysis.bands import Bands, find_bands
 from gcc_search.analysis.best import Row, best_trials
-from gcc_search.analysis.boundary import Boundary, find_boundary
+from gcc_search.analysis.boundary import DRAWN, Boundary, find_boundary
 from gcc_search.analysis.comparison import Comparison, choose_trials, compare_chosen
 from gcc_search.analysis.distribution import ConsistencyPanel, consistency_panels
 from gcc_search.analysis.effects import Effect, find_effects
@@ -72,11 +72,12 @@ def find(run: Run, tell: Tell = untold, *, with_paper: bool = False) -> Findings
     """Frontier, accuracy tradeoffs, best trials and the paper's Table 1; `with_paper`: beside the paper's numbers.
 
     Raises:
-        ResultsError: a run of `gcc-search train`, no finished trial, or a scored trial without its baseline.
+        ResultsError: a run of `gcc-search train`, no trial that trained to its end or failed to, or a scored trial
+            without its baseline.
     """
     records = tuple(trial.record for trial in run.trials)
     check_searched(run)
-    _check_finished(run.folder, records, run.problems)
+    _check_drawn(run.folder, records, run.problems)
     question, pairs = read_question(run.record), pair_with_baselines(run)
     frontier = find_frontier(pairs, question)
     chosen = choose_trials(pairs, question)
@@ -133,13 +134,25 @@ def check_searched(run: Run) -> None:
         )
 
 
-def _check_finished(folder: Path, records: Sequence[TrialRecord], problems: Sequence[str]) -> None:
-    if not any(record.status == "finished" for record in records):
+def _check_drawn(folder: Path, records: Sequence[TrialRecord], problems: Sequence[str]) -> None:
+    """A search whose networks all collapsed or diverged is drawn too: the figure of where training fails tells."""
+    if not any(record.status in DRAWN for record in records):
         refused = f"; {len(problems)} refused, first: {problems[0]}" if problems else ""
         raise ResultsError(
-            f"{folder}: must have a finished trial, got {say_counts(count_statuses(records))}{refused}; "
-            "wait for the search, or start it again"
+            f"{folder}: must have a finished, collapsed or diverged trial, got "
+            f"{say_counts(count_statuses(records))}{refused}; {say_way_out(records)}"
         )
+
+
+def say_way_out(records: Sequence[TrialRecord]) -> str:
+    """What helps where none of these trials can be used."""
+    # One that finished waits for its baseline.
+    if not records or any(record.status in ("running", "interrupted", "finished") for record in records):
+        return "wait for the search, or go on with it: gcc-search resume RUN"
+    failed = next((record for record in records if record.status == "failed"), None)
+    if failed is None:
+        return "search with lower alpha, beta or lr, or with more epochs"
+    return f"{failed.id} failed: {failed.reason}; where that is mended, remove its folder, then: gcc-search resume RUN"
 
 
 def say_counts(counts: dict[str, int]) -> str:

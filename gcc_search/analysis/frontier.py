@@ -118,6 +118,11 @@ def _point(record: TrialRecord, shown: Sequence[str], feasible: bool, on_frontie
     )
 
 
+def say_asked(frontier: Frontier, *, between: str = " and ") -> str:
+    """`kept accuracy >= baseline - 1`: what no trial did where none is feasible; `finished` without a constraint."""
+    return f"kept {between.join(frontier.constraints)}" if frontier.constraints else "finished"
+
+
 def say_ranking(frontier: Frontier) -> str:
     """`accuracy, gini (lowest)`: the metrics ranked by; the highest is best where nothing else is said."""
     names = zip(frontier.metrics, frontier.maximise, strict=True)

@@ -11,7 +11,7 @@ from gcc_search.results.schema import TrialRecord
 SCORED = ("finished", "collapsed")
 """Statuses whose test accuracy says what the settings lead to; a trial that was stopped early never had its chance."""
 
-REDO = "start the search again: it trains what is missing"
+REDO = "gcc-search resume RUN trains what is missing"
 
 
 @dataclass(frozen=True, kw_only=True)

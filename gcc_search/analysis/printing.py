@@ -17,7 +17,7 @@ from gcc_search.analysis.comparison_table import (
 )
 from gcc_search.analysis.effects import Effect
 from gcc_search.analysis.findings import Findings, say_counts
-from gcc_search.analysis.frontier import say_ranking
+from gcc_search.analysis.frontier import say_asked, say_ranking
 from gcc_search.analysis.importance import Importance
 from gcc_search.analysis.parameters import Parameter
 from gcc_search.analysis.seeds import INTERVAL
@@ -51,15 +51,16 @@ def print_findings(findings: Findings, files: Sequence[Path], console: Console) 
 def _print_best(findings: Findings, console: Console) -> None:
     total = sum(findings.counts.values())
     say(console, f"{findings.run.name}: trials: {total} ({say_counts(findings.counts)})\n")
-    console.print(best_table(findings.rows, limit=TOLD_ROWS))
-    say(console, LEGEND)
+    if findings.rows:
+        console.print(best_table(findings.rows, limit=TOLD_ROWS))
+        say(console, LEGEND)
     say(
         console,
         f"frontier: no feasible trial is better, on the validation split, in\n  {say_ranking(findings.frontier)}",
     )
     feasible = sum(row.rank is not None for row in findings.rows)
     if feasible == 0:
-        say(console, f"no feasible trial: none kept {' and '.join(findings.frontier.constraints)}")
+        say(console, f"no feasible trial: none {say_asked(findings.frontier)}")
     elif feasible > TOLD_ROWS:
         say(console, f"... and {feasible - TOLD_ROWS} more feasible trials in best.csv")
 

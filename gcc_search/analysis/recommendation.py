@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gcc_search.analysis.comparison import Comparison, compare_chosen
 from gcc_search.analysis.feasibility import Question, first_broken, read_question
-from gcc_search.analysis.findings import check_searched
+from gcc_search.analysis.findings import check_searched, say_way_out
 from gcc_search.analysis.paired_images import read_paired
 from gcc_search.analysis.pairing import Pair, pair_with_baselines
 from gcc_search.errors import ResultsError
@@ -90,7 +90,7 @@ def recommend(run: Run, wish: Wish) -> Recommendation:
         key=lambda one: (-one.corrected_consistency, one.trial),
     )
     if not ranked:
-        raise _none_qualifies(run, [pair for name, pair in by_id.items() if name in reasons], excluded)
+        raise _none_qualifies(run, wished, [pair for name, pair in by_id.items() if name in reasons], excluded)
     return _recommend(run, by_id[ranked[0].trial], pairs, ranked, len(wished), excluded)
 
 
@@ -167,11 +167,13 @@ def say_excluded(excluded: Sequence[Excluded]) -> str:
     return ", ".join(f"{item.count} {item.reason}" for item in excluded) or "none"
 
 
-def _none_qualifies(run: Run, pairs: Sequence[Pair], excluded: Sequence[Excluded]) -> ResultsError:
+def _none_qualifies(
+    run: Run, wished: Sequence[Trial], pairs: Sequence[Pair], excluded: Sequence[Excluded]
+) -> ResultsError:
     finished = [pair for pair in pairs if pair.trial.status == "finished"]
     told = f"{run.folder}: must have a trial that qualifies, got none ({say_excluded(excluded)})"
     if not finished:
-        return ResultsError(f"{told}; wait for the search, or start it again")
+        return ResultsError(f"{told}; {say_way_out([trial.record for trial in wished])}")
     closest_one = min(finished, key=lambda pair: (_drop(pair), pair.trial.id))
     smallest = f"the smallest drop is {_drop(closest_one):.2f} points, of {closest_one.trial.id} (validation split)"
     return ResultsError(f"{told}; {smallest}; raise --max-accuracy-drop, or search with other ranges or constraints")

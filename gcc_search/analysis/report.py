@@ -36,8 +36,8 @@ def analyze(
     stage as it goes on.
 
     Raises:
-        ResultsError: no run directory, no finished trial, a scored trial without its baseline, a run of `gcc-search
-            train`, runs that cannot be compared, or another `compare`.
+        ResultsError: no run directory, no trial that trained to its end or failed to, a scored trial without its
+            baseline, a run of `gcc-search train`, runs that cannot be compared, or another `compare`.
     """
     with_paper = check_compare(compare)
     folders = [runs] if isinstance(runs, Path) else list(runs)

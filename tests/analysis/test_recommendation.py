@@ -148,11 +148,27 @@ def test_where_none_qualifies_the_smallest_drop_is_told(mixed_run):
     assert "; the smallest drop is 0.50 points, of t1 (validation split); raise --max-accuracy-drop" in message
 
 
-def test_a_search_without_a_finished_trial_says_to_wait(new_run):
+@pytest.mark.parametrize(
+    ("status", "way_out"),
+    [
+        ("running", "wait for the search, or go on with it: gcc-search resume RUN"),
+        ("collapsed", "search with lower alpha, beta or lr, or with more epochs"),
+        ("failed", "t1 failed: made failed; where that is mended, remove its folder, then: gcc-search resume RUN"),
+    ],
+)
+def test_a_search_without_a_finished_trial_says_what_helps(new_run, status, way_out):
     run = new_run()
     run.baseline()
-    run.trial("t1", status="running")
-    with pytest.raises(ResultsError, match=re.escape("got none (1 running); wait for the search, or start it again")):
+    run.trial("t1", status=status)
+    with pytest.raises(ResultsError, match=re.escape(f"got none (1 {status}); {way_out}")):
+        found_in(run)
+
+
+def test_trials_that_wait_for_their_baseline_say_to_wait(new_run):
+    run = new_run()
+    run.baseline(status="running")
+    run.trial("t1")
+    with pytest.raises(ResultsError, match=re.escape("got none (1 waiting for the baseline); wait for the search")):
         found_in(run)
 
 

@@ -211,13 +211,33 @@ def test_without_a_finished_trial_the_others_are_counted(new_run):
     run = new_run()
     run.trial("t1", status="running")
     run.trial("t2", status="running")
-    run.trial("t3", status="diverged")
-    with pytest.raises(ResultsError, match=r"demo: must have a finished trial, got 1 diverged, 2 running; wait for"):
+    run.trial("t3", status="stopped")
+    rule = "demo: must have a finished, collapsed or diverged trial, got 2 running, 1 stopped"
+    with pytest.raises(ResultsError, match=f"{rule}; wait for the search, or go on with it: gcc-search resume RUN"):
         analyze(run.folder)
 
 
+def test_where_all_failed_the_reason_is_told(new_run):
+    run = new_run()
+    run.trial("t1", status="failed")
+    with pytest.raises(ResultsError, match=r"got 1 failed; t1 failed: made failed; where that is mended, remove its"):
+        analyze(run.folder)
+
+
+@pytest.mark.parametrize("statuses", [("collapsed", "collapsed"), ("diverged", "diverged"), ("collapsed", "diverged")])
+def test_a_search_in_which_nothing_trained_is_drawn(new_run, statuses):
+    run = new_run(constraints=())
+    run.baseline(accuracy=94.0)
+    for index, status in enumerate(statuses):
+        values = {"alpha": 10.0**index, "beta": 0.1}
+        run.trial(f"t{index}", status=status, accuracy=20.0, sampled=values, **values)
+    found = analyze(run.folder)
+    assert [(panel.fit, len(panel.dots)) for panel in found.boundary.panels] == [("all failed", 2)]
+    assert "no feasible trial: none finished\n" in printed(found)
+
+
 def test_without_any_trial_that_is_said(new_run):
-    with pytest.raises(ResultsError, match=r"demo: must have a finished trial, got no trial; "):
+    with pytest.raises(ResultsError, match=r"demo: must have a finished, .* trial, got no trial; "):
         analyze(new_run().folder)
 
 
