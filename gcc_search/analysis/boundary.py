@@ -13,6 +13,7 @@ from gcc_search.analysis.bootstrap import Floats
 from gcc_search.analysis.boundary_standing import Coefficients, Standing, find_standing, standardise
 from gcc_search.analysis.logistic import fit_logistic
 from gcc_search.analysis.pairing import Pair
+from gcc_search.analysis.parameters import by_sparsity
 from gcc_search.results.schema import TrialRecord
 
 FAILED = ("collapsed", "diverged")
@@ -49,6 +50,7 @@ class BoundaryPanel:
     """A network in a band of p, both ends included.
 
     Args:
+        sparsity: the form of the sparsity loss that beta weighs, where trials have both; None elsewhere.
         fit: why there is a line, or why not.
         intercept, slope_alpha, slope_beta: of the log-odds of failing, per decade; None unless fitted.
         line: ends of the stretch with a probability of 0.5 within the axes, as (log alpha, log beta); or none.
@@ -59,6 +61,7 @@ class BoundaryPanel:
     """
 
     network: str
+    sparsity: str | None
     p_low: float
     p_high: float
     dots: tuple[BoundaryDot, ...]
@@ -89,15 +92,20 @@ class Boundary:
 
 
 def find_boundary(records: Sequence[TrialRecord], pairs: Sequence[Pair]) -> Boundary:
-    """A panel per network and band of p, over the trials that trained to their end or failed to."""
+    """A panel per network, form of the sparsity loss and band of p, over trials that trained to their end or failed."""
     ended = [record for record in records if record.status in DRAWN]
     lost = {pair.trial.id: pair.tradeoff_points for pair in pairs if pair.trial.status == "finished"}
-    placed = [(record.network, dot) for record in ended if (dot := _dot(record, lost)) is not None]
-    dots = [dot for _, dot in placed]
+    placed = {
+        (network, sparsity): dots
+        for network in sorted({record.network for record in ended})
+        for sparsity, ours in by_sparsity(ended).items()
+        if (dots := [dot for record in ours if record.network == network and (dot := _dot(record, lost)) is not None])
+    }
+    dots = [dot for ours in placed.values() for dot in ours]
     alpha_range, beta_range = _range([dot.log_alpha for dot in dots]), _range([dot.log_beta for dot in dots])
     panels = tuple(
-        _panel(network, band, [dot for name, dot in placed if name == network], (alpha_range, beta_range))
-        for network in sorted({name for name, _ in placed})
+        _panel(row, band, ours, (alpha_range, beta_range))
+        for row, ours in placed.items()
         for band in _bands([dot.p for dot in dots])
     )
     return Boundary(
@@ -105,7 +113,7 @@ def find_boundary(records: Sequence[TrialRecord], pairs: Sequence[Pair]) -> Boun
         alpha_range=alpha_range,
         beta_range=beta_range,
         tradeoff_limit=max([LEAST_TRADEOFF, *(abs(dot.tradeoff_points or 0.0) for dot in dots)]),
-        left_out=len(ended) - len(placed),
+        left_out=len(ended) - len(dots),
     )
 
 
@@ -141,7 +149,7 @@ def _bands(values: Sequence[float]) -> list[tuple[float, float]]:
 
 
 def _panel(
-    network: str,
+    row: tuple[str, str | None],
     band: tuple[float, float],
     dots: Sequence[BoundaryDot],
     ranges: tuple[tuple[float, float], tuple[float, float]],
@@ -156,7 +164,8 @@ def _panel(
     intercept, slope_alpha, slope_beta = found or (None, None, None)
     standing, standing_missing = find_standing(places, failed, found) if found else (None, "")
     return BoundaryPanel(
-        network=network,
+        network=row[0],
+        sparsity=row[1],
         p_low=band[0],
         p_high=band[1],
         dots=inside,

@@ -1,4 +1,4 @@
-"""Draws a `Boundary`: a row per network, a column per band of p. Computes nothing of its own."""
+"""Draws a `Boundary`: a row per network and unit of beta, a column per band of p. Computes nothing of its own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from gcc_search.analysis.boundary import DRAWN, Boundary, BoundaryPanel
 from gcc_search.analysis.boundary_standing import say_place, say_shift
 from gcc_search.analysis.figures import COLOURS
+from gcc_search.analysis.parameters import say_unit
 
 # Failed networks: told apart by colour, by shape, and by being filled or not.
 MARKS = {"collapsed": ("x", COLOURS[1]), "diverged": ("^", COLOURS[6])}
@@ -33,16 +34,16 @@ WORDS = {
 
 def draw_boundary(boundary: Boundary, *, title: str) -> Figure:
     """Trials over decades of alpha and beta, the fitted probability of failing, and the line where it is 0.5."""
-    networks = list(dict.fromkeys(panel.network for panel in boundary.panels)) or [""]
-    columns = max(len(boundary.panels) // len(networks), 1)
-    figure = Figure(figsize=(max(2.9 * columns + 2.4, 7.6), 2.7 * len(networks) + 1.9), layout="constrained")
-    grid = figure.subplots(len(networks), columns, sharex=True, sharey=True, squeeze=False)
+    rows = list(dict.fromkeys((panel.network, panel.sparsity) for panel in boundary.panels)) or [("", None)]
+    columns = max(len(boundary.panels) // len(rows), 1)
+    figure = Figure(figsize=(max(2.9 * columns + 2.4, 7.6), 2.7 * len(rows) + 1.9), layout="constrained")
+    grid = figure.subplots(len(rows), columns, sharex=True, sharey=True, squeeze=False)
     scale = Normalize(-boundary.tradeoff_limit, boundary.tradeoff_limit)
     for axes, panel in zip(grid.flat, boundary.panels, strict=False):
         _draw_panel(axes, panel, boundary, scale)
     grid[0, 0].set(xlim=boundary.alpha_range, ylim=boundary.beta_range)
-    for row, network in enumerate(networks):
-        grid[row, 0].set_ylabel(f"{network}\nlog10 beta")
+    for row, (network, sparsity) in enumerate(rows):
+        grid[row, 0].set_ylabel(f"{network}\nlog10 beta{say_unit(sparsity)}")
     for axes in grid[-1]:
         axes.set_xlabel("log10 alpha")
     _draw_bars(figure, grid.ravel().tolist(), boundary, scale)

@@ -92,7 +92,7 @@ def find_effects(records: Sequence[TrialRecord], pairs: Sequence[Pair]) -> tuple
 
 
 def _effect(parameter: Parameter, records: Sequence[TrialRecord], lost: dict[str, float | None]) -> Effect:
-    asked = [record for record in records if parameter.name in record.sampled]
+    asked = [record for record in records if parameter.is_sampled(record)]
     points = {record.id: _point(parameter, record, lost.get(record.id)) for record in asked}
     series = _series(parameter, asked, points)
     return Effect(
@@ -222,7 +222,7 @@ def effect_rows(effects: Sequence[Effect]) -> list[dict[str, Any]]:
 def _series_row(effect: Effect, series: Series, point: EffectPoint) -> dict[str, Any]:
     choices = effect.parameter.choices
     return dict.fromkeys(EFFECT_COLUMNS) | {
-        "parameter": effect.parameter.name,
+        "parameter": effect.parameter.label,
         "kind": "one at a time",
         "network": series.network,
         "fixed": series.fixed,
@@ -239,4 +239,4 @@ def _bin_row(effect: Effect, found: Bin) -> dict[str, Any]:
     place = {"value": choices[int(found.middle)]} if choices else {"low": found.low, "high": found.high}
     spread = ("network", "measure", "num_trials", "mean", "quartile_1", "median", "quartile_3")
     told = {name: getattr(found, name) for name in spread}
-    return dict.fromkeys(EFFECT_COLUMNS) | {"parameter": effect.parameter.name, "kind": "marginal"} | place | told
+    return dict.fromkeys(EFFECT_COLUMNS) | {"parameter": effect.parameter.label, "kind": "marginal"} | place | told

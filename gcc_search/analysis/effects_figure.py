@@ -72,7 +72,7 @@ def _label_parameter(axes: Axes, effect: Effect) -> None:
     if parameter.is_log:
         axes.set_xscale("log")
     axes.set_xlim(effect.axis_range)
-    axes.set_xlabel(parameter.name + (" (log scale)" if parameter.is_log else ""))
+    axes.set_xlabel(parameter.label + (" (log scale)" if parameter.is_log else ""))
 
 
 def _subtitle(effects: Sequence[Effect]) -> str:

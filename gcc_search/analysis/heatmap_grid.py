@@ -66,7 +66,7 @@ def _row(effect: Effect, network: str, baselines: dict[str, str]) -> GridRow | N
         return None
     chosen = _evenly(points)
     return GridRow(
-        parameter=effect.parameter.name,
+        parameter=effect.parameter.label,
         network=network,
         baseline=baselines[chosen[0].trial],
         fixed=fixed,

@@ -104,7 +104,7 @@ def _print_series(effects: Sequence[Effect], console: Console) -> None:
     for parameter, series in rows[:TOLD_ROWS]:
         cells = (f"{_value(parameter, point.place)}: {_fixed(point.accuracy_points)}" for point in series.points)
         fixed = ", ".join(f"{other} {value}" for other, value in series.fixed.items())
-        say(console, f"  {series.network}, {parameter.name} ({fixed}): {' | '.join(cells)}")
+        say(console, f"  {series.network}, {parameter.label} ({fixed}): {' | '.join(cells)}")
     if len(rows) > TOLD_ROWS:
         say(console, f"  ... and {len(rows) - TOLD_ROWS} more rows in effects.csv")
 

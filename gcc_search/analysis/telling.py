@@ -9,6 +9,7 @@ from gcc_search.analysis.boundary import Boundary
 from gcc_search.analysis.boundary_figure import STANDING, say_band_of_p
 from gcc_search.analysis.boundary_standing import say_place, say_shift
 from gcc_search.analysis.comparison import Comparison
+from gcc_search.analysis.parameters import say_unit
 from gcc_search.analysis.table import short_scientific
 from gcc_search.analysis.tradeoff_figure import say_published
 
@@ -53,6 +54,7 @@ def tell_boundary(boundary: Boundary) -> list[str]:
     standing = [(panel, panel.standing) for panel in boundary.panels if panel.standing is not None]
     told = [STANDING] if standing else []
     for panel, found in standing:
-        where = f"{panel.network}, {say_band_of_p(panel)}, beta {short_scientific(10**found.log_beta)}"
+        beta = f"beta{say_unit(panel.sparsity)} {short_scientific(10**found.log_beta)}"
+        where = f"{panel.network}, {say_band_of_p(panel)}, {beta}"
         told += [f"  {where}: {say_place(found)}", f"    {say_shift(found)}".replace("\n", " ")]
     return told

@@ -7,6 +7,7 @@ from gcc_search.analysis.boundary_figure import draw_boundary
 from gcc_search.analysis.boundary_standing import FEWEST_OF_A_KIND, Standing, find_standing, say_place, say_shift
 from gcc_search.analysis.logistic import fit_logistic, refit_logistic
 from gcc_search.analysis.pairing import pair_with_baselines
+from gcc_search.analysis.telling import tell_boundary
 from gcc_search.results.reader import read_run
 
 
@@ -223,6 +224,29 @@ def test_a_listed_p_has_a_panel_for_each_value_and_network(new_run):
         ("resnet50", 1.0, 1.0, "all trained"),
         ("resnet50", 2.0, 2.0, "no trial"),
     ]
+
+
+def test_betas_of_two_units_share_no_panel(new_run):
+    run = new_run()
+    for index in range(24):
+        form, beta = (("searched", 0.05), ("paper", 1e-6))[index % 2]
+        log_alpha = index / 8 - 2
+        status = "collapsed" if log_alpha > 0 and index % 5 else "finished"
+        explanation = {
+            "alpha": 10**log_alpha,
+            "beta": beta * (1 + index),
+            "p": 1.0,
+            "distance": "ssim",
+            "sparsity": form,
+        }
+        run.trial(f"t{index:02d}", status=status, settings={"explanation": explanation})
+    boundary = boundary_of(run)
+    assert [(panel.sparsity, len(panel.dots)) for panel in boundary.panels] == [("paper", 12), ("searched", 12)]
+    labels = [axes.get_ylabel() for axes in draw_boundary(boundary, title="demo").axes[:2]]
+    assert labels == [f"resnet18\nlog10 beta (sparsity: {form})" for form in ("paper", "searched")]
+    told = [line for line in tell_boundary(boundary) if "half fail at" in line]
+    beginnings = [f"  resnet18, p = 1, beta (sparsity: {form}) " for form in ("paper", "searched")]
+    assert all(line.startswith(beginning) for line, beginning in zip(told, beginnings, strict=True))
 
 
 def test_a_few_sampled_values_of_p_share_a_panel(new_run):

@@ -26,6 +26,23 @@ def searched(new_run):
     return run, list(zip(*values, strict=True))
 
 
+def test_betas_of_two_units_are_two_parameters(new_run):
+    """In each unit Gini rises with beta; the paper's, smaller by far, has the higher Gini."""
+    run = new_run()
+    run.baseline()
+    for index in range(20):
+        form, unit, gini = (("searched", 1.0, 0.3), ("paper", 1 / 50_176, 0.6))[index % 2]
+        beta = unit * (1 + index)
+        explanation = {"alpha": 1.0, "beta": beta, "p": 1.0, "distance": "ssim", "sparsity": form}
+        sampled = {"beta": beta, "sparsity": form}
+        run.trial(f"t{index:02d}", gini=gini + index / 100, sampled=sampled, settings={"explanation": explanation})
+    found = importances_of(run)
+    for name in ("beta (sparsity: paper)", "beta (sparsity: searched)"):
+        assert (found["gini", name].num_trials, found["gini", name].correlation) == (10, pytest.approx(1.0))
+    assert ("gini", "beta") not in found
+    assert found["gini", "sparsity"].num_trials == 20
+
+
 def importances_of(run) -> dict[tuple[str, str], Importance]:
     found = find(read_run(run.folder)).importances
     return {(item.metric, item.parameter): item for item in found}
