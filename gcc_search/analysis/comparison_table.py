@@ -68,7 +68,7 @@ def _with_error(value: float, error: float | None, digits: int) -> str:
 def say_disagreement(found: Disagreement | None) -> str:
     """McNemar's test in a line."""
     if found is None:
-        return "no images.parquet of one of the two: means only, no errors, no intervals"
+        return "no whole images.parquet of one of the two: means only, no errors, no intervals"
     return (
         f"accuracy: right where the other is wrong: baseline {found.only_baseline} images, "
         f"ours {found.only_trained}; McNemar's exact p = {found.p_value:.2g}"

@@ -67,7 +67,7 @@ def say_gain(found: Recommendation) -> str:
         return "test split: C* was not measured of both"
     told = f"test split: C* {line.difference:+.3f} against the baseline"
     if line.low is None or line.high is None:
-        return f"{told}; no images.parquet of one of the two, so no interval"
+        return f"{told}; no whole images.parquet of one of the two, so no interval"
     told += f", 95 % interval {line.low:+.3f} to {line.high:+.3f}"
     if line.verdict == "too few images":
         return f"{told}: too few images to say"

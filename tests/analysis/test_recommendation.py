@@ -99,7 +99,7 @@ def test_without_images_there_is_no_verdict(new_run):
     (run.folder / "trials/t1/images.parquet").unlink()
     found = found_in(run)
     assert found.gain_is_beyond_noise is None
-    assert say_why(found, Wish())[-1].endswith("no images.parquet of one of the two, so no interval")
+    assert say_why(found, Wish())[-1].endswith("no whole images.parquet of one of the two, so no interval")
 
 
 def test_why_is_five_lines(mixed_run):
