@@ -13,7 +13,7 @@ import sqlalchemy
 from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial
-from sqlalchemy import Connection, event
+from sqlalchemy import URL, Connection, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from gcc_search.errors import DiskFullError, GccSearchError, ResultsError, SpaceError
@@ -62,7 +62,8 @@ def open_storage(url: str) -> BaseStorage:
 
 def open_own_storage(database: Path) -> BaseStorage:
     """A run's own study.db, in SQLite. A power cut may tear it: it can be made again, and waits for no disk."""
-    storage = RDBStorage(f"sqlite:///{database}")
+    # Optuna takes text alone: in it a folder's `?` is not the end of the name, nor braces Optuna's to fill in.
+    storage = RDBStorage(URL.create("sqlite", database=str(database)).render_as_string())
     # Those that made the tables; the next ones are told.
     storage.engine.dispose()
     event.listen(storage.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from pathlib import Path
 
 import optuna
 import pytest
@@ -150,6 +151,14 @@ def test_the_database_holds_what_the_sampler_sees(tmp_path, monkeypatch, status,
         assert there.system_attrs == here.system_attrs
         assert (there.datetime_complete is None) == (here.datetime_complete is None)
     assert loaded.trials[2].state.name == "RUNNING"
+
+
+@pytest.mark.parametrize("name", ["what?", "100%20", "{x}", "a#b", "a b", "me:you@host"])
+def test_a_runs_own_database_is_in_its_folder_whatever_that_is_called(tmp_path, name):
+    (tmp_path / name).mkdir()
+    storage = open_own_storage(tmp_path / name / "study.db")
+    NetworkStudy(make_space(), "convnet_small", storage, cap=1, tell=UNHEARD.tell).ask()
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*.db")] == [Path(name) / "study.db"]
 
 
 def test_only_a_runs_own_database_does_without_waiting_for_the_disk(tmp_path):
