@@ -191,9 +191,10 @@ def _check_writable(out: Path) -> None:
 
 
 def _check_metrics(space: SearchSpace, data: DataSet) -> None:
-    asked = {metric.name for metric in space.metrics} | {item.metric.name for item in space.parsed_constraints()}
-    on_objects = sorted(asked & {"box_mass", "pointing"})
-    if on_objects and not data.validation.has_regions:
-        raise SpaceError(
-            f"metrics: {on_objects[0]} must have boxes or masks to score, got none in {data.name}; leave it out"
-        )
+    asked = [("metrics", metric.name) for metric in space.metrics]
+    asked += [("constraints", constraint.metric.name) for constraint in space.parsed_constraints()]
+    if space.early_terminate is not None:
+        asked.append(("early_terminate.metric", space.early_terminate.metric))
+    for where, name in asked:
+        if name in ("box_mass", "pointing") and not data.validation.has_regions:
+            raise SpaceError(f"{where}: {name} must have boxes or masks to score, got none in {data.name}; leave it out")

@@ -230,17 +230,23 @@ def test_a_name_that_exists_is_refused(tiny_search):
         prepare_search(make_space(), SearchOptions(out=result.run.parent, gpus=0), Console())
 
 
-def test_objects_cannot_be_scored_where_there_are_none(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("where", "changes"),
+    [
+        ("metrics", {"metrics": [{"name": "box_mass"}]}),
+        ("constraints", {"constraints": ["box_mass >= baseline"]}),
+        ("early_terminate.metric", {"early_terminate": {"type": "asha", "metric": "box_mass"}}),
+    ],
+)
+def test_objects_cannot_be_scored_where_there_are_none(tmp_path, where, changes):
     from PIL import Image
 
     for name in ("cat", "dog"):
         (tmp_path / "images" / name).mkdir(parents=True)
         for i in range(5):
             Image.new("RGB", (40, 40), (i * 40, 90, 120)).save(tmp_path / "images" / name / f"{i}.png")
-    space = make_space(
-        data={"name": "imagefolder", "root": str(tmp_path / "images")}, metrics=[{"name": "box_mass"}], run_cap=1
-    )
-    with pytest.raises(GccSearchError, match="metrics: box_mass must have boxes or masks to score, got none"):
+    space = make_space(data={"name": "imagefolder", "root": str(tmp_path / "images")}, run_cap=1, **changes)
+    with pytest.raises(GccSearchError, match=f"^{where}: box_mass must have boxes or masks to score, got none"):
         prepare_search(space, SearchOptions(out=tmp_path / "runs", gpus=0), Console())
 
 
