@@ -1,14 +1,15 @@
-"""Before any network is trained: images decoded once, weights found."""
+"""Before any network is trained: images decoded once, weights found, maps of more than one cell."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gcc_search.errors import ResourceError
+from gcc_search.errors import ResourceError, SpaceError
 from gcc_search.saying import say
 from gcc_search.settings import DataSettings, TrialSettings
 from gcc_search.training.datasets import DataSet, load_dataset
@@ -17,7 +18,7 @@ from gcc_search.training.weights import is_published, weights_file
 
 __all__ = [
     "DataSet",
-    "check_weights",
+    "check_network",
     "choose_device",
     "describe_images",
     "is_published",
@@ -81,12 +82,20 @@ def choose_device(asked: str | None) -> torch.device:
     return torch.device(asked or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def check_weights(settings: TrialSettings, data: DataSet) -> None:
+def check_network(settings: TrialSettings, data: DataSet) -> None:
     """Builds the network once.
 
     Raises:
         WeightsError: weights that are not there, torn, or of another network.
+        SpaceError: its maps of such images have one cell: constant, whatever is trained.
     """
     # The network that `weights: baseline` means does not exist yet.
     weights = "none" if settings.weights == "baseline" else settings.weights
-    build_network(settings.network, num_classes=len(data.classes), weights=weights, seed=settings.seed)
+    network = build_network(settings.network, num_classes=len(data.classes), weights=weights, seed=settings.seed)
+    asked = settings.recipe.image_size
+    smallest = next(size for size in itertools.count(asked) if network.map_side(size) > 1)
+    if asked < smallest:
+        raise SpaceError(
+            f"image_size: must be at least {smallest} for {settings.network}, whose maps have one cell below that, "
+            f"got {asked}; raise it, or use another network"
+        )

@@ -16,7 +16,7 @@ from gcc_search import trial
 from gcc_search.atomic import fetch
 from gcc_search.errors import ResultsError, WeightsError
 from gcc_search.identity import START, Identity, package_versions
-from gcc_search.preparation import DataSet, check_weights, choose_device, describe_images, prepare_images
+from gcc_search.preparation import DataSet, check_network, choose_device, describe_images, prepare_images
 from gcc_search.recording import record_trial
 from gcc_search.repeating import Original
 from gcc_search.results.schema import EpochRow, RunRecord
@@ -41,7 +41,8 @@ def train_one(
         like: the trial that `settings` are from; it is repeated under its own id, beside its own baseline.
 
     Raises:
-        ResultsError: the run exists. DataError, WeightsError, ResourceError: see `run_trial`; nothing is left behind.
+        ResultsError: the run exists. SpaceError, DataError, WeightsError, ResourceError: see `run_trial` and
+            `check_network`; nothing is left behind.
     """
     console = Console()
     if name is not None and not re.fullmatch(NAME_PATTERN, name):
@@ -63,7 +64,7 @@ def train_one(
         identity = like.identity
     # A trial's start network was looked at when the trial was read, and is copied to where it will be found.
     if not settings.weights.startswith(START):
-        check_weights(settings, data)
+        check_network(settings, data)
     if like is not None:
         like.copy_needs(run)
     write_run(run, _run_record(settings, data, run, command))

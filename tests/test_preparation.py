@@ -1,4 +1,4 @@
-"""What is looked at before a network is trained: images, weights."""
+"""What is looked at before a network is trained: images, weights, the side of its maps."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from gcc_search.errors import DataError, WeightsError
-from gcc_search.preparation import check_weights, prepare_images
+from gcc_search.errors import DataError, SpaceError, WeightsError
+from gcc_search.preparation import check_network, prepare_images
 from gcc_search.saying import say
 from gcc_search.settings import DataSettings
 
@@ -67,8 +67,23 @@ def test_a_line_is_printed_as_it_is(console):
 
 def test_weights_are_looked_at_before_anything_is_trained(tiny_trial, shapes, tmp_path):
     with pytest.raises(WeightsError):
-        check_weights(tiny_trial.model_copy(update={"weights": str(tmp_path / "none.pth")}), shapes)
+        check_network(tiny_trial.model_copy(update={"weights": str(tmp_path / "none.pth")}), shapes)
 
 
 def test_a_start_network_that_is_yet_to_be_trained_is_no_error(tiny_trial, shapes):
-    check_weights(tiny_trial.model_copy(update={"weights": "baseline"}), shapes)
+    check_network(tiny_trial.model_copy(update={"weights": "baseline"}), shapes)
+
+
+@pytest.mark.parametrize(("network", "smallest"), [("resnet18", 33), ("convnext_tiny", 64)])
+def test_maps_of_one_cell_are_refused_with_the_smallest_size_that_has_more(tiny_trial, shapes, network, smallest):
+    def sized(size):
+        recipe = tiny_trial.recipe.model_copy(update={"image_size": size})
+        return tiny_trial.model_copy(update={"network": network, "weights": "none", "recipe": recipe})
+
+    check_network(sized(smallest), shapes)
+    with pytest.raises(SpaceError) as caught:
+        check_network(sized(smallest - 1), shapes)
+    assert str(caught.value) == (
+        f"image_size: must be at least {smallest} for {network}, whose maps have one cell below that, "
+        f"got {smallest - 1}; raise it, or use another network"
+    )

@@ -12,7 +12,7 @@ from rich.console import Console
 from gcc_search.atomic import fetch, place_of
 from gcc_search.complaints import explain_error
 from gcc_search.errors import ResultsError, SpaceError
-from gcc_search.preparation import DataSet, check_weights, is_published, prepare_images
+from gcc_search.preparation import DataSet, check_network, is_published, prepare_images
 from gcc_search.results.reader import Run
 from gcc_search.saying import say
 from gcc_search.search.cluster import is_shared, plan
@@ -133,10 +133,10 @@ def _look_at(space: SearchSpace, options: SearchOptions, console: Console) -> Pr
     machines = plan(space.resources, gpus=options.gpus)
     datasets = {size: prepare_images(space.data, size, console) for size in image_sizes(space)}
     first_weights = {network: _first_weights(space, network) for network in space.networks}
-    for data in datasets.values():
+    for size, data in datasets.items():
         _check_metrics(space, data)
         for network, weights in first_weights.items():
-            check_weights(space.settings(network, {}).model_copy(update={"weights": weights}), data)
+            check_network(space.settings(network, {"image_size": size}).model_copy(update={"weights": weights}), data)
     if is_shared():
         wanted = Wanted(
             data=space.data,
@@ -197,4 +197,6 @@ def _check_metrics(space: SearchSpace, data: DataSet) -> None:
         asked.append(("early_terminate.metric", space.early_terminate.metric))
     for where, name in asked:
         if name in ("box_mass", "pointing") and not data.validation.has_regions:
-            raise SpaceError(f"{where}: {name} must have boxes or masks to score, got none in {data.name}; leave it out")
+            raise SpaceError(
+                f"{where}: {name} must have boxes or masks to score, got none in {data.name}; leave it out"
+            )

@@ -183,7 +183,7 @@ def test_several_networks_get_their_trials_and_baselines(tmp_path):
         weights={"convnet_small": "none", "resnet18": "none"},
         start=None,
         data={"name": "shapes", "num_images": 80},
-        recipe={"epochs": 1, "lr": 0.01, "image_size": 32},
+        recipe={"epochs": 1, "lr": 0.01, "image_size": 64},
         evaluation={"insertion_images": 0},
         run_cap=3,
         **ONE_AT_A_TIME,
@@ -214,6 +214,11 @@ def test_values_that_change_the_baseline_get_a_baseline_each(tmp_path):
         ({"resources": {"cpus_per_trial": 4096}}, 0, "resources.cpus_per_trial: must be at most"),
         ({"weights": "/nowhere/weights.pth", "start": None}, 0, "weights: /nowhere/weights.pth: must be a file"),
         ({"data": {"name": "caltech101", "root": "/nowhere"}}, 0, "/nowhere"),
+        (
+            {"networks": ["resnet18"], "parameters": {"alpha": {"value": 1}, "image_size": {"values": [64, 32]}}},
+            0,
+            "image_size: must be at least 33 for resnet18, whose maps have one cell below that, got 32",
+        ),
     ],
 )
 def test_a_search_that_cannot_run_says_so_and_writes_nothing(tmp_path, changes, gpus, message):
