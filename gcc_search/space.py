@@ -223,9 +223,11 @@ def load_space(path: Path, overrides: dict[str, Any] | None = None) -> SearchSpa
         first = "start_weights" if dotted == "weights" and content.get("weights") == "baseline" else dotted
         _put(content, first.split("."), value)
     try:
-        return SearchSpace.model_validate(content)
+        space = SearchSpace.model_validate(content)
     except ValidationError as error:
         raise SpaceError(one_line(f"{path}: {explain_error(error, SearchSpace)}")) from None
+    _check_heeded(path, space)
+    return space
 
 
 def check_settings(content: dict[str, Any]) -> TrialSettings:
@@ -238,6 +240,21 @@ def check_settings(content: dict[str, Any]) -> TrialSettings:
         return TrialSettings.model_validate(content)
     except ValidationError as error:
         raise SpaceError(one_line(explain_error(error, TrialSettings))) from None
+
+
+def _check_heeded(path: Path, space: SearchSpace) -> None:
+    """That no trial goes by another value than the file's. Of the file alone: run.json gives all fields."""
+    for name in space.parameters:
+        group = _group(name)
+        if group is not None and name in getattr(space, group).model_fields_set:
+            rule = f"must not stand beside parameters.{name}, which says it for every trial"
+            raise SpaceError(one_line(f"{path}: {group}.{name}: {rule}; leave it out"))
+    searched = space.parameters.get("image_size")
+    sizes = (space.recipe.image_size,) if searched is None else searched.choices
+    start = space.start
+    if start is not None and "image_size" in start.model_fields_set and (start.image_size,) != sizes:
+        rule = "must be that of the trials, whose images the start network sees"
+        raise SpaceError(one_line(f"{path}: start.image_size: {rule}, got {start.image_size}; leave it out"))
 
 
 def _check_differ(where: str, values: tuple[str, ...]) -> None:

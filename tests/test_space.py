@@ -410,6 +410,27 @@ def test_weights_and_the_start_network_go_together(complaint):
     check_all(complaint, cases)
 
 
+def test_a_setting_that_no_trial_would_take_is_refused(complaint):
+    twice = "must not stand beside parameters.{0}, which says it for every trial; leave it out"
+    size = "start.image_size: must be that of the trials, whose images the start network sees, got 64; leave it out"
+    first = "weights: none\ndata: {name: shapes}\nrecipe: {epochs: 4}\nparameters:\n"
+    started = "weights: baseline\ndata: {name: shapes}\nstart: {image_size: 64}\nparameters:\n"
+    cases = [
+        ("recipe: {epochs: 4}", "explanation: {alpha: 1}", f"explanation.alpha: {twice.format('alpha')}"),
+        ("metrics:", "  epochs: {values: [4]}\nmetrics:", f"recipe.epochs: {twice.format('epochs')}"),
+        (first, started, size),
+        (first, started + "  image_size: {values: [64, 96]}\n", size),
+    ]
+    check_all(complaint, cases)
+
+
+@pytest.mark.parametrize("trials", ["recipe: {image_size: 64}\nparameters:", "parameters:\n  image_size: {value: 64}"])
+def test_a_start_network_may_be_given_the_size_of_the_trials(load, trials):
+    started = f"weights: baseline\nstart: {{image_size: 64}}\ndata: {{name: shapes}}\n{trials}"
+    space = load("weights: none\ndata: {name: shapes}\nrecipe: {epochs: 4}\nparameters:", started)
+    assert space.start == Recipe(image_size=64)
+
+
 def test_a_value_of_the_wrong_kind_is_told_what_is_wanted(complaint):
     rule = "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first"
     cases = [
