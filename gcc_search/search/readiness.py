@@ -21,6 +21,7 @@ from gcc_search.search.inspection import Wanted, inspect_cluster
 from gcc_search.search.jobs import image_sizes
 from gcc_search.search.lock import LOCK
 from gcc_search.search.machines import Machines
+from gcc_search.search.notes import notes
 from gcc_search.search.packing import Packing
 from gcc_search.search.study_copy import check_storage
 from gcc_search.settings import NetworkName
@@ -146,8 +147,8 @@ def _look_at(space: SearchSpace, options: SearchOptions, console: Console) -> Pr
             place=place_of(options.out.resolve()),
         )
         inspect_cluster(wanted, console)
-    if space.explanation.sparsity == "paper" and any(0 in values for values in _values_of(space, "p")):
-        say(console, "note: p = 0 in the paper's form counts pixels and has no gradient: beta does nothing there")
+    for line in notes(space):
+        say(console, line)
     return Prepared(space=space, options=options, machines=machines, datasets=datasets)
 
 
@@ -173,13 +174,6 @@ def _with_absolute_paths(space: SearchSpace) -> SearchSpace:
 def _absolute(weights: str) -> str:
     path = Path(weights).expanduser()
     return str(path.resolve()) if path.is_file() else weights
-
-
-def _values_of(space: SearchSpace, name: str) -> list[tuple[object, ...]]:
-    """Every list of values that `name` is drawn from in this space."""
-    parameter = space.parameters.get(name)
-    fixed = (getattr(space.explanation, name),) if parameter is None else parameter.choices or ()
-    return [fixed, *((point[name],) for point in space.points if name in point)]
 
 
 def _check_writable(out: Path) -> None:

@@ -1,0 +1,35 @@
+"""What a space asks for that is no mistake, and that its author may not have meant; told before a search starts."""
+
+from __future__ import annotations
+
+from gcc_search.search.study import list_points, trials_per_network
+from gcc_search.space import SearchSpace
+
+
+def notes(space: SearchSpace) -> list[str]:
+    """A line for each."""
+    found: list[str] = []
+    if "paper" in _values_of(space, "sparsity") and 0 in _values_of(space, "p"):
+        found.append("note: p = 0 in the paper's form counts pixels and has no gradient: beta does nothing there")
+    weights = {*_values_of(space, "alpha"), *_values_of(space, "beta")}
+    # Cross-entropy on the second view needs no weight.
+    if weights == {0} and "both" not in _values_of(space, "ce_on_views"):
+        found.append(
+            "note: alpha and beta are 0 in every trial: each is trained as its baseline is, whatever else of the "
+            "explanation is searched"
+        )
+    asked, listed = sum(trials_per_network(space).values()), len(space.networks) * len(list_points(space))
+    if space.method in ("grid", "points") and asked < listed:
+        found.append(f"note: run_cap lets {asked} of the {listed} trials run that method: {space.method} lists")
+    return found
+
+
+def _values_of(space: SearchSpace, name: str) -> list[object]:
+    """What `name`, a setting of the explanation, can be in a trial; of a range its ends."""
+    parameter = space.parameters.get(name)
+    if parameter is None:
+        return [getattr(space.explanation, name)]
+    points = [point[name] for point in space.points if name in point]
+    if space.method == "points" and points:
+        return [*points]
+    return [*(parameter.choices or (parameter.min, parameter.max)), *points]

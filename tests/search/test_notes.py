@@ -1,0 +1,83 @@
+"""What is said of a space before its search starts."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from gcc_search.search.notes import notes
+from gcc_search.search.readiness import SearchOptions, prepare_search
+from tests.search.conftest import make_space
+
+NO_GRADIENT = "note: p = 0 in the paper's form counts pixels and has no gradient: beta does nothing there"
+AS_BASELINES = (
+    "note: alpha and beta are 0 in every trial: each is trained as its baseline is, whatever else of the explanation "
+    "is searched"
+)
+
+
+def notes_of(parameters: dict[str, object], **changes) -> list[str]:
+    return notes(make_space(parameters=parameters, **changes))
+
+
+BETA = {"beta": {"value": 1}}
+POINTS = {"method": "points", "run_cap": None}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "changes"),
+    [
+        ({"p": {"values": [0, 1]}}, {"explanation": {"sparsity": "paper"}}),
+        ({"p": {"values": [0, 1]}, "sparsity": {"values": ["searched", "paper"]}}, {}),
+        ({"sparsity": {"values": ["searched", "paper"]}}, {"explanation": {"p": 0}}),
+        ({"p": {"distribution": "int_uniform", "min": 0, "max": 2}}, {"explanation": {"sparsity": "paper"}}),
+        ({"p": {"values": [0, 1]}}, {"explanation": {"sparsity": "paper"}, "points": [{"p": 0}], **POINTS}),
+    ],
+)
+def test_p_0_in_the_papers_form_is_said_to_do_nothing(parameters, changes):
+    assert notes_of(BETA | parameters, **changes) == [NO_GRADIENT]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "changes"),
+    [
+        ({"p": {"values": [0, 1]}}, {}),
+        ({"sparsity": {"values": ["searched", "paper"]}}, {}),
+        ({"p": {"values": [0, 1]}}, {"explanation": {"sparsity": "paper"}, "points": [{"p": 1}], **POINTS}),
+    ],
+)
+def test_p_0_in_our_form_and_another_p_in_the_papers_are_as_they_should_be(parameters, changes):
+    assert notes_of(BETA | parameters, **changes) == []
+
+
+def test_a_search_in_which_nothing_is_weighed_is_said_to_repeat_its_baseline():
+    assert notes_of({"p": {"values": [1, 2]}}) == [AS_BASELINES]
+    assert notes_of({"p": {"values": [1, 2]}, "alpha": {"value": 0}}) == [AS_BASELINES]
+
+
+@pytest.mark.parametrize(
+    "weighed",
+    [
+        {"alpha": {"values": [0, 1]}},
+        {"beta": {"distribution": "uniform", "min": 0, "max": 1}},
+        {"ce_on_views": {"values": ["first", "both"]}},
+    ],
+)
+def test_a_search_in_which_anything_is_weighed_is_not(weighed):
+    assert notes_of({"p": {"values": [1, 2]}} | weighed) == []
+
+
+def test_a_cap_that_cuts_a_grid_is_told():
+    grid = {"alpha": {"values": [0, 1, 2]}, "seed": {"values": [0, 1]}}
+    changes = {"networks": ["convnet_small", "resnet18"], "method": "grid"}
+    told = "note: run_cap lets 5 of the 12 trials run that method: grid lists"
+    assert notes_of(grid, run_cap=5, **changes) == [told]
+    assert notes_of(grid, run_cap=12, **changes) == []
+
+
+def test_notes_are_said_before_a_search_starts(tmp_path):
+    console = Console(file=io.StringIO(), width=200)
+    prepare_search(make_space(parameters={"p": {"value": 1}}), SearchOptions(out=tmp_path, gpus=0), console)
+    assert console.file.getvalue() == f"{AS_BASELINES}\n"
