@@ -129,6 +129,14 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_dry_run_for_machines_prints_the_plan_as_json_alone_on_stdout(tmp_path):
+    done = run("--space", write_space(tmp_path), "--gpus", 0, "--dry-run", "--format", "json", cwd=tmp_path)
+    plan = json.loads(done.stdout)
+    assert (plan["run"], plan["trials"]) == (str(tmp_path / "runs/tiny"), 3)
+    assert plan["seconds"] > 0
+    assert "results   runs/tiny" in done.stderr
+
+
 def test_search_then_analyze_ends_in_figures(tmp_path):
     done = run("--space", write_space(tmp_path, run_cap=2), "--gpus", 0, "--name", "mine", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -80,11 +80,18 @@ def search(
         options = SearchOptions(out=folder, gpus=gpus, storage=storage, command=command_line(), address=address)
         prepared = prepare_search(checked, options, console)
         if dry_run:
-            from gcc_search.search.plan import print_plan
-
-            print_plan(prepared, console)
+            _plan(prepared, console, form)
             return
         _run(prepared, console, form)
+
+
+def _plan(prepared: Prepared, console: Console, form: str) -> None:
+    from gcc_search.search.plan import make_plan, print_plan, to_json
+
+    plan = make_plan(prepared, console)
+    print_plan(plan, console)
+    if form == "json":
+        print(to_json(plan))
 
 
 def _run(prepared: Prepared, console: Console, form: str) -> None:

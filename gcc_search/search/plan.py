@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from statistics import fmean
 
 import torch
@@ -19,8 +22,33 @@ from gcc_search.space import SearchSpace
 from gcc_search.vocabulary import Parameter, Value
 
 
-def print_plan(prepared: Prepared, console: Console) -> None:
-    """The plan as plain lines. Times a few steps of each network; writes nothing.
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a search would train.
+
+    Args:
+        costs: of each network; None where this machine cannot time them.
+    """
+
+    prepared: Prepared
+    needed: Sequence[Needed]
+    costs: Sequence[Cost] | None
+
+    @property
+    def device_seconds(self) -> float | None:
+        """Of all of it on one device, one network after the other."""
+        return None if self.costs is None else sum(map(Needed.seconds, self.needed, self.costs))
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all of it on these machines."""
+        if self.costs is None:
+            return None
+        return seconds_in_all(list(zip(self.needed, self.costs, strict=True)), self.prepared.machines)
+
+
+def make_plan(prepared: Prepared, console: Console) -> Plan:
+    """Times a few steps of each network; writes nothing.
 
     Raises:
         ResourceError: a trial does not fit on the GPU, or on this machine.
@@ -28,8 +56,31 @@ def print_plan(prepared: Prepared, console: Console) -> None:
     machines = prepared.machines
     if machines.num_gpus > machines.num_missing_gpus:
         prepared = pack_trials(prepared, console)
-    for line in (*_asked(prepared), *_costs(prepared)):
+    needed = count_networks(prepared.space)
+    return Plan(prepared=prepared, needed=needed, costs=_time(prepared, needed))
+
+
+def print_plan(plan: Plan, console: Console) -> None:
+    """The plan as plain lines."""
+    for line in (*_asked(plan.prepared), *_costs(plan)):
         say(console, line)
+
+
+def to_json(plan: Plan) -> str:
+    """One JSON object: the run directory, how many networks of which kind, guessed seconds; null where not known."""
+    return json.dumps(
+        {
+            "run": place_of(plan.prepared.run.resolve()),
+            "trials": sum(needed.trials for needed in plan.needed),
+            "baselines": sum(needed.baselines for needed in plan.needed),
+            "starts": sum(needed.starts for needed in plan.needed),
+            "networks": [asdict(needed) for needed in plan.needed],
+            "trials_at_a_time": plan.prepared.machines.slots,
+            "device_seconds": plan.device_seconds,
+            "seconds": plan.seconds,
+        },
+        indent=1,
+    )
 
 
 def _asked(prepared: Prepared) -> list[str]:
@@ -57,24 +108,30 @@ def _packing(prepared: Prepared) -> list[str]:
     return [f"packing   {prepared.packing.told() if prepared.packing else later}"]
 
 
-def _costs(prepared: Prepared) -> list[str]:
-    space, machines = prepared.space, prepared.machines
-    needed = count_networks(space)
+def _costs(plan: Plan) -> list[str]:
+    if plan.costs is None:
+        return [*map(_network, plan.needed), "cost      not known: this machine has no GPU as the cluster has"]
+    assert plan.device_seconds is not None, "known with the costs"
+    assert plan.seconds is not None, "known with the costs"
+    machines = plan.prepared.machines
+    turns = ", as if trials that share a GPU took turns" if trials_take_turns(machines) else ""
+    early = "; early stopping makes it less" if plan.prepared.space.early_terminate else ""
+    return [
+        *map(_network, plan.needed, plan.costs),
+        f"cost      about {_told(plan.device_seconds)} on one device at a time, "
+        f"{_told(plan.seconds)} with {machines.slots} trials at a time{turns}",
+        f"          guessed from a few steps timed here{early}",
+    ]
+
+
+def _time(prepared: Prepared, needed: Sequence[Needed]) -> list[Cost] | None:
+    machines = prepared.machines
     if machines.num_gpus and not torch.cuda.is_available():
-        return [*map(_network, needed), "cost      not known: this machine has no GPU as the cluster has"]
+        return None
     device = torch.device("cuda" if machines.num_gpus else "cpu")
     # Timed with the threads that a trial will have: on the CPU that is what it costs.
     torch.set_num_threads(max(1, int(machines.cpus_per_trial)))
-    costs = [(item, _mean_cost(prepared, item.network, device)) for item in needed]
-    total = sum(item.seconds(cost) for item, cost in costs)
-    turns = ", as if trials that share a GPU took turns" if trials_take_turns(machines) else ""
-    early = "; early stopping makes it less" if space.early_terminate else ""
-    return [
-        *(_network(item, cost) for item, cost in costs),
-        f"cost      about {_told(total)} on one device at a time, "
-        f"{_told(seconds_in_all(costs, machines))} with {machines.slots} trials at a time{turns}",
-        f"          guessed from a few steps timed here{early}",
-    ]
+    return [_mean_cost(prepared, item.network, device) for item in needed]
 
 
 def _mean_cost(prepared: Prepared, network: NetworkName, device: torch.device) -> Cost:

@@ -19,7 +19,7 @@ from gcc_search.search.launch import run_search
 from gcc_search.search.machines import Machines
 from gcc_search.search.measuring import _HEAVIEST_FIRST, heaviest_trials, pack_trials
 from gcc_search.search.packing import pack
-from gcc_search.search.plan import print_plan
+from gcc_search.search.plan import make_plan, print_plan
 from gcc_search.search.readiness import Prepared, SearchOptions, prepare_search, reopen_search
 from gcc_search.search.trainable import train_job
 from gcc_search.settings import Explanation
@@ -86,7 +86,7 @@ def test_on_the_cpu_and_with_a_number_nothing_is_measured(tmp_path):
 
 def test_the_plan_says_that_it_is_measured_at_start(tmp_path):
     console = Console(file=io.StringIO(), width=200)
-    print_plan(prepare(tmp_path, gpus=0), console)
+    print_plan(make_plan(prepare(tmp_path, gpus=0), console), console)
     told = "packing   trials_per_gpu is measured at start; without GPUs cpus_per_trial alone decides"
     assert told in console.file.getvalue()
 

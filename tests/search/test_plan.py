@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from rich.console import Console
 
 from gcc_search.search import plan
-from gcc_search.search.plan import mean_epochs, print_plan, usual_sample
+from gcc_search.search.plan import Plan, make_plan, mean_epochs, print_plan, to_json, usual_sample
 from gcc_search.search.readiness import Prepared, SearchOptions, prepare_search
 from gcc_search.space import load_space
 from tests.search.conftest import make_space
@@ -59,9 +60,13 @@ def prepare(out: Path, **changes) -> Prepared:
     return prepare_search(make_space(**changes), SearchOptions(out=out, gpus=0), Console(file=io.StringIO()))
 
 
+def planned(prepared: Prepared, **machines) -> Plan:
+    return make_plan(replace(prepared, machines=replace(prepared.machines, **machines)), Console(file=io.StringIO()))
+
+
 def printed(prepared: Prepared, **machines) -> list[str]:
     console = Console(file=io.StringIO(), width=200)
-    print_plan(replace(prepared, machines=replace(prepared.machines, **machines)), console)
+    print_plan(planned(prepared, **machines), console)
     return console.file.getvalue().splitlines()
 
 
@@ -104,6 +109,29 @@ def test_trials_that_share_a_gpu_are_said_to_take_turns(tmp_path, timed, monkeyp
     # 38 trials and a baseline of 2 s, and the start network's 2 s.
     told = "about 80 s on one device at a time, 40 s with 8 trials at a time, as if trials that share a GPU took turns"
     assert cost == f"cost      {told}"
+
+
+def test_json_says_where_how_many_and_how_long(tmp_path, timed):
+    networks = {"networks": ["convnet_small", "resnet18"], "recipe": {"epochs": 2, "image_size": 64}}
+    content = json.loads(to_json(planned(prepare(tmp_path, run_cap=5, **networks), slots=2)))
+    kinds = {"baselines": 1, "starts": 1}
+    assert content == {
+        "run": f"{tmp_path}/tiny",
+        "trials": 5,
+        "baselines": 2,
+        "starts": 2,
+        "networks": [{"network": "convnet_small", "trials": 3} | kinds, {"network": "resnet18", "trials": 2} | kinds],
+        "trials_at_a_time": 2,
+        # 7 of 4 s and 2 of 2 s.
+        "device_seconds": 32.0,
+        "seconds": 16.0,
+    }
+
+
+def test_json_has_no_seconds_where_only_the_cluster_has_gpus(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    content = json.loads(to_json(planned(prepare(tmp_path), num_gpus=4, gpus_per_trial=1.0, slots=4)))
+    assert (content["trials"], content["device_seconds"], content["seconds"]) == (3, None, None)
 
 
 def test_a_searched_term_is_in_the_loss_that_is_timed():
