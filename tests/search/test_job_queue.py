@@ -21,9 +21,10 @@ from gcc_search.results.writer import write_trial
 from gcc_search.search.baselines import find_baseline
 from gcc_search.search.job_queue import JobQueue
 from gcc_search.search.jobs import Job
-from gcc_search.search.launch import _write_run
+from gcc_search.search.launch import SearchResult, _write_run
 from gcc_search.search.readiness import Prepared, SearchOptions, prepare_search
 from gcc_search.search.recall import make_queue, recall
+from gcc_search.search.summary import print_summary
 from tests.search.conftest import make_space
 from tests.search.test_study import make_record
 
@@ -107,6 +108,29 @@ def test_a_baseline_that_diverges_takes_its_own_trials_with_it_and_no_others(tmp
     assert found["failed"] > 2
     failed = {outcome.record.reason for outcome in queue.outcomes if outcome.record.status == "failed"}
     assert all("it needs diverged" in str(reason) for reason in failed)
+
+
+ANEW = "to train one anew: remove its folder, then resume"
+CHANGE = "what diverges without alpha and beta does so again: change its recipe, then start a new run"
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        (steep_ones_diverge, [CHANGE]),
+        (lambda job: ("failed", 80.0) if job.is_trial else steep_ones_diverge(job), [ANEW, CHANGE]),
+        (lambda job: ("failed" if job.is_trial else "finished", 80.0), [ANEW]),
+    ],
+)
+def test_what_fails_by_a_diverged_baseline_is_not_said_to_go_well_when_trained_anew(tmp_path, how, told):
+    points = [{"lr": 100.0, "alpha": 0.5}, {"lr": 0.001, "alpha": 0.5}]
+    prepared = prepare(tmp_path, parameters=TWO_RATES, method="points", points=points, run_cap=None)
+    queue = make_queue(prepared, Console(file=io.StringIO()))
+    work(queue, prepared.run, how)
+    ended = {"num_interrupted": 0, "interrupted": False, "gave_up": False, "resume_command": ""}
+    console = Console(file=io.StringIO(), width=200)
+    print_summary(SearchResult(run=prepared.run, outcomes=tuple(queue.outcomes), frontier=(), **ended), console)
+    assert [line.strip() for line in console.file.getvalue().splitlines() if line.startswith("  ")] == told
 
 
 def test_where_no_baseline_is_left_nothing_more_is_asked_for(tmp_path):
