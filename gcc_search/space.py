@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,11 +32,20 @@ from gcc_search.settings import (
     TrialSettings,
     Whole,
 )
-from gcc_search.vocabulary import EarlyTerminate, MetricGoal, Parameter, Resources, SingleValue, Value
+from gcc_search.vocabulary import (
+    EarlyTerminate,
+    MetricGoal,
+    Parameter,
+    Resources,
+    SingleValue,
+    Value,
+    refuse_last_measures,
+)
 from gcc_search.yaml_file import one_line, read_yaml
 
 
 def _constraint(text: str) -> str:
+    refuse_last_measures(re.split(r"\W", text.strip(), maxsplit=1)[0])
     try:
         parse_constraint(text)
     except SpaceError as error:

@@ -22,7 +22,16 @@ def _single(value: object) -> object:
     return value
 
 
+def refuse_last_measures(name: str) -> None:
+    """Raises ValueError where `name` is no metric to search by since it is known too late, and says so."""
+    if name in ("iauc", "dauc"):
+        rule = "must be measured on the validation split after each epoch"
+        why = "which is scored on the test split, once a trial has ended, and can steer no search"
+        raise ValueError(f"{rule}, got {shown(name)}, {why}; known are {', '.join(METRICS)}")
+
+
 def _metric(name: str) -> str:
+    refuse_last_measures(name)
     if name not in METRICS:
         raise ValueError(f"must be a known metric, got {shown(name)}; {closest(name, METRICS)}")
     return name

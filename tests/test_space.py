@@ -297,6 +297,23 @@ def test_metrics_and_constraints_point_the_right_way(complaint):
     check_all(complaint, cases)
 
 
+@pytest.mark.parametrize("name", ["iauc", "dauc"])
+def test_what_is_scored_once_on_the_test_split_steers_no_search(complaint, name):
+    told = (
+        f'must be measured on the validation split after each epoch, got "{name}", which is scored on the test split, '
+        "once a trial has ended, and can steer no search; known are accuracy, consistency, corrected_consistency, "
+        "correlation, gini, mass_half, box_mass, pointing"
+    )
+    early = f"early_terminate: {{type: asha, metric: {name}}}"
+    cases = [
+        ("run_cap: 4", f"run_cap: 4\nconstraints: ['{name} >= baseline']", f"constraints.0: {told}"),
+        ("run_cap: 4", f"run_cap: 4\nconstraints: [' {name}<=0.5']", f"constraints.0: {told}"),
+        ("name: gini", f"name: {name}", f"metrics.0.name: {told}"),
+        ("run_cap: 4", f"run_cap: 4\n{early}", f"early_terminate.metric: {told}"),
+    ]
+    check_all(complaint, cases)
+
+
 def test_a_method_gets_what_it_needs(complaint):
     early = "early_terminate: {type: asha, metric: gini, min_epochs"
     cases = [
