@@ -23,6 +23,7 @@ from gcc_search.search.lock import LOCK
 from gcc_search.search.machines import Machines
 from gcc_search.search.notes import notes
 from gcc_search.search.packing import Packing
+from gcc_search.search.study import study_name
 from gcc_search.search.study_copy import check_storage
 from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
@@ -91,6 +92,8 @@ def prepare_search(space: SearchSpace, options: SearchOptions, console: Console)
     if run.exists() and not _has_just_begun(run):
         raise ResultsError(f"{run}: must be a new name, got a folder that exists; choose another with --name")
     _check_writable(options.out)
+    if options.storage is not None:
+        check_storage(options.storage, new=[study_name(space, network) for network in space.networks])
     return _look_at(space, options, console)
 
 
@@ -117,6 +120,8 @@ def reopen_search(run: Run, options: SearchOptions, console: Console) -> Prepare
     # The folder may have been renamed since, and may be named as `.`, which has no name of its own; the images moved.
     root = space.data.root if options.data_root is None else options.data_root.expanduser().resolve()
     changes = {"name": run.folder.resolve().name, "data": space.data.model_copy(update={"root": root})}
+    if options.storage is not None:
+        check_storage(options.storage)
     prepared = _look_at(space.model_copy(update=changes), options, console)
     for described in run.record.data:
         found = prepared.datasets[described["image_size"]].fingerprint
@@ -129,8 +134,6 @@ def reopen_search(run: Run, options: SearchOptions, console: Console) -> Prepare
 
 
 def _look_at(space: SearchSpace, options: SearchOptions, console: Console) -> Prepared:
-    if options.storage is not None:
-        check_storage(options.storage)
     machines = plan(space.resources, gpus=options.gpus)
     datasets = {size: prepare_images(space.data, size, console) for size in image_sizes(space)}
     first_weights = {network: _first_weights(space, network) for network in space.networks}

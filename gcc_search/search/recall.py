@@ -7,18 +7,20 @@ rungs of early stopping are filled from the trials' rows. Ray's own snapshot is 
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage
+from optuna.study._frozen import FrozenStudy
 from rich.console import Console
 from rich.progress import track
 
 from gcc_search.atomic import remove_tree
-from gcc_search.errors import ResultsError
+from gcc_search.errors import ResultsError, SpaceError
 from gcc_search.patience import Contact
-from gcc_search.results.reader import Run, Trial, find_damage, network_problem
+from gcc_search.results.reader import Run, Trial, find_damage, network_problem, read_run_record
 from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.saying import say
 from gcc_search.search.baselines import is_whole
@@ -34,6 +36,8 @@ from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
 from gcc_search.storage.mirror import mirror_of
 
+# A study's attribute: whose it is, where several runs keep theirs in one database.
+OWNER = "run"
 # How a trial ends for good; anything else goes on.
 ENDED = ("finished", "stopped", "diverged", "collapsed", "failed")
 
@@ -41,11 +45,11 @@ ENDED = ("finished", "stopped", "diverged", "collapsed", "failed")
 def make_queue(prepared: Prepared, console: Console) -> JobQueue:
     """An empty queue over empty studies, which tells `console` what keeps it waiting.
 
-    Studies of these names that were there before are replaced.
+    Studies of these names that were there before are replaced; in the database of --storage, those of this run.
 
     Raises:
         ResultsError: study.db cannot be replaced.
-        SpaceError: the database of --storage refuses.
+        SpaceError: the database of --storage refuses, or holds a study of such a name that is another run's.
     """
     space, run = prepared.space, prepared.run
 
@@ -59,6 +63,9 @@ def make_queue(prepared: Prepared, console: Console) -> JobQueue:
             network: NetworkStudy(space, network, storage, cap=cap, tell=tell)
             for network, cap in trials_per_network(space).items()
         }
+        for network in studies:
+            study_id = storage.get_study_id_from_name(study_name(space, network))
+            storage.set_study_user_attr(study_id, OWNER, _owner(run))
     fingerprints = {size: data.fingerprint for size, data in prepared.datasets.items()}
     maker = JobMaker(space=space, fingerprints=fingerprints, on_gpu=prepared.machines.num_gpus > 0)
     queue = JobQueue(space, run, maker, studies, Contact(tell=functools.partial(say, console)))
@@ -73,11 +80,28 @@ def _open_emptied(prepared: Prepared) -> BaseStorage:
         storage = open_own_storage(database)
     else:
         storage = open_storage(prepared.options.storage)
-    names = {study.study_name for study in storage.get_all_studies()}
-    for network in space.networks:
-        if study_name(space, network) in names:
-            optuna.delete_study(study_name=study_name(space, network), storage=storage)
+    names = [study_name(space, network) for network in space.networks]
+    for study in storage.get_all_studies():
+        if study.study_name in names:
+            _check_own(study, prepared.run)
+            optuna.delete_study(study_name=study.study_name, storage=storage)
     return storage
+
+
+def _check_own(study: FrozenStudy, run: Path) -> None:
+    """Raises SpaceError where a study is known to be another run's; older ones do not say whose they are."""
+    owner = study.user_attrs.get(OWNER, _owner(run))
+    if owner != _owner(run):
+        rule = f"must hold no study {study.study_name} but this run's"
+        raise SpaceError(f"--storage: {rule}, got that of the run of {owner}; name another database, or leave it out")
+
+
+def _owner(run: Path) -> str:
+    """What tells a run from all others of its name, wherever it is moved."""
+    record = read_run_record(run)
+    # A hash: the command may hold a password.
+    command = hashlib.sha256(record.command.encode()).hexdigest()
+    return f"{record.created} on {record.host} ({command[:8]})"
 
 
 def _remove(database: Path) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import optuna
 import sqlalchemy
 from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from gcc_search.errors import DiskFullError, GccSearchError, ResultsError, SpaceError
@@ -27,25 +28,42 @@ _REFUSALS = (OptunaError, SQLAlchemyError)
 _MISTAKES = (*_REFUSALS, ImportError, LookupError, RuntimeError, ValueError)
 
 
-def check_storage(url: str) -> None:
+def check_storage(url: str, *, new: Sequence[str] = ()) -> None:
     """Looks whether a database answers at `url`; makes none.
 
+    Args:
+        new: names of studies that are to be made there.
+
     Raises:
-        SpaceError: it is no URL, its driver is missing, or nothing answers there.
+        SpaceError: it is no URL, its driver is missing, or nothing answers there; or it holds a study of a new name,
+            which is another run's.
     """
     try:
         engine = sqlalchemy.create_engine(url)
         name = engine.url.database
-        new = Path(name) if engine.dialect.name == "sqlite" and name and not Path(name).exists() else None
+        absent = Path(name) if engine.dialect.name == "sqlite" and name and not Path(name).exists() else None
         try:
-            sqlalchemy.inspect(engine).get_table_names()
+            taken = _study_names(engine) & set(new)
         finally:
             engine.dispose()
             # SQLite makes the file that it opens.
-            if new is not None and new.is_file() and not new.stat().st_size:
-                new.unlink()
+            if absent is not None and absent.is_file() and not absent.stat().st_size:
+                absent.unlink()
     except _MISTAKES as error:
         raise _refused(url, error) from None
+    if taken:
+        rule = "must hold no study of this name yet"
+        raise SpaceError(
+            f"--storage: {rule}, got {min(taken)}, another run's; choose another --name, or delete it there with "
+            "optuna delete-study"
+        )
+
+
+def _study_names(engine: Engine) -> set[str]:
+    if models.StudyModel.__tablename__ not in sqlalchemy.inspect(engine).get_table_names():
+        return set()
+    with engine.connect() as connection:
+        return set(connection.scalars(sqlalchemy.select(models.StudyModel.study_name)))
 
 
 def open_storage(url: str) -> BaseStorage:

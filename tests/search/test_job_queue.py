@@ -14,6 +14,7 @@ import pytest
 from ray.tune.search import Searcher
 from rich.console import Console
 
+from gcc_search.errors import SpaceError
 from gcc_search.patience import UNHEARD
 from gcc_search.results.reader import read_run, read_trial
 from gcc_search.results.schema import Status
@@ -131,6 +132,41 @@ def test_what_fails_by_a_diverged_baseline_is_not_said_to_go_well_when_trained_a
     console = Console(file=io.StringIO(), width=200)
     print_summary(SearchResult(run=prepared.run, outcomes=tuple(queue.outcomes), frontier=(), **ended), console)
     assert [line.strip() for line in console.file.getvalue().splitlines() if line.startswith("  ")] == told
+
+
+def test_a_study_of_the_same_name_in_one_database_is_never_another_runs_to_replace(tmp_path):
+    storage = f"sqlite:///{tmp_path}/all.db"
+
+    def begin(out: Path, storage: str | None = storage) -> Prepared:
+        options = SearchOptions(out=out, gpus=0, storage=storage, command=f"gcc-search --out {out}")
+        prepared = prepare_search(make_space(**ALONE), options, Console(file=io.StringIO()))
+        prepared.run.mkdir(parents=True)
+        _write_run(prepared)
+        return prepared
+
+    def kept() -> list[str]:
+        study = optuna.load_study(study_name="tiny/convnet_small", storage=storage)
+        return [trial.user_attrs["trial_id"] for trial in study.trials]
+
+    first = begin(tmp_path / "a")
+    work(make_queue(first, Console(file=io.StringIO())), first.run, all_well)
+    before = kept()
+    assert len(before) == 3
+    told = (
+        "--storage: must hold no study of this name yet, got tiny/convnet_small, another run's; choose another --name"
+    )
+    with pytest.raises(SpaceError, match=f"^{told}"):
+        begin(tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+    # One that begins elsewhere is not resumed into it, and the run that made it is, also where it has been moved to.
+    second = begin(tmp_path / "b", storage=None)
+    told = "--storage: must hold no study tiny/convnet_small but this run's, got that of the run of "
+    with pytest.raises(SpaceError, match=f"^{told}"):
+        recalled(replace(second, options=replace(second.options, storage=storage)))
+    assert kept() == before
+    (tmp_path / "a").rename(tmp_path / "moved")
+    recalled(replace(first, options=replace(first.options, out=tmp_path / "moved")))
+    assert kept() == before
 
 
 def test_where_no_baseline_is_left_nothing_more_is_asked_for(tmp_path):
