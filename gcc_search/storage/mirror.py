@@ -181,7 +181,8 @@ def local_folder(text: str | Path) -> Iterator[Path]:
         ResultsError: a URL of no kind that we know. StorageError: the bucket does not answer or refuses.
     """
     if not is_url(str(text)):
-        yield Path(text)
+        # In quotes a shell leaves it as it was typed.
+        yield Path(text).expanduser() if f"{text}/".startswith("~/") else Path(text)
         return
     place = parse_place(str(text))
     bucket = Bucket(place)

@@ -219,3 +219,13 @@ def test_an_error_names_the_bucket_and_not_the_scratch(s3):
 def test_a_folder_is_itself(tmp_path):
     with local_folder(str(tmp_path)) as folder:
         assert folder == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("~", "home"), ("~/runs", "home/runs"), ("./~/runs", "~/runs"), ("~runs", "~runs")]
+)
+def test_a_home_that_the_shell_left_is_the_users(tmp_path, monkeypatch, text, meant):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with local_folder(text) as folder:
+        assert folder.absolute() == tmp_path / meant
