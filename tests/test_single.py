@@ -10,8 +10,8 @@ import torch
 
 from gcc_search.errors import DataError, GccSearchError, ResourceError, ResultsError, WeightsError
 from gcc_search.results.reader import read_run
-from gcc_search.settings import DataSettings, TrialSettings
-from gcc_search.single import train_one
+from gcc_search.settings import DataSettings, Explanation, Recipe, TrialSettings
+from gcc_search.single import _name_of, train_one
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,18 @@ def test_the_run_directory_is_one_like_any_other(one_epoch, tmp_path):
 
 
 def test_a_run_without_a_name_is_named_after_its_settings(one_epoch, tmp_path):
-    assert train(one_epoch, tmp_path, name=None).name == "shapes-convnet_small-a1-b0.1-p1"
+    assert train(one_epoch, tmp_path, name=None).name == "shapes-convnet_small-a1-b0.1-p1-lr0.01-seed7"
+
+
+def test_runs_of_other_seeds_rates_and_distances_have_other_names(tiny_trial):
+    def named(*, seed=0, lr=0.001, distance="ssim") -> str:
+        parts = {"seed": seed, "recipe": Recipe(lr=lr), "explanation": Explanation(distance=distance)}
+        return _name_of(tiny_trial.model_copy(update=parts))
+
+    assert named() == "shapes-convnet_small-a0-b0-p1"
+    assert named(seed=3) == "shapes-convnet_small-a0-b0-p1-seed3"
+    assert named(lr=0.02) == "shapes-convnet_small-a0-b0-p1-lr0.02"
+    assert named(seed=3, distance="correlation") == "shapes-convnet_small-a0-b0-p1-correlation-seed3"
 
 
 def test_a_diverged_run_says_so(one_epoch, tmp_path, capsys):
