@@ -59,7 +59,7 @@ def evaluate(place: Path, asked: Asked, console: Console) -> Columns:
     _check_out(asked.out)
     trained = open_trained(place, data_root=asked.data_root)
     settings = _settings_for(trained, asked)
-    data = prepare_images(settings.data, settings.recipe.image_size, console)
+    data = _prepare(settings, asked, console)
     images = _labelled(trained, data.classes, data.validation if split == "validation" else data.test)
     say(console, f"{trained.name} on the {split} split of {data.name}; {_say_origin(trained, data)}: {len(images)}")
     evaluation = evaluation_of(settings, data, device, insertion=True)
@@ -93,6 +93,15 @@ def _settings_for(trained: Trained, asked: Asked) -> TrialSettings:
     if asked.insertion_images is not None:
         content["evaluation"]["insertion_images"] = asked.insertion_images
     return check_settings(content)
+
+
+def _prepare(settings: TrialSettings, asked: Asked, console: Console) -> DataSet:
+    try:
+        return prepare_images(settings.data, settings.recipe.image_size, console)
+    except DataError as error:
+        if asked.classes is None and str(error).startswith("data.classes:"):
+            raise DataError(f"{error}; the network has more: name those that are in both with --classes") from None
+        raise
 
 
 def _labelled(trained: Trained, classes: tuple[str, ...], images: ImageSet) -> ImageSet:

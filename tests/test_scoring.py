@@ -86,7 +86,9 @@ def test_images_of_other_classes_are_one_line(model, tmp_path):
     asked = {"dataset": "imagefolder", "data_root": tmp_path}
     message = complaint(DataError, model, classes=("cat", "dog"), **asked)
     assert "classes of the images must be among those of the network, got 'cat' (2 of 2 unknown)" in message
-    assert complaint(DataError, model, **asked).startswith("data.classes: names must be classes of imagefolder")
+    message = complaint(DataError, model, **asked)
+    assert message.startswith("data.classes: names must be classes of imagefolder, got ")
+    assert message.endswith("; the network has more: name those that are in both with --classes")
 
 
 def test_images_that_are_not_there_are_one_line(model, tmp_path):
