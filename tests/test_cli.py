@@ -20,6 +20,7 @@ import yaml
 from typer.testing import CliRunner
 
 from gcc_search.cli import app
+from gcc_search.cli.options import listed_classes
 from tests.search.conftest import ONE_AT_A_TIME, TINY
 
 PROGRAM = [sys.executable, "-m", "gcc_search"]
@@ -97,6 +98,14 @@ def test_image_files_are_written_one_after_the_other(written):
     given = command.make_context("explain", ["first", "second", *written]).params
     assert given["networks"] == ["first", "second"]
     assert given["images"] == [Path("a.jpg"), Path("b.jpg")]
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [(None, None), ("", None), ("cat,dog", ("cat", "dog")), ('cat,"crab, red"', ("cat", "crab, red"))],
+)
+def test_classes_are_separated_by_commas_and_may_hold_them_in_quotes(written, names):
+    assert listed_classes(written) == names
 
 
 def test_more_gpus_than_there_are_is_one_line(tmp_path):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from gcc_search.cli.options import DataRoot, Device, table_width
+from gcc_search.cli.options import Classes, DataRoot, Device, listed_classes, table_width
 
 
 class _ImagesInARow(TyperCommand):
@@ -35,7 +35,7 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="A trial, or a file that recommend --export wrote.")],
     data_root: DataRoot = None,
     dataset: Annotated[str | None, typer.Option(help="Other images: shapes, caltech101, cub200, imagefolder.")] = None,
-    classes: Annotated[str | None, typer.Option(help="Only these classes, separated by commas.")] = None,
+    classes: Classes = None,
     split: Annotated[str, typer.Option(help="test or validation.")] = "test",
     insertion_images: Annotated[
         int | None, typer.Option(help="Images for insertion and deletion AUC. Default: as the trial had.")
@@ -57,7 +57,7 @@ def evaluate(
     asked = Asked(
         data_root=data_root,
         dataset=dataset,
-        classes=tuple(classes.split(",")) if classes else None,
+        classes=listed_classes(classes),
         split=split,
         insertion_images=insertion_images,
         device=device,

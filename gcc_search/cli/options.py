@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shlex
 import sys
 from pathlib import Path
@@ -18,6 +19,12 @@ Runs = Annotated[
 ]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the data set; overrides data.root.")]
 Out = Annotated[str, typer.Option(help="Folder of the runs, or s3://bucket/prefix, gs://bucket/prefix.")]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        help="Only these classes, separated by commas; a name that holds one in double quotes: 'cat,\"a, b\"'."
+    ),
+]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")]
 Format = Annotated[
     Literal["text", "json"], typer.Option("--format", help="json: a summary on stdout, all else on stderr.")
@@ -30,6 +37,11 @@ Address = Annotated[
     ),
 ]
 Download = Annotated[bool, typer.Option("--download", help="Fetch a missing data set, where there is internet.")]
+
+
+def listed_classes(text: str | None) -> tuple[str, ...] | None:
+    """The names that `Classes` holds; None: all classes."""
+    return tuple(next(csv.reader([text]))) if text else None
 
 
 def command_line() -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gcc_search.cli.options import DataRoot, Device, Download, Out, command_line
+from gcc_search.cli.options import Classes, DataRoot, Device, Download, Out, command_line, listed_classes
 from gcc_search.errors import SpaceError
 
 
@@ -28,7 +28,7 @@ def train(
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 20,
     distance: Annotated[str, typer.Option(help="ssim or correlation.")] = "ssim",
     weights: Annotated[str, typer.Option(help="IMAGENET1K_V1, DEFAULT, none or a file.")] = "IMAGENET1K_V1",
-    classes: Annotated[str | None, typer.Option(help="Only these classes, separated by commas.")] = None,
+    classes: Classes = None,
     lr: Annotated[float, typer.Option(help="Learning rate of SGD.")] = 1e-3,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 32,
     image_size: Annotated[int, typer.Option(help="Side of the images as the network sees them, pixels.")] = 224,
@@ -75,7 +75,7 @@ def train(
             "data": {
                 "name": dataset,
                 "root": data_root,
-                "classes": classes.split(",") if classes else None,
+                "classes": listed_classes(classes),
                 "download": download,
             },
             "recipe": {"epochs": epochs, "lr": lr, "batch_size": batch_size, "image_size": image_size},
