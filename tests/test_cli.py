@@ -77,6 +77,10 @@ def test_a_mistake_in_a_space_file_is_one_line_and_exit_code_1(tmp_path):
             ["train", "--dataset", "shapes", "--model", "convnet_small", "--device", "tpu", "--weights", "none"],
             "--device: must be cpu or cuda, got tpu",
         ),
+        (
+            ["train", "--dataset", "shapes", "--model", "convnet_small", "--classes", "a\nb"],
+            "must be names on one line",
+        ),
         # What the system says of a name, on its own.
         (["analyze", "x" * 300], f"{'x' * 300}/run.json: must be within reach, got: File name too long; look at"),
         (["evaluate", "x" * 300], f"{'x' * 300}: must be within reach, got: File name too long; look at"),

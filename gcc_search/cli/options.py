@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from gcc_search.errors import SpaceError
+
 PIPE_WIDTH = 110
 
 # Text, not Path: two slashes of a URL are two.
@@ -40,8 +42,15 @@ Download = Annotated[bool, typer.Option("--download", help="Fetch a missing data
 
 
 def listed_classes(text: str | None) -> tuple[str, ...] | None:
-    """The names that `Classes` holds; None: all classes."""
-    return tuple(next(csv.reader([text]))) if text else None
+    """The names that `Classes` holds; None: all classes.
+
+    Raises:
+        SpaceError: a line break.
+    """
+    try:
+        return tuple(next(csv.reader([text]))) if text else None
+    except csv.Error:
+        raise SpaceError(f"--classes: must be names on one line, separated by commas, got {text!r}") from None
 
 
 def command_line() -> str:
