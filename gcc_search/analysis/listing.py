@@ -10,8 +10,9 @@ from gcc_search.analysis.pairing import Pair
 from gcc_search.results.schema import EPOCH_COLUMNS, IMAGE_COLUMNS, Column, TrialRecord
 
 # Means over the test split that are no column of images.parquet.
-TEST_ONLY = ("accuracy_points", "corrected_consistency")
-NOT_AVERAGED = ("index", "name", "label", "predicted")
+TEST_ONLY = ("accuracy_points", "corrected_consistency", "degenerate_fraction")
+# The mean of "degenerate" is named degenerate_fraction.
+NOT_AVERAGED = ("index", "name", "label", "predicted", "degenerate")
 
 
 def list_trials(records: Sequence[TrialRecord], pairs: Sequence[Pair], frontier: Frontier) -> list[dict[str, Any]]:

@@ -169,8 +169,8 @@ class TrialRecord:
         attempts: how often it was begun or gone on with: after a stop, after a failure.
         failures: how attempts failed, in order. `memory`: there was too little; `crash`: its worker died or the machine
             had a fault, other images or no weights; `error`: it would fail so each time.
-        test: means over the test split, by column of images.parquet, plus `accuracy_points` and
-            `corrected_consistency`; None unless the test split was scored.
+        test: means over the test split, by column of images.parquet, with `degenerate` as `degenerate_fraction`, plus
+            `accuracy_points` and `corrected_consistency`; None unless the test split was scored.
         network_sha256: digest of network.safetensors; None where there is none, and in records of before 0.2.
     """
 

@@ -2,6 +2,7 @@ import csv
 import io
 
 import pytest
+import torch
 from rich.console import Console
 
 from gcc_search.analysis.best import Row, best_trials
@@ -12,6 +13,8 @@ from gcc_search.analysis.pairing import pair_with_baselines
 from gcc_search.analysis.several import read_runs
 from gcc_search.analysis.table import best_table, short_scientific, to_csv
 from gcc_search.results.reader import read_run
+from gcc_search.results.schema import IMAGE_COLUMNS
+from gcc_search.training.evaluation import summarise
 from tests.analysis.conftest import RunBuilder
 
 
@@ -129,6 +132,12 @@ def test_every_measured_column_of_trials_csv_is_explained(mixed_run):
     measured = [name for name in columns if name.startswith(("validation.", "test."))]
     assert [row["column"] for row in explain_columns()] == measured
     assert all(all(row.values()) for row in explain_columns())
+
+
+def test_every_mean_over_the_test_split_has_a_column_of_its_name():
+    images = {column.name: torch.zeros(2) for column in IMAGE_COLUMNS if column.name != "name"}
+    explained = [row["column"] for row in explain_columns() if row["column"].startswith("test.")]
+    assert sorted(explained) == sorted(f"test.{name}" for name in summarise(images))
 
 
 def test_a_reason_with_commas_and_lines_stays_one_cell():
