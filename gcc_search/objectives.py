@@ -27,27 +27,19 @@ class Metric:
     goal: Goal
     worst: float
     best: float
-    meaning: str
 
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric(name="accuracy", column="accuracy_points", goal="maximize", worst=0, best=100, meaning="top-1, points"),
-        Metric(name="consistency", column="consistency", goal="maximize", worst=-1, best=1, meaning="mean SSIM"),
-        Metric(
-            name="corrected_consistency",
-            column="corrected_consistency",
-            goal="maximize",
-            worst=-1,
-            best=1,
-            meaning="C*: consistency beyond chance",
-        ),
-        Metric(name="correlation", column="correlation", goal="maximize", worst=-1, best=1, meaning="mean Pearson"),
-        Metric(name="gini", column="gini", goal="maximize", worst=0, best=1, meaning="sparsity: Gini index"),
-        Metric(name="mass_half", column="mass_half", goal="minimize", worst=1, best=0, meaning="area above 0.5"),
-        Metric(name="box_mass", column="box_mass", goal="maximize", worst=0, best=1, meaning="mass on the object"),
-        Metric(name="pointing", column="pointing", goal="maximize", worst=0, best=1, meaning="peak on the object"),
+        Metric(name="accuracy", column="accuracy_points", goal="maximize", worst=0, best=100),
+        Metric(name="consistency", column="consistency", goal="maximize", worst=-1, best=1),
+        Metric(name="corrected_consistency", column="corrected_consistency", goal="maximize", worst=-1, best=1),
+        Metric(name="correlation", column="correlation", goal="maximize", worst=-1, best=1),
+        Metric(name="gini", column="gini", goal="maximize", worst=0, best=1),
+        Metric(name="mass_half", column="mass_half", goal="minimize", worst=1, best=0),
+        Metric(name="box_mass", column="box_mass", goal="maximize", worst=0, best=1),
+        Metric(name="pointing", column="pointing", goal="maximize", worst=0, best=1),
     )
 }
 

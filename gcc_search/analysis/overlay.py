@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
 from matplotlib import colormaps
 from numpy.typing import NDArray
@@ -12,7 +10,6 @@ from gcc_search.analysis.bootstrap import Floats
 
 Pixels = NDArray[np.uint8]
 """(height, width, 3)."""
-Image = TypeVar("Image", Floats, Pixels)
 
 COLOURS = "inferno"
 """Dark is 0, bright is 1; told apart under every kind of colour blindness, and in grey."""
@@ -39,22 +36,6 @@ def heatmap(raw: Floats, size: int) -> Floats:
     low, high = float(full.min()), float(full.max())
     rounding = 1e-6 * max(abs(low), abs(high))
     return np.zeros_like(full) if high - low <= rounding else (full - low) / (high - low)
-
-
-def move(image: Image, crop: Floats, flipped: bool) -> Image:
-    """t of a square image or heatmap, (size, size) or (size, size, 3), at its own size, by its nearest pixels.
-
-    Args:
-        crop: top, left, height, width as shares of the frame.
-    """
-    size = len(image)
-    centres = (np.arange(size) + 0.5) / size
-    rows, columns = (
-        np.clip(((start + extent * centres) * size).astype(int), 0, size - 1)
-        for start, extent in zip(crop[:2], crop[2:], strict=True)
-    )
-    moved: Image = image[rows][:, columns[::-1] if flipped else columns]
-    return moved
 
 
 def overlay(picture: Pixels, heat: Floats) -> Pixels:

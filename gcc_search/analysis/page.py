@@ -60,7 +60,7 @@ def make_page(findings: Findings, figures: Mapping[str, bytes]) -> bytes:
     text = template.render(
         css=(page / "report.css").read_text(encoding="utf-8"),
         script=(page / "report.js").read_text(encoding="utf-8"),
-        data=_script_json(page_data(findings, findings.gallery)),
+        data=_script_json(page_data(findings)),
         figures={name: inline_svg(name, figures[name]) for name in DRAWN},
         sections=[(name, text) for name, text in SECTIONS.items() if name != "paper" or findings.paper],
         run=findings.run,

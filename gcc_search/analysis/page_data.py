@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import colormaps
 
 from gcc_search.analysis.findings import Findings
-from gcc_search.analysis.gallery import Album, Gallery, KeptImage, KeptMaps
+from gcc_search.analysis.gallery import Album, KeptImage, KeptMaps
 from gcc_search.analysis.listing import list_baselines, list_trials
 from gcc_search.analysis.origins import trace
 from gcc_search.analysis.overlay import COLOURS, OPACITY
@@ -73,10 +73,10 @@ COLUMNS = (
         field="test.box_mass", heading="box mass", title="map's mass on the object, test split", digits=3, better="up"
     ),
 )
-MORE = ("seed", "baseline", "feasible", "reason", "epochs_done", "device_seconds", "directory", "command")
+MORE = ("baseline", "feasible", "reason", "directory", "command")
 
 
-def page_data(findings: Findings, gallery: Gallery) -> dict[str, Any]:
+def page_data(findings: Findings) -> dict[str, Any]:
     """Everything of the page's script, ready for JSON."""
     trials = trace(list_trials(findings.records, findings.pairs, findings.frontier), findings.origins)
     baselines = trace(list_baselines(findings.pairs), findings.origins)
@@ -92,8 +92,8 @@ def page_data(findings: Findings, gallery: Gallery) -> dict[str, Any]:
         "trials": _pick(trials, fields),
         "baselines": _pick(baselines, fields),
         "edge": list(findings.frontier.edge),
-        "albums": [_album(album) for album in gallery.albums],
-        "album_of": gallery.album_of,
+        "albums": [_album(album) for album in findings.gallery.albums],
+        "album_of": findings.gallery.album_of,
         "heat": {"colours": _colour_table(COLOURS), "opacity": OPACITY},
         "accuracy_colours": _colour_table("cividis"),
     }

@@ -30,7 +30,6 @@ class SeedSpread:
 
     measure: str
     seeds: tuple[int, ...]
-    differences: tuple[float, ...]
     mean: float
     low: float
     high: float
@@ -66,7 +65,6 @@ def _spread(measure: Measure, by_seed: dict[int, Pair]) -> SeedSpread | None:
     return SeedSpread(
         measure=measure.name,
         seeds=tuple(known),
-        differences=tuple(known.values()),
         mean=mean,
         low=mean - reach,
         high=mean + reach,

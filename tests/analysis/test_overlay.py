@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from gcc_search.analysis.overlay import heatmap, move, overlay, upsample_map
-from gcc_search.saliency.geometry import Transforms, move_heatmaps
+from gcc_search.analysis.overlay import heatmap, overlay, upsample_map
 from gcc_search.saliency.losses import normalise, upsample
 
 RAW = np.random.default_rng(0).normal(size=(7, 7))
@@ -26,15 +25,6 @@ def test_heatmaps_are_those_that_are_measured():
 
 def test_a_constant_map_is_empty():
     assert not heatmap(np.full((7, 7), -0.1), 64).any()
-
-
-@pytest.mark.parametrize("flipped", [False, True])
-def test_moving_a_heatmap_is_the_transform_up_to_half_a_pixel(flipped):
-    crop = np.array([0.25, 0.125, 0.5, 0.625])
-    smooth = heatmap(RAW, 224)
-    transforms = Transforms(boxes=torch.tensor(crop)[None], flips=torch.tensor([flipped]))
-    expected = move_heatmaps(transforms, as_tensor(smooth), 224)[0].numpy()
-    assert np.abs(move(smooth, crop, flipped) - expected).max() < 0.02
 
 
 def test_bright_places_of_an_overlay_are_those_of_the_heatmap():

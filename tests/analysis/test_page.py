@@ -51,7 +51,7 @@ def test_every_trial_is_in_the_page_whatever_became_of_it(analyzed, page):
 
 
 def test_the_pages_data_are_the_findings(analyzed, page):
-    assert data_of(page) == json.loads(json.dumps(page_data(analyzed, analyzed.gallery)))
+    assert data_of(page) == json.loads(json.dumps(page_data(analyzed)))
 
 
 def test_scored_trials_have_their_heatmaps_in_the_page(page):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -80,12 +81,25 @@ def test_clicking_shows_settings_measures_and_heatmaps(open_page, report):
     assert texts(page, f"{PANEL} .maps tbody tr:first-child .caption")[-1] == "SSIM 0.500"
 
 
-def test_heatmaps_are_painted_as_analysis_draws_them(open_page, report):
-    import numpy as np
+def moved(image, crop, flipped):
+    """t of a square image or heatmap, (size, size) or (size, size, 3), at its own size, by its nearest pixels.
 
+    Args:
+        crop: top, left, height, width as shares of the frame.
+    """
+    size = len(image)
+    centres = (np.arange(size) + 0.5) / size
+    rows, columns = (
+        np.clip(((start + extent * centres) * size).astype(int), 0, size - 1)
+        for start, extent in zip(crop[:2], crop[2:], strict=True)
+    )
+    return image[rows][:, columns[::-1] if flipped else columns]
+
+
+def test_heatmaps_are_painted_as_analysis_draws_them(open_page, report):
     from gcc_search.analysis.gallery import read_gallery
     from gcc_search.analysis.heatmap_figure import open_picture
-    from gcc_search.analysis.overlay import heatmap, move, overlay
+    from gcc_search.analysis.overlay import heatmap, overlay
     from gcc_search.results.reader import read_run
 
     page = open_page(report)
@@ -96,11 +110,11 @@ def test_heatmaps_are_painted_as_analysis_draws_them(open_page, report):
     picture = open_picture(image)
     size, crop = len(picture), np.array(image.crop)
     first, second = (heatmap(np.array(raw[1]).reshape(3, 3), size) for raw in (maps.maps, maps.moved_maps))
-    shown = move(picture, crop, image.flipped)
+    shown = moved(picture, crop, image.flipped)
     expected = [
         picture,
         overlay(picture, first),
-        overlay(shown, move(first, crop, image.flipped)),
+        overlay(shown, moved(first, crop, image.flipped)),
         overlay(shown, second),
     ]
     # Columns: image; baseline and trial; then both views of the baseline and of the trial.

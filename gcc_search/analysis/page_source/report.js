@@ -35,7 +35,7 @@
     root.dataset.theme = dark ? "light" : "dark";
   });
 
-  // Any table: a heading sorts; numbers by data-value, cells without one last.
+  // Any table: a heading sorts; numbers by data-value, cells without one by their text.
   function sortable(table) {
     table.querySelectorAll("thead th").forEach((heading, place) => {
       const button = heading.querySelector("button");
@@ -59,8 +59,7 @@
     const body = table.tBodies[0];
     const value = (row, place) => {
       const cell = row.cells[place];
-      if (cell.dataset.value === undefined) return cell.textContent;
-      return cell.dataset.value === "" ? null : Number(cell.dataset.value);
+      return cell.dataset.value === undefined ? cell.textContent : Number(cell.dataset.value);
     };
     table.addEventListener("sort", ({ detail: { place, up } }) => {
       const ordered = [...body.rows].sort((a, b) => compare(value(a, place), value(b, place), up));
@@ -68,7 +67,7 @@
     });
   });
 
-  // All trials: rows are made as they are asked for, a hundred at a time.
+  // All trials: a hundred rows are made, and more as they are asked for.
   const STEP = 100;
   const table = document.getElementById("trials-table");
   const view = { order: rows, filter: "", shown: STEP };
@@ -230,7 +229,7 @@
     if (places.length > 1) draw(canvas, "path", { class: "edge", d: `M${places[0]}` + places.slice(1).map(([px, py]) => `V${py}H${px}`).join("") });
   }
   function addMark(row, x, y, fill) {
-    const isBaseline = row.status === "baseline" || baselines.includes(row);
+    const isBaseline = baselines.includes(row);
     const place = networks.indexOf(row.network), ink = INK[place % INK.length];
     const node = draw(canvas, "g", {
       class: row.trial === chosen ? "mark chosen" : "mark", transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})`, tabindex: "-1", role: "button",
