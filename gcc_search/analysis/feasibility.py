@@ -7,7 +7,6 @@ that frontiers of different searches mean the same. A further metric of the sear
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from gcc_search.analysis.pairing import Pair
 from gcc_search.errors import ResultsError, SpaceError
@@ -21,25 +20,21 @@ RANKED = ("accuracy", "corrected_consistency", "gini")
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """The metrics to rank by (`RANKED`, then the run's further ones), whether each is maximised, and what must hold."""
+    """The metrics to rank by (`RANKED`, then the run's further ones), and what must hold."""
 
     metrics: tuple[Metric, ...]
-    maximise: tuple[bool, ...]
     constraints: tuple[Constraint, ...]
 
 
 def read_question(record: RunRecord) -> Question:
     """`RANKED` and the frozen space's `metrics` and `constraints`, parsed by the search's own rules.
 
-    A metric that the run minimises against its own goal, or the reverse, keeps the run's direction.
-
     Raises:
         ResultsError: a metric or constraint that this version does not know.
     """
     try:
-        asked = {entry["name"]: _goal(entry) for entry in record.space["metrics"]}
-        goals = {name: METRICS[name].goal for name in RANKED} | asked
-        metrics = tuple(METRICS[name] for name in goals)
+        asked = (entry["name"] for entry in record.space["metrics"])
+        metrics = tuple(METRICS[name] for name in dict.fromkeys((*RANKED, *asked)))
         constraints = tuple(parse_constraint(text) for text in record.space["constraints"])
     except (KeyError, TypeError) as error:
         raise ResultsError(
@@ -48,18 +43,7 @@ def read_question(record: RunRecord) -> Question:
         ) from None
     except SpaceError as error:
         raise ResultsError(f"{record.name}: run.json: constraints: {error}") from None
-    return Question(
-        metrics=metrics,
-        maximise=tuple(goal == "maximize" for goal in goals.values()),
-        constraints=constraints,
-    )
-
-
-def _goal(entry: dict[str, Any]) -> str:
-    goal = str(entry.get("goal") or METRICS[entry["name"]].goal)
-    if goal not in ("maximize", "minimize"):
-        raise KeyError(goal)
-    return goal
+    return Question(metrics=metrics, constraints=constraints)
 
 
 def is_feasible(pair: Pair, constraints: tuple[Constraint, ...]) -> bool:

@@ -57,14 +57,15 @@ def find_frontier(pairs: Sequence[Pair], question: Question) -> Frontier:
     """The frontier over the question's metrics, among trials that keep the run's constraints."""
     feasible = [pair for pair in pairs if is_feasible(pair, question.constraints)]
     columns = [metric.column for metric in question.metrics]
-    chosen = {pair.trial.id for pair in _best(feasible, columns, question.maximise)}
+    maximise = tuple(metric.goal == "maximize" for metric in question.metrics)
+    chosen = {pair.trial.id for pair in _best(feasible, columns, maximise)}
     kept = {pair.trial.id for pair in feasible}
     baselines = {pair.trial.baseline: pair.baseline for pair in pairs}
     framed = [*baselines.values(), *(pair.trial for pair in pairs if pair.trial.status == "finished")]
     gini_range, c_range = (_range(framed, column) for column in ("gini", "corrected_consistency"))
     return Frontier(
         metrics=tuple(metric.name for metric in question.metrics),
-        maximise=question.maximise,
+        maximise=maximise,
         constraints=tuple(constraint.text for constraint in question.constraints),
         points=tuple(_point(pair.trial, columns, pair.trial.id in kept, pair.trial.id in chosen) for pair in pairs),
         baselines=tuple(_point(baselines[key], columns, False, False) for key in sorted(baselines, key=str)),

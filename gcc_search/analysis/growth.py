@@ -63,10 +63,8 @@ def find_growth(
 
 
 def _ends(question: Question) -> tuple[Floats, Floats]:
-    """(worst, best) of each metric, swapped where the run asks for the opposite of the metric's own goal."""
-    usual = [up == (metric.goal == "maximize") for metric, up in zip(question.metrics, question.maximise, strict=True)]
-    ends = [(m.worst, m.best) if same else (m.best, m.worst) for m, same in zip(question.metrics, usual, strict=True)]
-    worst, best = np.array(ends, dtype=np.float64).T
+    """(worst, best) of each metric."""
+    worst, best = np.array([(metric.worst, metric.best) for metric in question.metrics], dtype=np.float64).T
     return worst, best
 
 

@@ -75,6 +75,7 @@ def _record(
     corrected: float | None = 0.4,
     gini: float | None = 0.45,
     box_mass: float | None = None,
+    mass_half: float | None = None,
     alpha: float = 0.0,
     beta: float = 0.0,
     p: float = 1.0,
@@ -92,7 +93,13 @@ def _record(
     """
     scored = status in ("finished", "collapsed")
     consistency = None if corrected is None else 0.65 + 0.35 * corrected
-    measured = {"corrected_consistency": corrected, "consistency": consistency, "gini": gini, "box_mass": box_mass}
+    measured = {
+        "corrected_consistency": corrected,
+        "consistency": consistency,
+        "gini": gini,
+        "box_mass": box_mass,
+        "mass_half": mass_half,
+    }
     validation = {"accuracy_points": accuracy, **measured}
     test = {"accuracy_points": accuracy if test_accuracy is None else test_accuracy, **measured, "iauc": 0.81}
     return TrialRecord(

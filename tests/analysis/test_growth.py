@@ -75,12 +75,14 @@ def test_the_frontier_grows_in_the_order_in_which_trials_ended(growing):
     )
 
 
-def test_a_metric_that_is_to_fall_grows_downwards(growing):
-    space = growing.record.space | {"metrics": [{"name": "gini", "goal": "minimize"}]}
-    write_run(growing.folder, replace(growing.record, space=space))
-    growth = growth_of(growing)
-    assert (growth.reference, growth.best) == ((0.0, -1.0, 1.0), (100.0, 1.0, 0.0))
-    assert growth.steps[-1].hypervolume == pytest.approx(0.935 * 0.6 * 0.55)
+def test_a_metric_that_is_to_fall_grows_downwards(new_run):
+    run = new_run()
+    write_run(run.folder, replace(run.record, space=run.record.space | {"metrics": [{"name": "mass_half"}]}))
+    run.baseline()
+    run.trial("a", corrected=0.2, mass_half=0.25)
+    growth = growth_of(run)
+    assert (growth.reference, growth.best) == ((0.0, -1.0, 0.0, 1.0), (100.0, 1.0, 1.0, 0.0))
+    assert growth.steps[-1].hypervolume == pytest.approx(0.935 * 0.6 * 0.45 * 0.75)
 
 
 def test_hypervolume_never_falls(mixed_run):
