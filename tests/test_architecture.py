@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "saliency": set(),
     "results": {"errors", "atomic"},
     "training": {"saliency", "seeding", "settings", "errors", "atomic", "cores"},
-    "analysis": {"results", "objectives", "pareto", "errors", "atomic"},
+    "analysis": {"results", "objectives", "pareto", "errors", "atomic", "saying"},
     "collapse": {"results"},
     "trial": {"collapse", "training", "saliency", "seeding", "results", "settings", "errors", "patience"},
     "assistants": {"trial", "training", "settings", "failures"},

@@ -60,7 +60,7 @@ def best_trials(pairs: Sequence[Pair], frontier: Frontier) -> tuple[Row, ...]:
 
 
 def _rank_key(pair: Pair) -> tuple[float, str]:
-    value = (pair.trial.validation or {}).get("corrected_consistency")
+    value = pair.trial.validated("corrected_consistency")
     return (float("inf") if value is None else -value, pair.trial.id)
 
 
@@ -75,7 +75,7 @@ def _row(record: TrialRecord, *, rank: int | None, on_frontier: bool, tradeoff_p
         beta=explanation["beta"],
         p=explanation["p"],
         sampled={name: value for name, value in record.sampled.items() if not _has_own_column(name)},
-        validation_corrected_consistency=(record.validation or {}).get("corrected_consistency"),
+        validation_corrected_consistency=record.validated("corrected_consistency"),
         accuracy_points=test.get("accuracy_points"),
         tradeoff_points=tradeoff_points,
         consistency=test.get("consistency"),

@@ -66,7 +66,7 @@ def _place(pair: Pair) -> tuple[str, str]:
 
 
 def _validated(pair: Pair) -> float | None:
-    return (pair.trial.validation or {}).get("corrected_consistency")
+    return pair.trial.validated("corrected_consistency")
 
 
 def compare_chosen(

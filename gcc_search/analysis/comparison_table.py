@@ -6,8 +6,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from gcc_search.analysis.best import Row
 from gcc_search.analysis.comparison import Comparison, Disagreement
-from gcc_search.analysis.measures import FEWEST_IMAGES, Line
+from gcc_search.analysis.measures import FEWEST_IMAGES, Line, Mean
 from gcc_search.analysis.seeds import SeedSpread
 from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.table import short_scientific
@@ -26,11 +27,11 @@ def comparison_heading(item: Comparison) -> str:
     validated = f"validation C* {item.validation_corrected_consistency:.3f}"
     return (
         f"{item.network} on {item.data}, seed {item.seed}: baseline {item.baseline}\n"
-        f"ours: {trial_directory(item.trial)} ({say_settings(item)}; {validated})"
+        f"ours: {trial_directory(item.trial)} ({say_loss(item)}; {validated})"
     )
 
 
-def say_settings(item: Comparison) -> str:
+def say_loss(item: Comparison | Row) -> str:
     """`alpha 8.8e-1, beta 1.4e-2, p 1.16`."""
     return f"alpha {short_scientific(item.alpha)}, beta {short_scientific(item.beta)}, p {item.p:.2f}"
 
@@ -47,7 +48,7 @@ def comparison_table(item: Comparison) -> Table:
 
 def line_cells(line: Line) -> tuple[str, ...]:
     """A row of the table as text, one cell under each of `HEADINGS`."""
-    digits = 2 if line.measure.endswith("100") or line.unit == "points" else 3
+    digits = digits_of(line)
     interval, mark = "-", "*" if line.verdict == "apart" else " "
     if line.low is not None and line.high is not None:
         interval = f"{line.low:+.{digits}f} to {line.high:+.{digits}f}"
@@ -59,6 +60,11 @@ def line_cells(line: Line) -> tuple[str, ...]:
         interval,
         "-" if line.num_images is None else str(line.num_images),
     )
+
+
+def digits_of(item: Line | Mean) -> int:
+    """Digits after the point that its values are told with."""
+    return 2 if item.measure.endswith("100") or item.unit == "points" else 3
 
 
 def _with_error(value: float, error: float | None, digits: int) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from gcc_search.analysis.boundary import DRAWN
 from gcc_search.analysis.comparable import comparable_settings
 from gcc_search.analysis.pairing import Pair, test_accuracy
 from gcc_search.analysis.parameters import Parameter, find_parameters
@@ -86,7 +87,7 @@ class Effect:
 
 def find_effects(records: Sequence[TrialRecord], pairs: Sequence[Pair]) -> tuple[Effect, ...]:
     """An effect per parameter that takes more than one value over trials that finished, collapsed or diverged."""
-    ended = [record for record in records if record.status in ("finished", "collapsed", "diverged")]
+    ended = [record for record in records if record.status in DRAWN]
     lost = {pair.trial.id: pair.tradeoff_points for pair in pairs}
     return tuple(_effect(parameter, ended, lost) for parameter in find_parameters(ended))
 

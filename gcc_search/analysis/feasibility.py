@@ -57,8 +57,8 @@ def first_broken(pair: Pair, constraints: tuple[Constraint, ...]) -> Constraint 
 
 
 def _holds(constraint: Constraint, pair: Pair) -> bool:
-    value = (pair.trial.validation or {}).get(constraint.metric.column)
-    baseline = (pair.baseline.validation or {}).get(constraint.metric.column)
+    value = pair.trial.validated(constraint.metric.column)
+    baseline = pair.baseline.validated(constraint.metric.column)
     if value is None or (constraint.relative and baseline is None):
         return False
     return constraint.violation(value, baseline if baseline is not None else 0.0) <= 0

@@ -79,7 +79,7 @@ def find_frontier(pairs: Sequence[Pair], question: Question) -> Frontier:
 
 
 def _range(records: Sequence[TrialRecord], column: str) -> tuple[float, float]:
-    known = [value for record in records if (value := (record.validation or {}).get(column)) is not None]
+    known = [value for record in records if (value := record.validated(column)) is not None]
     if not known:
         return (0.0, 1.0)
     margin = max(0.06 * (max(known) - min(known)), 0.01)
@@ -103,7 +103,7 @@ def _edge(feasible: Sequence[Pair]) -> tuple[str, ...]:
 
 
 def _known(record: TrialRecord, column: str) -> float:
-    value = (record.validation or {}).get(column)
+    value = record.validated(column)
     return np.nan if value is None else value
 
 
@@ -114,7 +114,7 @@ def _point(record: TrialRecord, shown: Sequence[str], feasible: bool, on_frontie
         status=record.status,
         feasible=feasible,
         on_frontier=on_frontier,
-        validation={column: (record.validation or {}).get(column) for column in shown},
+        validation={column: record.validated(column) for column in shown},
         test={column: (record.test or {}).get(column) for column in shown},
     )
 

@@ -95,7 +95,7 @@ def grow(records: Sequence[TrialRecord], feasible: set[str], question: Question)
 
 def _gains(record: TrialRecord, question: Question) -> Floats:
     """Each metric from 0, its worst value, to 1, its best; NaN where it was not measured."""
-    values = [(record.validation or {}).get(metric.column) for metric in question.metrics]
+    values = [record.validated(metric.column) for metric in question.metrics]
     worst, best = _ends(question)
     return (np.array([np.nan if value is None else value for value in values]) - worst) / (best - worst)
 

@@ -58,7 +58,7 @@ def _importance(
     known = [
         (parameter.place(record.sampled[parameter.name]), value)
         for record in records
-        if parameter.is_sampled(record) and (value := (record.validation or {}).get(column)) is not None
+        if parameter.is_sampled(record) and (value := record.validated(column)) is not None
     ]
     if len(known) < FEWEST or any(len({pair[side] for pair in known}) < 2 for side in (0, 1)):
         return None

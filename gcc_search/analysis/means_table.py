@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from gcc_search.analysis.comparison_table import ARROWS
+from gcc_search.analysis.comparison_table import ARROWS, digits_of
 from gcc_search.analysis.measures import Mean
 
 
@@ -23,7 +23,7 @@ def means_table(means: Sequence[Mean]) -> Table:
 
 
 def _cells(mean: Mean) -> tuple[str, ...]:
-    digits = 2 if mean.measure.endswith("100") or mean.unit == "points" else 3
+    digits = digits_of(mean)
     error = "-" if mean.standard_error is None else f"{mean.standard_error:.{digits}f}"
     name = f"{mean.measure} {ARROWS[mean.better]}"
     return name, f"{mean.value:.{digits}f}", error, mean.unit, str(mean.num_images)

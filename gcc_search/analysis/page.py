@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined
 from gcc_search import __version__
 from gcc_search.analysis.against_paper import AgainstPaper
 from gcc_search.analysis.comparison import RULE, Comparison
-from gcc_search.analysis.comparison_table import HEADINGS, line_cells, say_disagreement, say_seeds, say_settings
+from gcc_search.analysis.comparison_table import HEADINGS, digits_of, line_cells, say_disagreement, say_loss, say_seeds
 from gcc_search.analysis.findings import Findings, say_counts
 from gcc_search.analysis.frontier import say_ranking
 from gcc_search.analysis.measures import FEWEST_IMAGES, Line, Verdict
@@ -117,7 +117,7 @@ _DOUBTS: dict[Verdict | None, str] = {
 
 
 def _change(line: Line) -> str:
-    digits = 2 if line.unit == "points" else 3
+    digits = digits_of(line)
     told = f"{line.baseline:.{digits}f} → {line.trained:.{digits}f}"
     return told + _DOUBTS.get(line.verdict, "")
 
@@ -129,7 +129,7 @@ def _comparison(item: Comparison, paper: AgainstPaper | None) -> dict[str, Any]:
         "seed": item.seed,
         "baseline": item.baseline,
         "trial": trial_directory(item.trial),
-        "settings": say_settings(item),
+        "settings": say_loss(item),
         "validated": f"{item.validation_corrected_consistency:.3f}",
         "headings": HEADINGS,
         "lines": [_line(line) for line in item.lines],

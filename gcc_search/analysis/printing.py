@@ -13,6 +13,7 @@ from gcc_search.analysis.comparison_table import (
     comparison_heading,
     comparison_table,
     say_disagreement,
+    say_loss,
     say_seeds,
 )
 from gcc_search.analysis.effects import Effect
@@ -22,9 +23,10 @@ from gcc_search.analysis.importance import Importance
 from gcc_search.analysis.parameters import Parameter
 from gcc_search.analysis.seeds import INTERVAL
 from gcc_search.analysis.several import trial_directory
-from gcc_search.analysis.table import LEGEND, best_table, short_scientific
+from gcc_search.analysis.table import LEGEND, best_table
 from gcc_search.analysis.telling import tell_bands, tell_boundary, tell_paper, tell_table_1_of_paper
 from gcc_search.analysis.tradeoff_figure import AXIS, say_spread
+from gcc_search.saying import say
 
 TOLD_ROWS = 10
 
@@ -91,8 +93,7 @@ def _print_knee(findings: Findings, console: Console) -> None:
     if row is None:
         say(console, "\nno knee of the frontier of C* and Gini: fewer than three trials on it, or none above its chord")
         return
-    settings = f"alpha {short_scientific(row.alpha)}, beta {short_scientific(row.beta)}, p {row.p:.2f}"
-    say(console, f"\nknee of the frontier of C* and Gini: {trial_directory(row.trial)} ({settings})")
+    say(console, f"\nknee of the frontier of C* and Gini: {trial_directory(row.trial)} ({say_loss(row)})")
     say(console, f"  train it again: {findings.origins[row.trial].command}")
 
 
@@ -141,8 +142,3 @@ def say_refused(problems: Sequence[str], console: Console) -> None:
         say(console, f"\nrefused files: {len(problems)}")
     for problem in problems:
         say(console, f"  {problem}")
-
-
-def say(console: Console, text: str) -> None:
-    """Prints `text` as it is: brackets in users' names are no markup, and a path is copied better unwrapped."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -134,7 +134,7 @@ def _why_not(trial: Trial, pair: Pair | None, question: Question, wish: Wish) ->
         return trial.record.status
     if pair is None:
         return "waiting for the baseline"
-    if _value(pair, "corrected_consistency") is None:
+    if trial.record.validated("corrected_consistency") is None:
         return "without C*"
     broken = first_broken(pair, question.constraints)
     if broken is not None:
@@ -144,12 +144,8 @@ def _why_not(trial: Trial, pair: Pair | None, question: Question, wish: Wish) ->
     return None
 
 
-def _value(pair: Pair, column: str) -> float | None:
-    return (pair.trial.validation or {}).get(column)
-
-
 def _drop(pair: Pair) -> float:
-    trained, untouched = ((record.validation or {})["accuracy_points"] for record in (pair.trial, pair.baseline))
+    trained, untouched = (record.validated("accuracy_points") for record in (pair.trial, pair.baseline))
     assert trained is not None, "every epoch has an accuracy"
     assert untouched is not None, "every epoch has an accuracy"
     # To the rounding of two shares of images: as constraints have it.
@@ -157,7 +153,7 @@ def _drop(pair: Pair) -> float:
 
 
 def _candidate(pair: Pair) -> Candidate:
-    corrected = _value(pair, "corrected_consistency")
+    corrected = pair.trial.validated("corrected_consistency")
     assert corrected is not None, "trials without were left out"
     return Candidate(trial=pair.trial.id, corrected_consistency=corrected, drop_points=_drop(pair))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from gcc_search.analysis.comparison_table import KEY, comparison_table, say_disagreement, say_seeds
-from gcc_search.analysis.printing import say, say_refused
+from gcc_search.analysis.comparison_table import KEY, comparison_table, say_disagreement, say_loss, say_seeds
+from gcc_search.analysis.printing import say_refused
 from gcc_search.analysis.recommendation import Recommendation, Wish, say_excluded
 from gcc_search.analysis.several import trial_directory
-from gcc_search.analysis.table import short_scientific
-from gcc_search.atomic import as_told, place_of
+from gcc_search.atomic import place_of
+from gcc_search.saying import say
 
 # The last parts of sampled names that stand in the line of settings whether sampled or not.
 _NAMED = ("alpha", "beta", "p", "distance", "network")
@@ -24,14 +24,13 @@ def print_recommendation(found: Recommendation, wish: Wish, console: Console) ->
     say(console, say_disagreement(found.comparison.disagreement))
     for spread in found.comparison.seeds:
         say(console, f"  {say_seeds(spread)}")
-    say_refused([as_told(problem) for problem in found.problems], console)
+    say_refused(found.problems, console)
 
 
 def say_settings(found: Recommendation) -> str:
     """Network, data set, seed and the loss's weights in a line."""
     item, explanation = found.comparison, found.trial.record.settings["explanation"]
-    named = [f"alpha {short_scientific(item.alpha)}", f"beta {short_scientific(item.beta)}", f"p {item.p:.2f}"]
-    named.append(f"distance {explanation['distance']}")
+    named = [say_loss(item), f"distance {explanation['distance']}"]
     others = found.trial.record.sampled.items()
     named += [f"{name} {value}" for name, value in others if name.rpartition(".")[2] not in _NAMED]
     return f"{item.network} on {item.data}, seed {item.seed}: {', '.join(named)}"

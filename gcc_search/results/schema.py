@@ -198,6 +198,10 @@ class TrialRecord:
     versions: dict[str, str]
     schema_version: int = SCHEMA_VERSION
 
+    def validated(self, column: str) -> float | None:
+        """A column's value on the validation split, None where it was not measured."""
+        return (self.validation or {}).get(column)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
