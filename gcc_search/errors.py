@@ -9,7 +9,7 @@ GccSearchError
 │   ├── DiskError        the disk fails, for another reason than room
 │   ├── DiskFullError    no room to write into it
 │   └── StorageError     the bucket it lies in does not answer, or refuses
-├── ResourceError    more GPUs, CPUs or disk asked for than there are
+├── ResourceError    no such device or Ray cluster, or a trial that does not fit on what there is
 └── ClusterError     a cluster, or machines of it, not fit for a search: a line for each thing that is wrong
     └── UnreachableError    it does not answer, for now
 
@@ -56,7 +56,7 @@ class StorageError(ResultsError):
 
 
 class ResourceError(GccSearchError):
-    """The machine or cluster has less than was asked for."""
+    """The machine or cluster has less than was asked for, or Ray does not start or answer."""
 
 
 class ClusterError(GccSearchError):

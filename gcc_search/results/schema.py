@@ -171,7 +171,7 @@ class TrialRecord:
             had a fault, other images or no weights; `error`: it would fail so each time.
         test: means over the test split, by column of images.parquet, with `degenerate` as `degenerate_fraction`, plus
             `accuracy_points` and `corrected_consistency`; None unless the test split was scored.
-        network_sha256: digest of network.safetensors; None where there is none, and in records of before 0.2.
+        network_sha256: digest of network.safetensors; None where there is none, and in older records.
     """
 
     id: str
