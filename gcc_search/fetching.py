@@ -17,8 +17,8 @@ READ = (RUN_RECORD, RECORD, "epochs.parquet", "images.parquet")
 
 
 @contextlib.contextmanager
-def open_runs(runs: Sequence[str], names: Sequence[str]) -> Iterator[list[Path]]:
-    """A folder for each run, with the files called `names` in it.
+def open_runs(runs: Sequence[str]) -> Iterator[list[Path]]:
+    """A folder for each run, with the files of `READ` in it.
 
     Raises:
         ResultsError: see `local_folder`.
@@ -26,7 +26,7 @@ def open_runs(runs: Sequence[str], names: Sequence[str]) -> Iterator[list[Path]]
     with contextlib.ExitStack() as stack:
         folders = [stack.enter_context(local_folder(run)) for run in runs]
         for folder in folders:
-            pull(folder, *names)
+            pull(folder, *READ)
         yield folders
 
 

@@ -10,12 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from gcc_search.analysis.against_paper import check_compare
 from gcc_search.analysis.files import write_files
 from gcc_search.analysis.findings import Findings, find
-from gcc_search.analysis.printing import print_findings
 from gcc_search.analysis.several import read_runs
 from gcc_search.analysis.stages import Tell, untold
 
@@ -49,8 +46,3 @@ def _folder_for(folders: Sequence[Path]) -> Path:
     if len(folders) == 1:
         return folders[0] / "analysis"
     return folders[0].parent / f"analysis-{'+'.join(folder.resolve().name for folder in folders)}"
-
-
-def print_analysis(analysis: Analysis, console: Console) -> None:
-    """What was read, the tables, what was refused, and where the files are."""
-    print_findings(analysis, analysis.files, console)

@@ -26,16 +26,16 @@ def analyze(
     """Draw frontier, accuracy tradeoffs and effects, and print the best feasible trials against the baseline."""
     from rich.console import Console
 
+    from gcc_search.analysis.printing import print_findings
     from gcc_search.analysis.report import analyze as analyze_run
-    from gcc_search.analysis.report import print_analysis
     from gcc_search.analysis.stages import show_stages
-    from gcc_search.fetching import READ, figures_folder, open_runs
+    from gcc_search.fetching import figures_folder, open_runs
 
     console = Console(width=table_width())
-    with open_runs(runs, READ) as folders:
+    with open_runs(runs) as folders:
         with show_stages(console) as tell:
             analysis = analyze_run(folders, out or figures_folder(runs), tell, compare=compare)
-        print_analysis(analysis, console)
+        print_findings(analysis, analysis.files, console)
 
 
 def recommend(
@@ -60,14 +60,14 @@ def recommend(
     from gcc_search.analysis.recommendation import recommend as recommend_trial
     from gcc_search.analysis.recommendation_text import print_recommendation
     from gcc_search.analysis.several import read_runs
-    from gcc_search.fetching import READ, open_runs
+    from gcc_search.fetching import open_runs
 
     if export is not None:
         from gcc_search.exporting import check_target
 
         check_target(export, force=force)
     wish = Wish(max_accuracy_drop=max_accuracy_drop, network=network)
-    with open_runs(runs, READ) as folders:
+    with open_runs(runs) as folders:
         found = recommend_trial(read_runs(folders), wish)
         print_recommendation(found, wish, Console(width=table_width()))
         if export is not None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from gcc_search.analysis.findings import find
 from gcc_search.analysis.printing import print_findings
-from gcc_search.analysis.report import analyze, print_analysis
+from gcc_search.analysis.report import analyze
 from gcc_search.errors import ResultsError
 from gcc_search.results.reader import read_json, read_run
 from gcc_search.results.seal import sealed_parquet
@@ -54,7 +54,7 @@ FILES = [
 
 def printed(analysis) -> str:
     console = Console(file=io.StringIO(), width=100)
-    print_analysis(analysis, console)
+    print_findings(analysis, analysis.files, console)
     return console.file.getvalue()
 
 
