@@ -159,6 +159,26 @@ def test_a_heading_sorts_the_comparison(open_page, report):
     assert values == sorted(values)
 
 
+@pytest.mark.parametrize("clicks", [1, 2])
+def test_what_the_comparison_does_not_know_is_last_however_it_is_sorted(open_page, report, clicks):
+    page, rows = open_page(report), "section[aria-labelledby=table1] table tbody tr"
+    # As a measure has it that a file is missing for.
+    page.execute_script(
+        """for (const cell of document.querySelectorAll(arguments[0])) {
+             cell.textContent = "-";
+             cell.removeAttribute("data-value");
+           }""",
+        f"{rows}:nth-child(odd) td:nth-child(4)",
+    )
+    for _ in range(clicks):
+        page.execute_script("document.querySelectorAll('section[aria-labelledby=table1] th button')[3].click()")
+    # Of the first of two networks.
+    found = texts(page, f"{rows} td:nth-child(4)")[:7]
+    known = [float(text.rstrip("*")) for text in found if text != "-"]
+    assert [text == "-" for text in found] == sorted(text == "-" for text in found)
+    assert known == sorted(known, reverse=clicks == 2)
+
+
 def test_the_filter_keeps_what_it_names(open_page, report):
     page = open_page(report)
     find(page, "#filter").send_keys("resnet50")

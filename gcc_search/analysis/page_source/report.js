@@ -35,7 +35,7 @@
     root.dataset.theme = dark ? "light" : "dark";
   });
 
-  // Any table: a heading sorts; numbers by data-value, cells without one by their text.
+  // Any table: a heading sorts; numbers by data-value, cells without one by their text, "-" last.
   function sortable(table) {
     table.querySelectorAll("thead th").forEach((heading, place) => {
       const button = heading.querySelector("button");
@@ -58,8 +58,9 @@
     sortable(table);
     const body = table.tBodies[0];
     const value = (row, place) => {
-      const cell = row.cells[place];
-      return cell.dataset.value === undefined ? cell.textContent : Number(cell.dataset.value);
+      const { dataset, textContent } = row.cells[place];
+      if (dataset.value !== undefined) return Number(dataset.value);
+      return textContent.trim() === "-" ? null : textContent;
     };
     table.addEventListener("sort", ({ detail: { place, up } }) => {
       const ordered = [...body.rows].sort((a, b) => compare(value(a, place), value(b, place), up));
