@@ -138,7 +138,7 @@ def _step_seconds(settings: TrialSettings, data: DataSet, device: torch.device) 
 def _scoring_seconds(settings: TrialSettings, data: DataSet, device: torch.device) -> tuple[float, float]:
     """Seconds an image of scoring, and of insertion and deletion beside it, 0 where there is none."""
     network = random_network(settings, data, device)
-    evaluation = evaluation_of(settings, data, device, insertion=False)
+    evaluation = evaluation_of(settings, device, insertion=False)
     is_gpu = device.type == "cuda"
     images = _first(data.test, evaluation.num_maps_together if is_gpu else FEW_IMAGES)
     inserted = min(settings.evaluation.insertion_images, len(images), evaluation.num_inserted_together if is_gpu else 1)

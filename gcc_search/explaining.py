@@ -32,6 +32,7 @@ from gcc_search.training.examples import example_indices, to_pixels
 from gcc_search.training.image_files import read_image_files
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.networks import Network
+from gcc_search.trial import evaluation_of
 
 POSTHOC_BATCH = 8
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -139,21 +140,14 @@ def _check_comparable(networks: Sequence[Trained], *, images_too: bool) -> None:
 
 def _choose_images(wanted: Wanted, networks: Sequence[Trained], device: torch.device, console: Console) -> Shown:
     settings = networks[-1].settings
-    crop, size = eval_crop_of(settings.data.name), settings.recipe.image_size
-    evaluation = Evaluation(
-        image_size=size,
-        crop=crop,
-        seed=settings.evaluation.seed,
-        batch_size=settings.evaluation.batch_size,
-        device=device,
-    )
+    evaluation = evaluation_of(settings, device, insertion=False)
     asked = len(wanted.files) or wanted.test or 0
     count = num_shown(asked, networks=len(networks))
     if wanted.files:
-        images = read_image_files(wanted.files, side=round(size / crop))
+        images = read_image_files(wanted.files, side=round(evaluation.image_size / evaluation.crop))
         chosen, labels = torch.arange(count), None
     else:
-        data = prepare_images(settings.data, size, console)
+        data = prepare_images(settings.data, evaluation.image_size, console)
         if data.fingerprint != networks[-1].fingerprint:
             raise DataError(
                 f"{networks[-1].place}: --test needs the images it was trained on, got others; "

@@ -192,7 +192,7 @@ def _train_briefly(settings: TrialSettings, device: torch.device) -> None:
     data = open_dataset(settings.data, settings.recipe.image_size)
     network = random_network(settings, data, device)
     optimizer = make_optimizer(network, settings)
-    evaluation = evaluation_of(settings, data, device, insertion=True)
+    evaluation = evaluation_of(settings, device, insertion=True)
     few = min(evaluation.insertion_images, evaluation.num_inserted_together)
     train = _shortened(data.train, settings.recipe.batch_size, full_batches=FULL_STEPS)
     # What maps are scored by is there three times: in use, made ahead, and being made.

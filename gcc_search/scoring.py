@@ -62,7 +62,7 @@ def evaluate(place: Path, asked: Asked, console: Console) -> Columns:
     data = _prepare(settings, asked, console)
     images = _labelled(trained, data.classes, data.validation if split == "validation" else data.test)
     say(console, f"{trained.name} on the {split} split of {data.name}; {_say_origin(trained, data)}: {len(images)}")
-    evaluation = evaluation_of(settings, data, device, insertion=True)
+    evaluation = evaluation_of(settings, device, insertion=True)
     columns = _measure(trained.network.to(device), images, evaluation, console)
     console.print(means_table(means_of({name: values.double().numpy() for name, values in columns.items()})))
     if asked.out is not None:

@@ -22,7 +22,7 @@ from gcc_search.results.schema import EpochRow, Status
 from gcc_search.settings import DataSettings, TrialSettings
 from gcc_search.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from gcc_search.training.crew import OVER, Crew
-from gcc_search.training.datasets import DataSet, load_dataset
+from gcc_search.training.datasets import DataSet, eval_crop_of, load_dataset
 from gcc_search.training.evaluation import Columns, measure, summarise
 from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.examples import example_columns
@@ -155,12 +155,12 @@ def make_optimizer(network: Network, settings: TrialSettings) -> torch.optim.SGD
     )
 
 
-def evaluation_of(settings: TrialSettings, data: DataSet, device: torch.device, *, insertion: bool) -> Evaluation:
+def evaluation_of(settings: TrialSettings, device: torch.device, *, insertion: bool) -> Evaluation:
     """How this trial's network is measured; `insertion` adds the costly insertion and deletion curves."""
     asked = settings.evaluation
     return Evaluation(
         image_size=settings.recipe.image_size,
-        crop=data.eval_crop,
+        crop=eval_crop_of(settings.data.name),
         seed=asked.seed,
         batch_size=asked.batch_size,
         device=device,
@@ -197,7 +197,7 @@ def _run_epoch(
     trained = time.monotonic()
     validation: dict[str, float | None] = {"accuracy_points": 0.0}
     if stats.finite:
-        evaluation = evaluation_of(settings, data, device, insertion=False)
+        evaluation = evaluation_of(settings, device, insertion=False)
         on_step = _report(surroundings, "validate", epoch)
         columns = measure(passes.network, data.validation, evaluation, passes=passes, on_step=on_step)
         # Finite weights can be so large that the images overflow in them.
@@ -269,7 +269,7 @@ def _end(
     network = passes.network
     if surroundings.weights_file:
         patiently(functools.partial(save_weights, surroundings.weights_file, network), surroundings.contact)
-    evaluation = evaluation_of(settings, data, surroundings.device, insertion=status == "finished")
+    evaluation = evaluation_of(settings, surroundings.device, insertion=status == "finished")
     on_step = _report(surroundings, "test", settings.recipe.epochs)
     columns = measure(network, data.test, evaluation, passes=passes, on_step=on_step)
     examples = example_columns(network, data.test, evaluation, columns)

@@ -91,7 +91,7 @@ ALLOWED: dict[str, set[str]] = {
     "explaining": {
         "posthoc",
         "trained",
-        "recording",
+        "trial",
         "preparation",
         "saying",
         "training",

@@ -98,7 +98,9 @@ def test_what_the_card_says_of_photographs_is_what_the_evaluation_shows(tmp_path
         path.parent.mkdir(exist_ok=True)
         photograph.save(path)
     data = load_dataset(DataSettings(name="imagefolder", root=tmp_path), image_size=224)
-    evaluation = Evaluation(image_size=224, crop=data.eval_crop, seed=0, batch_size=1, device=torch.device("cpu"))
+    evaluation = Evaluation(
+        image_size=224, crop=eval_crop_of("imagefolder"), seed=0, batch_size=1, device=torch.device("cpu")
+    )
     (shown,) = to_pixels(evaluation.show(data.test, torch.tensor([0]))).numpy()
     scale = 256 / min(width, height)
     scaled = photograph.resize((round(scale * width), round(scale * height)), Image.Resampling.BILINEAR)

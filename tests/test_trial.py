@@ -191,13 +191,13 @@ def left_behind(undisturbed, tmp_path):
 
 
 def test_the_network_left_behind_is_the_one_that_was_tested(tiny_trial, undisturbed, shapes, left_behind):
-    evaluation = evaluation_of(tiny_trial, shapes, CPU.device, insertion=True)
+    evaluation = evaluation_of(tiny_trial, CPU.device, insertion=True)
     for name, values in measure(left_behind, shapes.test, evaluation).items():
         assert_close(values, undisturbed[1].columns[name], rtol=0, atol=0, equal_nan=True)
 
 
 def test_a_row_is_measured_on_the_validation_split(tiny_trial, undisturbed, shapes, left_behind):
-    evaluation = evaluation_of(tiny_trial, shapes, CPU.device, insertion=False)
+    evaluation = evaluation_of(tiny_trial, CPU.device, insertion=False)
     summary = summarise(measure(left_behind, shapes.validation, evaluation))
     row = undisturbed[0][-1].to_dict()
     shared = summary.keys() & row.keys()

@@ -51,8 +51,6 @@ class DataSet:
     """SHA-256, in hex, of every image's name, label, split and content; the same wherever the folder lies."""
     unreadable: tuple[Unreadable, ...]
     """Images left out, and annotations done without, each with its reason."""
-    eval_crop: float
-    """Share of the short side that the evaluation's centre crop keeps."""
 
 
 def eval_crop_of(name: str) -> float:
@@ -92,7 +90,6 @@ def load_dataset(
         official=tuple(source.official for source in listing.sources),
         unreadable=listing.unreadable,
         more_images="add images, or leave it out of data.classes",
-        eval_crop=eval_crop_of(settings.name),
     )
     # Told before the decoding, not after.
     counts = Counter(contents.labels)
@@ -153,7 +150,6 @@ def _load_shapes(settings: DataSettings, *, side: int, progress: Progress | None
         official=(None,) * len(indices),
         unreadable=(),
         more_images="raise data.num_images",
-        eval_crop=eval_crop_of("shapes"),
     )
     return _assemble(settings, contents, open_cache(spec, draw, folder=cache, progress=progress))
 
@@ -169,7 +165,6 @@ class _Contents:
     unreadable: tuple[Unreadable, ...]
     more_images: str
     """What to do where a class has too few."""
-    eval_crop: float
 
 
 def _assemble(settings: DataSettings, contents: _Contents, images: CachedImages) -> DataSet:
@@ -190,7 +185,6 @@ def _assemble(settings: DataSettings, contents: _Contents, images: CachedImages)
         classes=contents.classes,
         fingerprint=fingerprint,
         unreadable=tuple(sorted((*contents.unreadable, *found), key=lambda one: one.name)),
-        eval_crop=contents.eval_crop,
         **by_split,
     )
 

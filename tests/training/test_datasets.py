@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 from gcc_search.errors import DataError
 from gcc_search.settings import DataSettings
-from gcc_search.training.datasets import DataSet, ImageSet, Unreadable, load_dataset
+from gcc_search.training.datasets import DataSet, ImageSet, Unreadable, eval_crop_of, load_dataset
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_splits_share_no_image_and_hold_every_class(load, caltech_root, cub_root
 def test_photographs_are_stored_an_eighth_wider_and_cropped_back(load, image_folder):
     data = load("imagefolder", root=image_folder, image_size=224)
     assert data.train.images.shape[-1] == 256
-    assert data.eval_crop == 0.875
+    assert eval_crop_of("imagefolder") == 0.875
 
 
 def test_a_stored_image_is_the_whole_photograph_squashed(load, image_folder):
@@ -249,7 +249,7 @@ def test_two_folders_of_equal_names_sizes_and_times_do_not_share_a_cache(load, t
 
 def test_shapes_need_no_folder_and_have_a_mask_each(load):
     data = load("shapes", num_images=80, image_size=32)
-    assert data.eval_crop == 1
+    assert eval_crop_of("shapes") == 1
     assert len(data.classes) == 8
     assert sum(map(len, splits(data))) == 80
     assert data.train.images.shape[1:] == (3, 32, 32)

@@ -16,7 +16,7 @@ from gcc_search.trial import evaluation_of
 
 def kept(tiny_trial: TrialSettings, shapes, *, seed: int = 7):
     network = build_network("convnet_small", num_classes=len(shapes.classes), weights="none", seed=seed)
-    evaluation = evaluation_of(tiny_trial, shapes, torch.device("cpu"), insertion=False)
+    evaluation = evaluation_of(tiny_trial, torch.device("cpu"), insertion=False)
     measured = measure(network, shapes.test, evaluation)
     return measured, evaluation, example_columns(network, shapes.test, evaluation, measured)
 
