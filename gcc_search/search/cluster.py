@@ -21,10 +21,9 @@ from gcc_search.errors import ResourceError
 from gcc_search.search.machines import Machines, Node, plan_machines
 from gcc_search.search.ray_signals import ray_leaves_signals
 from gcc_search.search.stopping import ends_when_lost
+from gcc_search.storage.mirror import SCRATCH, scratch_parent
 from gcc_search.vocabulary import Resources
 
-# Of the scratch folders' names; the process that made one follows.
-SCRATCH = "gcc-"
 _AS_IT_IS = contextlib.nullcontext()
 
 
@@ -170,9 +169,3 @@ def remove_stale_scratch() -> None:
             is_ours = folder.lstat().st_uid == os.getuid() and not folder.is_symlink()
             if is_ours and pid.isdigit() and not psutil.pid_exists(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def scratch_parent() -> Path:
-    """Where Ray's own files lie during a search, and what a kill has left of them."""
-    # Unix socket paths end after 107 characters, and Ray adds 60 of its own.
-    return Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())

@@ -20,7 +20,8 @@ from gcc_search.storage.bucket import Bucket, Entry
 from gcc_search.storage.outage import OutageError
 from gcc_search.storage.place import is_url, parse_place
 
-# Named like Ray's scratch, with the process that made it, so that what a kill left is removed by the next search.
+# Of the scratch folders' names, Ray's too; the process that made one follows, so that the next search removes what a
+# kill has left.
 SCRATCH = "gcc-"
 # How often a sign of life goes to the bucket, and how often one is looked for there: requests cost money.
 LIFE_SECONDS, LOOK_SECONDS = 30.0, 15.0
@@ -186,7 +187,7 @@ def local_folder(text: str | Path) -> Iterator[Path]:
         return
     place = parse_place(str(text))
     bucket = Bucket(place)
-    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=_scratch_parent())).resolve()
+    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=scratch_parent())).resolve()
     root = scratch / place.bucket
     folder = root / place.key
     try:
@@ -237,6 +238,7 @@ def push_tree(folder: Path) -> None:
         mirror.push_tree(folder)
 
 
-def _scratch_parent() -> Path:
-    # Where the next search looks for what a kill has left.
+def scratch_parent() -> Path:
+    """Where scratch folders lie, Ray's own files too, and what a kill has left of them."""
+    # Unix socket paths end after 107 characters, and Ray adds 60 of its own.
     return Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
