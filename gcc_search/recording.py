@@ -18,7 +18,7 @@ from gcc_search.identity import START, Identity
 from gcc_search.keeper import Keeper, Pulse
 from gcc_search.occupancy import only_writer
 from gcc_search.patience import UNHEARD, Contact
-from gcc_search.results.reader import find_damage, network_problem, read_trial
+from gcc_search.results.reader import is_finished_whole, network_problem, read_trial
 from gcc_search.results.schema import NETWORK_FILE, EpochRow, FailureKind
 from gcc_search.settings import TrialSettings
 from gcc_search.training.datasets import DataSet
@@ -105,9 +105,7 @@ def _has_ended(folder: Path) -> bool:
         trial = read_trial(folder)
     except ResultsError:
         return False
-    if trial.record.status == "finished":
-        return network_problem(trial) is None and not find_damage(trial)
-    return trial.record.status in ("collapsed", "diverged")
+    return trial.record.status in ("collapsed", "diverged") or is_finished_whole(trial)
 
 
 def _reference(folder: Path, identity: Identity) -> tuple[float, ...]:

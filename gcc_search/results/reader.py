@@ -163,6 +163,11 @@ def network_problem(trial: Trial) -> str | None:
     return None if told in (None, found) else f"{path}: must be as it was written, got other bytes; {REDO}"
 
 
+def is_finished_whole(trial: Trial) -> bool:
+    """Whether a trial is finished, and its tables and its network are as they were written."""
+    return trial.record.status == "finished" and network_problem(trial) is None and not find_damage(trial)
+
+
 def find_damage(trial: Trial) -> list[str]:
     """A line for each file of a finished trial that is torn or changed, and for each table that is missing.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from gcc_search.atomic import copy_tree
 from gcc_search.errors import ResultsError, StorageError
 from gcc_search.patience import Contact, patiently
-from gcc_search.results.reader import Trial, find_damage, network_problem, read_trial
+from gcc_search.results.reader import is_finished_whole, read_trial
 from gcc_search.results.schema import TrialRecord
 from gcc_search.search.bucket_run import baseline_folders, fetch_trial
 from gcc_search.storage.mirror import push_tree
@@ -47,9 +47,4 @@ def _read_finished(folder: Path) -> TrialRecord | None:
     except ResultsError:
         # A torn one is no baseline: it is trained again in its own run.
         return None
-    return trial.record if is_whole(trial) else None
-
-
-def is_whole(trial: Trial) -> bool:
-    """Whether a baseline is finished, and its tables and its network are as they were written."""
-    return trial.record.status == "finished" and network_problem(trial) is None and not find_damage(trial)
+    return trial.record if is_finished_whole(trial) else None

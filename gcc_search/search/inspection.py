@@ -5,7 +5,6 @@ Each machine looks at itself, in a task that Ray pins to it, before any trial is
 
 from __future__ import annotations
 
-import hashlib
 import socket
 import time
 import uuid
@@ -19,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from gcc_search.atomic import fetch, remove_file, write_atomically
+from gcc_search.atomic import fetch, remove_file, sha256_of_file, write_atomically
 from gcc_search.errors import ClusterError, ResultsError
 from gcc_search.identity import package_versions
 from gcc_search.preparation import weights_file
@@ -185,8 +184,7 @@ def _prepare_here(wanted: Wanted) -> dict[int, str]:
 
 def _digest(path: Path) -> str | None:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of_file(path)
     except OSError:
         return None
 

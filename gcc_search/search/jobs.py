@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gcc_search import __version__
+from gcc_search.atomic import sha256_of_file
 from gcc_search.identity import START, Identity
 from gcc_search.results.schema import FailureKind, Role
 from gcc_search.settings import Explanation, NetworkName, TrialSettings
@@ -147,4 +148,4 @@ def _combinations(space: SearchSpace, names: Sequence[str]) -> int:
 
 def _weights_identity(weights: str) -> str:
     path = Path(weights)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else weights
+    return sha256_of_file(path) if path.is_file() else weights

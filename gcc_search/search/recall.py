@@ -20,10 +20,9 @@ from rich.progress import track
 from gcc_search.atomic import remove_tree
 from gcc_search.errors import ResultsError, SpaceError
 from gcc_search.patience import Contact
-from gcc_search.results.reader import Run, Trial, find_damage, network_problem, read_run_record
+from gcc_search.results.reader import Run, Trial, find_damage, is_finished_whole, network_problem, read_run_record
 from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.saying import say
-from gcc_search.search.baselines import is_whole
 from gcc_search.search.bucket_run import missing_files
 from gcc_search.search.job_queue import JobQueue
 from gcc_search.search.jobs import JobMaker
@@ -171,7 +170,7 @@ def _damage_of(trial: Trial) -> Iterator[str]:
 
 
 def _is_sound(baseline: Trial) -> bool:
-    return baseline.record.status != "finished" or is_whole(baseline)
+    return baseline.record.status != "finished" or is_finished_whole(baseline)
 
 
 def _has_ended(trial: Trial, space: SearchSpace) -> bool:
