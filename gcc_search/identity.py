@@ -20,6 +20,11 @@ from gcc_search.settings import TrialSettings
 START = "start:"
 
 
+def start_key(weights: str) -> str | None:
+    """KEY, where `weights` is start:KEY."""
+    return weights.removeprefix(START) if weights.startswith(START) else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Identity:
     """Who a trial is in its run. `baseline` is a folder name below baselines/, None for baselines themselves."""

@@ -14,7 +14,7 @@ import torch
 from gcc_search.assistants import crew_of
 from gcc_search.atomic import remove_leftovers
 from gcc_search.errors import DataError, ResultsError, WeightsError
-from gcc_search.identity import START, Identity
+from gcc_search.identity import Identity, start_key
 from gcc_search.keeper import Keeper, Pulse
 from gcc_search.occupancy import only_writer
 from gcc_search.patience import UNHEARD, Contact
@@ -116,9 +116,9 @@ def _reference(folder: Path, identity: Identity) -> tuple[float, ...]:
 
 
 def _resolve_weights(settings: TrialSettings, folder: Path) -> TrialSettings:
-    if not settings.weights.startswith(START):
+    if (key := start_key(settings.weights)) is None:
         return settings
-    start = read_trial(folder.parent.parent / "baselines" / settings.weights.removeprefix(START))
+    start = read_trial(folder.parent.parent / "baselines" / key)
     if problem := network_problem(start):
         raise WeightsError(problem)
     return settings.model_copy(update={"weights": str(start.folder / NETWORK_FILE)})

@@ -6,8 +6,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from gcc_search.errors import DataError, ResultsError
-from gcc_search.identity import START, Identity, settings_of
+from gcc_search.atomic import copy_tree
+from gcc_search.errors import DataError, DiskError, DiskFullError, ResultsError
+from gcc_search.identity import Identity, settings_of, start_key
 from gcc_search.results.reader import network_problem, read_trial
 from gcc_search.results.schema import TrialRecord
 from gcc_search.settings import TrialSettings
@@ -43,25 +44,22 @@ class Original:
         """Puts baseline and start network into the new folder `run`, so that it stands alone wherever the first goes.
 
         Raises:
-            ResultsError: they cannot be copied; `run` is removed.
+            DiskError, DiskFullError: they cannot be copied; `run` is removed.
         """
         try:
             for folder in self.needs:
                 copy = run / "baselines" / folder.name
-                shutil.copytree(folder, copy)
+                copy_tree(folder, copy)
                 push_tree(copy)
-        except OSError as error:
-            # copytree gathers what went wrong with each file.
-            first = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
+        except (DiskError, DiskFullError):
             shutil.rmtree(run, ignore_errors=True)
-            raise ResultsError(f"{run}: must be writable, got: {first}; free space or choose another place") from None
+            raise
 
 
 def needs_of(record: TrialRecord) -> list[str]:
     """Names below baselines/ of what a trial was compared to and started from."""
-    weights = str(record.settings.get("weights", ""))
-    start = [weights.removeprefix(START)] if weights.startswith(START) else []
-    return start + ([record.baseline] if record.baseline else [])
+    start = start_key(str(record.settings.get("weights", "")))
+    return [name for name in (start, record.baseline) if name]
 
 
 def read_original(folder: Path, *, data_root: Path | None = None, download: bool = False) -> Original:
@@ -75,8 +73,8 @@ def read_original(folder: Path, *, data_root: Path | None = None, download: bool
     settings, record = settings_of(trial, data_root=data_root, download=download), trial.record
     baselines = folder.resolve().parent.parent / "baselines"
     needs: list[Path] = []
-    if settings.weights.startswith(START):
-        needs.append(baselines / settings.weights.removeprefix(START))
+    if (key := start_key(settings.weights)) is not None:
+        needs.append(baselines / key)
         if not _is_whole(needs[0]):
             raise ResultsError(f"{needs[0]}: must hold the network that {folder} started from, got nothing whole there")
     # A trial that was copied out of its run is trained all the same; collapse is then not looked for.

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from gcc_search import trial
 from gcc_search.atomic import fetch
 from gcc_search.errors import ResultsError, WeightsError
-from gcc_search.identity import START, Identity, package_versions
+from gcc_search.identity import Identity, package_versions, start_key
 from gcc_search.preparation import DataSet, check_network, choose_device, describe_images, prepare_images
 from gcc_search.recording import record_trial
 from gcc_search.repeating import Original
@@ -63,7 +63,7 @@ def train_one(
         torch.set_num_threads(like.threads or torch.get_num_threads())
         identity = like.identity
     # A trial's start network was looked at when the trial was read, and is copied to where it will be found.
-    if not settings.weights.startswith(START):
+    if start_key(settings.weights) is None:
         check_network(settings, data)
     if like is not None:
         like.copy_needs(run)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gcc_search.errors import ResultsError
-from gcc_search.identity import START, Identity
+from gcc_search.identity import Identity, start_key
 from gcc_search.patience import Contact
 from gcc_search.results.reader import read_trial
 from gcc_search.results.schema import NETWORK_FILE
@@ -41,8 +41,8 @@ def working_folder(
                 mirror.pull(folder, lambda path: True)
             if identity.baseline is not None:
                 pull(here / "baselines" / identity.baseline, RECORD, EPOCHS_FILE)
-            if settings.weights.startswith(START):
-                pull(here / "baselines" / settings.weights.removeprefix(START), RECORD, NETWORK_FILE)
+            if (key := start_key(settings.weights)) is not None:
+                pull(here / "baselines" / key, RECORD, NETWORK_FILE)
             mirror.bucket.tries.contact = Contact(tell=tell)
         yield folder
 

@@ -67,7 +67,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "working_folder": {"identity", "errors", "results", "settings", "storage", "patience"},
     "fetching": {"results", "storage"},
-    "repeating": {"identity", "results", "settings", "storage", "errors"},
+    "repeating": {"identity", "results", "settings", "storage", "atomic", "errors"},
     "saying": {"atomic"},
     "preparation": {"training", "saying", "settings", "errors"},
     "model_file": {"atomic", "errors"},
