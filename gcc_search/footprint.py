@@ -25,11 +25,11 @@ from gcc_search.settings import TrialSettings
 from gcc_search.training.datasets import DataSet, ImageSet
 from gcc_search.training.evaluation import measure
 from gcc_search.training.learner import Learner
-from gcc_search.training.loop import EpochPlan, train_epoch
+from gcc_search.training.loop import train_epoch
 from gcc_search.training.networks import Network, build_network
 from gcc_search.training.passes import Passes
 from gcc_search.training.terms import loss_terms
-from gcc_search.trial import evaluation_of, make_optimizer, open_dataset
+from gcc_search.trial import evaluation_of, make_optimizer, open_dataset, plan_of
 
 Answer = TypeVar("Answer")
 NUMBER_INSTEAD = "give a number to resources.trials_per_gpu"
@@ -204,10 +204,7 @@ def _train_briefly(settings: TrialSettings, device: torch.device) -> None:
     # The second of a kind is a graph already: a trial's are, later on.
     passes = Passes(network, after=lambda: learner.graph, num_plain=1)
     for epoch in range(1, EPOCHS + 1):
-        plan = EpochPlan(
-            recipe=settings.recipe, explanation=settings.explanation, epoch=epoch, seed=settings.seed, device=device
-        )
-        train_epoch(network, train, optimizer, plan, learner=learner)
+        train_epoch(network, train, optimizer, plan_of(settings, device, epoch), learner=learner)
         inserted = few if epoch == EPOCHS else 0
         measure(network, scored, replace(evaluation, insertion_images=inserted), passes=passes)
 

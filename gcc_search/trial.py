@@ -140,7 +140,7 @@ def assist(settings: TrialSettings, crew: Crew, device: torch.device) -> None:
     optimizer = make_optimizer(network, settings)
     learner = Learner(network, loss_terms, optimizer=optimizer, crew=crew)
     while (epoch := crew.hear()) != OVER:
-        train_epoch(network, data.train, optimizer, _plan(settings, device, epoch), learner=learner)
+        train_epoch(network, data.train, optimizer, plan_of(settings, device, epoch), learner=learner)
 
 
 def make_optimizer(network: Network, settings: TrialSettings) -> torch.optim.SGD:
@@ -186,7 +186,7 @@ def _run_epoch(
     epoch: int,
 ) -> EpochRow:
     device = surroundings.device
-    plan = _plan(settings, device, epoch)
+    plan = plan_of(settings, device, epoch)
     if surroundings.crew:
         surroundings.crew.tell(epoch)
     if device.type == "cuda":
@@ -209,7 +209,8 @@ def _run_epoch(
     return _row(plan, stats, validation, seconds=seconds, peak=float(peak_bytes(device)))
 
 
-def _plan(settings: TrialSettings, device: torch.device, epoch: int) -> EpochPlan:
+def plan_of(settings: TrialSettings, device: torch.device, epoch: int) -> EpochPlan:
+    """What happens in an epoch of this trial, counted from 1."""
     return EpochPlan(
         recipe=settings.recipe, explanation=settings.explanation, epoch=epoch, seed=settings.seed, device=device
     )

@@ -7,12 +7,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from gcc_search.search.addresses import DASHBOARD
+
 Address = Annotated[
     str,
     typer.Option(help="The cluster's dashboard, as forwarded to this machine by ray dashboard or ssh -L."),
 ]
 Job = Annotated[str, typer.Argument(help="The job's id, as submit printed it and list shows it.")]
-HERE = "http://127.0.0.1:8265"
 
 
 def add_job_commands(app: typer.Typer) -> None:
@@ -30,7 +31,7 @@ def submit(
     weights: Annotated[str | None, typer.Option(help="none, a torchvision name or a file on the cluster.")] = None,
     run_cap: Annotated[int | None, typer.Option(help="Trials in all; overrides run_cap.")] = None,
     seed: Annotated[int | None, typer.Option(help="Overrides seed.")] = None,
-    address: Address = HERE,
+    address: Address = DASHBOARD,
     detach: Annotated[bool, typer.Option("--detach", help="Print the job's id and return at once.")] = False,
 ) -> None:
     """Hand a search to a cluster, and watch it. It runs on when this machine is closed or Ctrl-C ends the watching.
@@ -73,7 +74,7 @@ def _follow(job: str, address: str) -> NoReturn:
 def logs(
     job: Job,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until the search ends, with its live table.")] = False,
-    address: Address = HERE,
+    address: Address = DASHBOARD,
 ) -> None:
     """Print what a search has printed."""
     from rich.console import Console
@@ -86,7 +87,7 @@ def logs(
     print_logs(job, JobClient(address), Console())
 
 
-def status(job: Job, address: Address = HERE) -> None:
+def status(job: Job, address: Address = DASHBOARD) -> None:
     """Print whether a search runs, since when, and where its results are."""
     from rich.console import Console
 
@@ -96,7 +97,7 @@ def status(job: Job, address: Address = HERE) -> None:
     print_status(job, JobClient(address), Console())
 
 
-def stop(job: Job, address: Address = HERE) -> None:
+def stop(job: Job, address: Address = DASHBOARD) -> None:
     """Stop a search as Ctrl-C would: what was running is recorded, and gcc-search resume goes on with it."""
     from gcc_search.search.following import stop as stop_search
     from gcc_search.search.job_client import JobClient
@@ -104,7 +105,7 @@ def stop(job: Job, address: Address = HERE) -> None:
     print(f"{job}: {stop_search(job, JobClient(address))}")
 
 
-def list_searches(address: Address = HERE) -> None:
+def list_searches(address: Address = DASHBOARD) -> None:
     """List the searches of a cluster, the latest first."""
     from rich.console import Console
 

@@ -7,6 +7,8 @@ from typing import TypeGuard
 
 FORMS = "auto, HOST:PORT or ray://HOST:PORT"
 _CLIENT = "ray://"
+# Of a cluster's dashboard, as it is forwarded to this machine.
+DASHBOARD = "http://127.0.0.1:8265"
 # Set for a search that a Ray Client has started on the head: the cluster that it was asked to join is this one.
 THERE_VARIABLE = "GCC_SEARCH_ON_HEAD"
 

@@ -20,7 +20,7 @@ from gcc_search.search.submission import STOP_SECONDS, results_of
 # Between tries to reach a cluster that answered before.
 RECONNECT_SECONDS = 5.0
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
-_STOPPED_BY_USER = 130
+STOPPED_BY_USER = 130
 
 
 def follow(job: str, client: JobClient, console: Console) -> int:
@@ -62,7 +62,7 @@ def show_line(line: str, live: Live, console: Console) -> None:
 
 def _exit_code(job: Any) -> int:
     if str(job.status) == "STOPPED":
-        return _STOPPED_BY_USER
+        return STOPPED_BY_USER
     code = job.driver_exit_code
     return int(code) if code is not None else int(str(job.status) != "SUCCEEDED")
 

@@ -11,8 +11,8 @@ from typing import Any, ParamSpec, TypeVar
 from ray.exceptions import AuthenticationError
 
 from gcc_search.errors import ClusterError, UnreachableError
+from gcc_search.search.addresses import DASHBOARD
 
-DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 START_SECONDS = 60.0
 
 Given = ParamSpec("Given")
@@ -103,7 +103,7 @@ class JobClient:
         reason = next((line.strip() for line in reversed(words.splitlines()) if line.strip()), type(error).__name__)
         if "connect" in reason.lower():
             return UnreachableError(f"--address: must be a Ray dashboard, got: {self._address} does not answer")
-        return ClusterError(f"--address: must be a Ray dashboard like {DEFAULT_ADDRESS}, got {self._address}: {reason}")
+        return ClusterError(f"--address: must be a Ray dashboard like {DASHBOARD}, got {self._address}: {reason}")
 
 
 def _connect(address: str) -> Any:

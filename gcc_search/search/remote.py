@@ -22,14 +22,13 @@ from rich.text import Text
 
 from gcc_search.errors import ClusterError, SpaceError
 from gcc_search.saying import say
-from gcc_search.search.following import show_line
+from gcc_search.search.following import STOPPED_BY_USER, show_line
 from gcc_search.search.frames import read_frame
 from gcc_search.search.going_on import hang_up, heeded, resume_command
 from gcc_search.search.head_search import HeadSearch, Said
 from gcc_search.search.ray_client import ON_HEAD, connected
 from gcc_search.search.submission import check_place, make_submission
 
-STOPPED_BY_USER = 130
 _UNWATCHED = "what gcc-search submit starts needs nobody to watch it"
 _ENDED_THERE = f"it was asked to end there, or nothing was heard of this machine for a minute; {_UNWATCHED}"
 
