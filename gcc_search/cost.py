@@ -14,8 +14,9 @@ import torch
 from gcc_search.failures import failure_kind
 from gcc_search.footprint import CudaMeter, fits_not_once, in_words, random_network
 from gcc_search.settings import Explanation, Recipe, TrialSettings
-from gcc_search.training.datasets import DataSet, ImageSet
+from gcc_search.training.datasets import DataSet
 from gcc_search.training.evaluation import measure
+from gcc_search.training.image_set import ImageSet
 from gcc_search.training.learner import leading
 from gcc_search.training.loop import EpochPlan, train_epoch
 from gcc_search.training.passes import Passes

@@ -22,8 +22,9 @@ import torch
 from gcc_search.errors import GccSearchError, ResourceError
 from gcc_search.failures import failure_kind, told
 from gcc_search.settings import TrialSettings
-from gcc_search.training.datasets import DataSet, ImageSet
+from gcc_search.training.datasets import DataSet
 from gcc_search.training.evaluation import measure
+from gcc_search.training.image_set import ImageSet
 from gcc_search.training.learner import Learner
 from gcc_search.training.loop import train_epoch
 from gcc_search.training.networks import Network, build_network

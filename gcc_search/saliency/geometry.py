@@ -66,11 +66,6 @@ class Transforms:
         boxes = torch.cat([(1 - extents) / 2, extents], 1)
         return cls(boxes=boxes, flips=torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device))
 
-    @classmethod
-    def concatenate(cls, sequence: Sequence[Transforms]) -> Transforms:
-        """One batch of all the batches in `sequence`."""
-        return cls(boxes=torch.cat([t.boxes for t in sequence]), flips=torch.cat([t.flips for t in sequence]))
-
 
 def draw_transforms(
     heights: Lengths,

@@ -84,7 +84,7 @@ def _mean_similarity_gradient(gradient: Tensor, a: Tensor, b: Tensor) -> tuple[T
     by_a, by_b, by_squares, by_product = by
     by_a.addcmul_(by_squares, mean_a, value=-1).addcmul_(by_product, mean_b, value=-1)
     by_b.addcmul_(by_squares, mean_b, value=-1).addcmul_(by_product, mean_a, value=-1)
-    of_a, of_b, of_squares, of_product = _spread_separably(by, WINDOW)
+    of_a, of_b, of_squares, of_product = _spread_separably(by)
     return of_a + a * of_squares + b * of_product, of_b + b * of_squares + a * of_product
 
 
@@ -110,7 +110,7 @@ def _luminance(mean_a: Tensor, mean_b: Tensor, half_c1: float) -> tuple[Tensor, 
 
 def pearson_correlation(a: Heatmaps, b: Heatmaps) -> PerImage:
     """Pearson's correlation over the pixels, in [-1, 1]; 0, without gradient, where either heatmap is constant."""
-    return (_zero_mean_unit_norm(a)[0] * _zero_mean_unit_norm(b)[0]).sum((1, 2))
+    return (_zero_mean_unit_norm(a) * _zero_mean_unit_norm(b)).sum((1, 2))
 
 
 @fused(
@@ -171,14 +171,14 @@ def filter_separably(images: Tensor, window: Sequence[float]) -> Tensor:
     return images
 
 
-def _spread_separably(images: Tensor, window: Sequence[float]) -> Tensor:
-    """The adjoint of `filter_separably` for a symmetric window: each of the last two dimensions grows."""
+def _spread_separably(images: Tensor) -> Tensor:
+    """The adjoint of `filter_separably` by `WINDOW`, which is symmetric: each of the last two dimensions grows."""
     if images.is_cuda and is_exact(images):
-        sizes = (images.shape[dim] + len(window) - 1 for dim in (-2, -1))
-        rows, columns = (_band(tuple(window), size, images.dtype, images.device) for size in sizes)
+        sizes = (images.shape[dim] + WINDOW_SIZE - 1 for dim in (-2, -1))
+        rows, columns = (_band(tuple(WINDOW), size, images.dtype, images.device) for size in sizes)
         return between(rows.mT, images, columns.mT)
     # It is its own adjoint, over a border of zeros.
-    return filter_separably(functional.pad(images, [len(window) - 1] * 4), window)
+    return filter_separably(functional.pad(images, [WINDOW_SIZE - 1] * 4), WINDOW)
 
 
 @functools.cache
@@ -191,12 +191,11 @@ def _band(window: tuple[float, ...], size: int, dtype: torch.dtype, device: torc
     return band.to(device)
 
 
-def _zero_mean_unit_norm(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Maps (..., h, w) as they are correlated, and what a unit of each is worth there; 0 for a constant one."""
+def _zero_mean_unit_norm(maps: Tensor) -> Tensor:
+    """Maps (..., h, w) as they are correlated; 0 for a constant one."""
     maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
     centred = maps - maps.mean((-2, -1), keepdim=True)
     square = centred.square().sum((-2, -1), keepdim=True)
     # Below this a map differs from a constant by rounding only.
     constant = square <= (16 * torch.finfo(maps.dtype).eps) ** 2 * maps.square().sum((-2, -1), keepdim=True)
-    per_unit = torch.where(constant, 0, torch.where(constant, 1, square).rsqrt())
-    return centred * per_unit, per_unit
+    return centred * torch.where(constant, 0, torch.where(constant, 1, square).rsqrt())

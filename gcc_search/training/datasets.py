@@ -30,8 +30,6 @@ from gcc_search.training.imagefolder import list_imagefolder
 from gcc_search.training.listings import Listing, Unreadable, kept_classes
 from gcc_search.training.splits import MIN_IMAGES_PER_CLASS, Split, split_class
 
-__all__ = ["DataSet", "ImageSet", "Unreadable", "load_dataset"]
-
 # torchvision's recipe: scale the short side to 256, cut 224 from the centre.
 _STORED_PER_SEEN = 256 / 224
 

@@ -15,8 +15,8 @@ from gcc_search.saliency.losses import normalise, upsample
 from gcc_search.saliency.scores import InsertionScores, corrected_consistency, draw_tie_orders, insertion_deletion
 from gcc_search.saliency.shapes import Heatmaps, Images, Logits, RawMaps
 from gcc_search.seeding import derive_seed
-from gcc_search.training.datasets import ImageSet
 from gcc_search.training.evaluation_plan import Evaluation
+from gcc_search.training.image_set import ImageSet
 from gcc_search.training.map_scores import Replay, map_scores
 from gcc_search.training.networks import Network
 from gcc_search.training.passes import Passes

@@ -11,7 +11,7 @@ from torch import Tensor
 from gcc_search.saliency.geometry import Transforms, apply_transforms, draw_transforms, move_heatmaps
 from gcc_search.saliency.shapes import Images
 from gcc_search.seeding import derive_seed
-from gcc_search.training.datasets import ImageSet
+from gcc_search.training.image_set import ImageSet
 from gcc_search.training.showing import prepare
 
 # The paper's t, whatever the network was trained with: scale 0.08 to 1.

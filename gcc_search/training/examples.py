@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from gcc_search.saliency.shapes import Images
 from gcc_search.seeding import derive_seed
-from gcc_search.training.datasets import ImageSet
 from gcc_search.training.evaluation import Columns, explain
 from gcc_search.training.evaluation_plan import Evaluation
+from gcc_search.training.image_set import ImageSet
 from gcc_search.training.networks import Network
 from gcc_search.training.showing import CHANNEL_MEAN, CHANNEL_STD
 

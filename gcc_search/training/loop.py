@@ -14,7 +14,7 @@ from torch import Tensor
 from gcc_search.saliency.geometry import Transforms, draw_transforms
 from gcc_search.seeding import derive_seed
 from gcc_search.settings import Explanation, Recipe
-from gcc_search.training.datasets import ImageSet
+from gcc_search.training.image_set import ImageSet
 from gcc_search.training.learner import Learner
 from gcc_search.training.networks import Network
 from gcc_search.training.prefetch import prepared

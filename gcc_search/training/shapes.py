@@ -49,7 +49,6 @@ class Scene:
     """(3, side, side)"""
     mask: NDArray[np.uint8]
     """(side, side), 255 on the object, between at its edge."""
-    label: int
 
 
 def class_of(index: int) -> int:
@@ -68,7 +67,7 @@ def draw_scene(data_seed: int, index: int, side: int) -> Scene:
     coverage, colours = _object(rng, CLASSES[label], side)
     _paint(canvas, coverage, colours)
     canvas += noise.normal(0, NOISE, (1, side, side))
-    return Scene(pixels=_bytes(canvas), mask=_bytes(coverage), label=label)
+    return Scene(pixels=_bytes(canvas), mask=_bytes(coverage))
 
 
 def bounding_box(mask: NDArray[np.uint8]) -> tuple[float, float, float, float]:

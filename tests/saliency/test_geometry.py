@@ -177,14 +177,6 @@ def test_center_crop_is_square_in_pixels_of_the_photograph():
     assert not transforms.flips.any()
 
 
-def test_concatenate_undoes_select():
-    transforms = draw([30] * 5, [40] * 5)
-    again = Transforms.concatenate([transforms.select(slice(0, 2)), transforms.select(torch.tensor([2, 3, 4]))])
-    assert len(again) == 5
-    assert torch.equal(again.boxes, transforms.boxes)
-    assert torch.equal(again.flips, transforms.flips)
-
-
 def test_transforms_move_between_devices_as_one():
     moved = Transforms.identity(2).to("meta")
     assert moved.boxes.is_meta
@@ -217,7 +209,8 @@ def test_crop_region_has_the_area_of_the_crop():
 def test_raw_maps_moved_at_once_are_those_enlarged_first_and_moved_then(cells, size):
     generator = torch.Generator().manual_seed(0)
     maps = torch.randn(6, cells, cells, dtype=torch.float64, generator=generator)
-    transforms = Transforms.concatenate([draw([size] * 4, [size] * 4), Transforms.identity(2)])
+    cut, whole = draw([size] * 4, [size] * 4), Transforms.identity(2)
+    transforms = Transforms(boxes=torch.cat([cut.boxes, whole.boxes]), flips=torch.cat([cut.flips, whole.flips]))
     gradients = []
     for way in (
         lambda raw: move_maps(transforms, raw, size),

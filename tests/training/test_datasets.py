@@ -16,7 +16,9 @@ from torch.testing import assert_close
 
 from gcc_search.errors import DataError
 from gcc_search.settings import DataSettings
-from gcc_search.training.datasets import DataSet, ImageSet, Unreadable, eval_crop_of, load_dataset
+from gcc_search.training.datasets import DataSet, eval_crop_of, load_dataset
+from gcc_search.training.image_set import ImageSet
+from gcc_search.training.listings import Unreadable
 
 
 @pytest.fixture
