@@ -116,7 +116,6 @@ def _evaluation(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def _analysis_scale(asked: argparse.Namespace) -> dict[str, Any]:
-    # torch, once loaded, would count as memory of the process that is measured: so no import at the top.
     from benchmarks.analysis_scale import measure_scale
 
     return {"analysis_scale": measure_scale(trials=asked.trials, images=asked.images)}
@@ -146,7 +145,6 @@ def _turnaround(asked: argparse.Namespace) -> dict[str, Any]:
     return measure_turnaround(trials=asked.in_one_process)
 
 
-# The analysis first: see above.
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "analysis_scale": _analysis_scale,
     "step": _step,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ def _measure(name: str, network: Network, images: ImageSet, size: Size, *, split
 
     works = {
         "measure": measured,
-        "forward": lambda: _pass_forward(network, size.batch_size, count=len(images), inserted=inserted),
+        "forward": lambda: _pass_forward(network, size, count=len(images), inserted=inserted),
     }
     seconds = medians_of(take_turns(works, best_device(), rounds=size.rounds))
     return Row(
@@ -135,14 +135,14 @@ def _evaluation(size: Size, *, seed: int, inserted: int = 0) -> Evaluation:
 
 
 @torch.no_grad()
-def _pass_forward(network: Network, batch_size: int, *, count: int, inserted: int) -> None:
+def _pass_forward(network: Network, size: Size, *, count: int, inserted: int) -> None:
     """Both views of every image together, and the states of those inserted and deleted, in full batches."""
     device = best_device()
-    states_together = _evaluation(replace(SIZES[device.type], batch_size=batch_size), seed=0).num_states_together
-    x = torch.randn(2 * batch_size, 3, IMAGE_SIZE, IMAGE_SIZE, device=device)
+    states_together = _evaluation(size, seed=0).num_states_together
+    x = torch.randn(2 * size.batch_size, 3, IMAGE_SIZE, IMAGE_SIZE, device=device)
     x = x.to(shown_dtype(device), memory_format=torch.channels_last)
     with casts_kept(device):
-        for shown in _parts(2 * count, 2 * batch_size) + _parts(INSERTION_PASSES * inserted, states_together):
+        for shown in _parts(2 * count, 2 * size.batch_size) + _parts(INSERTION_PASSES * inserted, states_together):
             with precision(device):
                 network(x[:shown])
 

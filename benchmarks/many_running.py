@@ -45,9 +45,9 @@ class Row:
     look: float
 
 
-def measure_many_running(space: SearchSpace, counts: tuple[int, ...] = COUNTS) -> list[dict[str, Any]]:
-    """A row for each of `counts`. `space`'s trials have one network and a baseline, and are not trained."""
-    return [asdict(_measure(space, count)) for count in counts]
+def measure_many_running(space: SearchSpace) -> list[dict[str, Any]]:
+    """A row for each of `COUNTS`. `space`'s trials have one network and a baseline, and are not trained."""
+    return [asdict(_measure(space, count)) for count in COUNTS]
 
 
 def _measure(space: SearchSpace, running: int) -> Row:

@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import psutil
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.mps import NoMpsError, multi_process_service
 from benchmarks.one_process import WAYS, measure_ways
 from benchmarks.packed_processes import Rate, measure_processes
+from benchmarks.timing import best_device, hardware_of
 from benchmarks.trial_at_hand import Case
 from gcc_search.footprint import in_fresh_process
 
@@ -55,7 +55,7 @@ class Row:
 
 def measure_packing() -> dict[str, Any]:
     """The section of the results file, printed as well; on the GPU where there is one."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device().type
     rows: list[Row] = []
     left_out: dict[str, str] = {}
     for case in (CUDA_CASE,) if device == "cuda" else CPU_CASES:
@@ -73,7 +73,6 @@ def measure_packing() -> dict[str, Any]:
                 rates[way] = found
         rows += _rows(case, rates)
     show(rows, left_out)
-    hardware = {"hardware": torch.cuda.get_device_name()} if device == "cuda" else {}
     return {
         "packing": {
             "cores": _cores(),
@@ -81,7 +80,7 @@ def measure_packing() -> dict[str, Any]:
             "rows": [asdict(row) for row in rows],
             "left_out": left_out,
         }
-    } | hardware
+    } | hardware_of(best_device())
 
 
 def _cores() -> int:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -20,7 +21,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from benchmarks.step import FLOOR, OURS, VARIANTS, make_batch, ready_matrices, saved_bytes
+from benchmarks.step import FLOOR, OURS, VARIANTS, make_batch, make_loss, saved_bytes, take_step
 from benchmarks.timing import best_device, hardware_of, synchronise
 from gcc_search.training import terms
 from gcc_search.training.graphed import Graphed
@@ -154,27 +155,13 @@ def _gradient(network: Network, batch_size: int, device: torch.device) -> Tensor
 
 
 def _loss(network: Network, variant: str, batch_size: int, device: torch.device) -> Callable[..., Tensor]:
-    batch, explanation = make_batch(network, batch_size, device), VARIANTS[variant]
-    ready = ready_matrices(network, batch, explanation)
-
-    def loss() -> Tensor:
-        found = terms.loss_terms(network, batch.images, batch.labels, batch.second, explanation, ready)
-        return found.total(explanation.alpha, explanation.beta)
-
-    return loss
+    return make_loss(network, make_batch(network, batch_size, device), VARIANTS[variant])
 
 
 def _step(network: Network, variant: str, way: Way, batch_size: int, device: torch.device) -> Callable[[], Tensor]:
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4, fused=way.fused)
     loss = _loss(network, variant, batch_size, device)
-
-    def step() -> Tensor:
-        optimizer.zero_grad(set_to_none=True)
-        value = loss()
-        value.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        return value.detach()
-
+    step = partial(take_step, optimizer, loss)
     if not way.graph:
         return step
     for parameter in network.parameters():

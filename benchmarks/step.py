@@ -15,6 +15,7 @@ from torch import Tensor
 
 from benchmarks.rivals import RIVALS, WITH_OUR_LOSSES, Batch
 from benchmarks.timing import best_device, hardware_of, medians_of, synchronise, take_turns
+from benchmarks.trial_at_hand import make_sgd
 from gcc_search.saliency.geometry import Transforms, draw_transforms
 from gcc_search.saliency.resampling import Resampling
 from gcc_search.settings import Explanation
@@ -67,20 +68,12 @@ class Row:
 def measure_network(name: str, *, batch_size: int, rounds: int, device: torch.device) -> list[Row]:
     """Variants take turns, so that a busy machine slows all of them alike."""
     network = build_network(name, num_classes=101, weights="none", seed=0).to(device).train()
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4, fused=device.type == "cuda"
-    )
+    optimizer = make_sgd(list(network.parameters()))
     batch = make_batch(network, batch_size, device)
     losses = _losses(network, batch)
-
-    def step(loss: Callable[[], Tensor]) -> Tensor:
-        optimizer.zero_grad(set_to_none=True)
-        value = loss()
-        value.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        return value.detach()
-
-    steps: dict[str, Callable[[], Tensor]] = {variant: partial(step, loss) for variant, loss in losses.items()}
+    steps: dict[str, Callable[[], Tensor]] = {
+        variant: partial(take_step, optimizer, loss) for variant, loss in losses.items()
+    }
     medians = medians_of(take_turns(steps, device, rounds=rounds))
     # Whatever takes SSIM of raw maps has the same matrices.
     ahead = {variant: _bytes_of(_ahead_of(network, batch, variant)) for variant in steps}
@@ -187,17 +180,28 @@ def _seconds_ahead(network: Network, batch: Batch, device: torch.device) -> floa
     return medians_of(take_turns({"matrices": making.replay}, device, rounds=10))["matrices"]
 
 
+def take_step(optimizer: torch.optim.SGD, loss: Callable[[], Tensor]) -> Tensor:
+    """The loss, after one step down it."""
+    optimizer.zero_grad(set_to_none=True)
+    value = loss()
+    value.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return value.detach()
+
+
+def make_loss(network: Network, batch: Batch, explanation: Explanation) -> Callable[[], Tensor]:
+    """The trial's own loss of `batch`, whose matrices are made now."""
+    ready = ready_matrices(network, batch, explanation)
+
+    def loss() -> Tensor:
+        terms = loss_terms(network, batch.images, batch.labels, batch.second, explanation, ready)
+        return terms.total(explanation.alpha, explanation.beta)
+
+    return loss
+
+
 def _losses(network: Network, batch: Batch) -> dict[str, Callable[[], Tensor]]:
-    def ours(explanation: Explanation) -> Callable[[], Tensor]:
-        ready = ready_matrices(network, batch, explanation)
-
-        def loss() -> Tensor:
-            terms = loss_terms(network, batch.images, batch.labels, batch.second, explanation, ready)
-            return terms.total(explanation.alpha, explanation.beta)
-
-        return loss
-
-    found = {variant: ours(explanation) for variant, explanation in VARIANTS.items()}
+    found = {variant: make_loss(network, batch, explanation) for variant, explanation in VARIANTS.items()}
     return found | {name: lambda loss=loss: loss(network, batch) for name, loss in RIVALS.items()}
 
 

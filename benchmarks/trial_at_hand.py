@@ -139,8 +139,8 @@ class TrialAtHand:
             )
             assert stats.finite, "a rate of 1e-4 diverges on no noise"
 
-    def warm_up(self, batches: int = 4) -> None:
-        left = iter(range(batches))
+    def warm_up(self) -> None:
+        left = iter(range(4))
 
         def count() -> None:
             if next(left, None) is None:

@@ -97,7 +97,7 @@ def measure_turnaround(*, trials: int) -> dict[str, Any]:
     """
     has_ray = importlib.util.find_spec("ray") is not None
     found = {name: _medians(reuse=reuse) for name, reuse in KINDS.items()} if has_ray else {}
-    growth = in_fresh_process(measure_growth, "cuda" if torch.cuda.is_available() else "cpu", trials)
+    growth = in_fresh_process(measure_growth, best_device().type, trials)
     rows = [{"a trial's process": name} | parts for name, parts in found.items()]
     _show(found, growth)
     section = {"bar_seconds": BAR_SECONDS, "load": os.getloadavg(), "seconds": rows, "growth": [growth]}

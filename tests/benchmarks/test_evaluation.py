@@ -37,7 +37,7 @@ def test_the_floor_shows_as_many_images_as_are_measured():
         images = evaluation.images_to_score(count, None)
         measure(network, images, evaluation._evaluation(size, seed=0, inserted=inserted))
         measured, seen[:] = sum(seen), []
-        _pass_forward(network, size.batch_size, count=count, inserted=inserted)
+        _pass_forward(network, size, count=count, inserted=inserted)
         assert sum(seen) == measured == 2 * count + 57 * inserted
         seen.clear()
     assert torch.is_grad_enabled()
