@@ -82,19 +82,19 @@ def choose_device(asked: str | None) -> torch.device:
     return torch.device(asked or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def check_network(settings: TrialSettings, data: DataSet) -> None:
+def check_network(settings: TrialSettings, data: DataSet, *, is_new: bool) -> None:
     """Builds the network once.
 
     Raises:
         WeightsError: weights that are not there, torn, or of another network.
-        SpaceError: its maps of such images have one cell: constant, whatever is trained.
+        SpaceError: a new one whose maps of such images have one cell: constant, whatever is trained.
     """
     # The network that `weights: baseline` means does not exist yet.
     weights = "none" if settings.weights == "baseline" else settings.weights
     network = build_network(settings.network, num_classes=len(data.classes), weights=weights, seed=settings.seed)
     asked = settings.recipe.image_size
     smallest = next(size for size in itertools.count(asked) if network.map_side(size) > 1)
-    if asked < smallest:
+    if is_new and asked < smallest:
         raise SpaceError(
             f"image_size: must be at least {smallest} for {settings.network}, whose maps have one cell below that, "
             f"got {asked}; raise it, or use another network"

@@ -64,7 +64,7 @@ def train_one(
         identity = like.identity
     # A trial's start network was looked at when the trial was read, and is copied to where it will be found.
     if start_key(settings.weights) is None:
-        check_network(settings, data)
+        check_network(settings, data, is_new=like is None)
     if like is not None:
         like.copy_needs(run)
     write_run(run, _run_record(settings, data, run, command))

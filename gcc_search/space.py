@@ -254,16 +254,21 @@ def check_settings(content: dict[str, Any]) -> TrialSettings:
 
 def _check_heeded(path: Path, space: SearchSpace) -> None:
     """That no trial goes by another value than the file's. Of the file alone: run.json gives all fields."""
-    for name in space.parameters:
+    for name, parameter in space.parameters.items():
         group = _group(name)
-        if group is not None and name in getattr(space, group).model_fields_set:
+        settings = None if group is None else getattr(space, group)
+        if (
+            settings is not None
+            and name in settings.model_fields_set
+            and parameter.choices != (getattr(settings, name),)
+        ):
             rule = f"must not stand beside parameters.{name}, which says it for every trial"
             raise SpaceError(one_line(f"{path}: {group}.{name}: {rule}; leave it out"))
     searched = space.parameters.get("image_size")
     sizes = (space.recipe.image_size,) if searched is None else searched.choices
     start = space.start
     if start is not None and "image_size" in start.model_fields_set and (start.image_size,) != sizes:
-        rule = "must be that of the trials, whose images the start network sees"
+        rule = f"must be that of the trials, whose images the start network sees: {shown(sizes)}"
         raise SpaceError(one_line(f"{path}: start.image_size: {rule}, got {start.image_size}; leave it out"))
 
 

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from gcc_search.cli import app
 from gcc_search.cli.options import listed_classes
+from gcc_search.errors import SpaceError
 from tests.search.conftest import ONE_AT_A_TIME, TINY
 
 PROGRAM = [sys.executable, "-m", "gcc_search"]
@@ -102,6 +103,12 @@ def test_image_files_are_written_one_after_the_other(written):
     given = command.make_context("explain", ["first", "second", *written]).params
     assert given["networks"] == ["first", "second"]
     assert given["images"] == [Path("a.jpg"), Path("b.jpg")]
+
+
+def test_classes_that_cannot_be_read_are_refused():
+    for written in ('"a,b', "a\nb", "\n"):
+        with pytest.raises(SpaceError, match="--classes: must be names on one line"):
+            listed_classes(written)
 
 
 @pytest.mark.parametrize(

@@ -67,11 +67,11 @@ def test_a_line_is_printed_as_it_is(console):
 
 def test_weights_are_looked_at_before_anything_is_trained(tiny_trial, shapes, tmp_path):
     with pytest.raises(WeightsError):
-        check_network(tiny_trial.model_copy(update={"weights": str(tmp_path / "none.pth")}), shapes)
+        check_network(tiny_trial.model_copy(update={"weights": str(tmp_path / "none.pth")}), shapes, is_new=True)
 
 
 def test_a_start_network_that_is_yet_to_be_trained_is_no_error(tiny_trial, shapes):
-    check_network(tiny_trial.model_copy(update={"weights": "baseline"}), shapes)
+    check_network(tiny_trial.model_copy(update={"weights": "baseline"}), shapes, is_new=True)
 
 
 @pytest.mark.parametrize(("network", "smallest"), [("resnet18", 33), ("convnext_tiny", 64)])
@@ -80,9 +80,11 @@ def test_maps_of_one_cell_are_refused_with_the_smallest_size_that_has_more(tiny_
         recipe = tiny_trial.recipe.model_copy(update={"image_size": size})
         return tiny_trial.model_copy(update={"network": network, "weights": "none", "recipe": recipe})
 
-    check_network(sized(smallest), shapes)
+    check_network(sized(smallest), shapes, is_new=True)
+    # What was begun goes on.
+    check_network(sized(smallest - 1), shapes, is_new=False)
     with pytest.raises(SpaceError) as caught:
-        check_network(sized(smallest - 1), shapes)
+        check_network(sized(smallest - 1), shapes, is_new=True)
     assert str(caught.value) == (
         f"image_size: must be at least {smallest} for {network}, whose maps have one cell below that, "
         f"got {smallest - 1}; raise it, or use another network"

@@ -429,16 +429,21 @@ def test_weights_and_the_start_network_go_together(complaint):
 
 def test_a_setting_that_no_trial_would_take_is_refused(complaint):
     twice = "must not stand beside parameters.{0}, which says it for every trial; leave it out"
-    size = "start.image_size: must be that of the trials, whose images the start network sees, got 64; leave it out"
+    size = "start.image_size: must be that of the trials, whose images the start network sees: {}, got 64; leave it out"
     first = "weights: none\ndata: {name: shapes}\nrecipe: {epochs: 4}\nparameters:\n"
     started = "weights: baseline\ndata: {name: shapes}\nstart: {image_size: 64}\nparameters:\n"
     cases = [
         ("recipe: {epochs: 4}", "explanation: {alpha: 1}", f"explanation.alpha: {twice.format('alpha')}"),
-        ("metrics:", "  epochs: {values: [4]}\nmetrics:", f"recipe.epochs: {twice.format('epochs')}"),
-        (first, started, size),
-        (first, started + "  image_size: {values: [64, 96]}\n", size),
+        ("metrics:", "  epochs: {values: [4, 8]}\nmetrics:", f"recipe.epochs: {twice.format('epochs')}"),
+        (first, started, size.format("[224]")),
+        (first, started + "  image_size: {values: [64, 96]}\n", size.format("[64, 96]")),
     ]
     check_all(complaint, cases)
+
+
+def test_a_setting_may_stand_beside_a_parameter_that_is_always_the_same(load):
+    space = load("metrics:", "  epochs: {value: 4}\nmetrics:")
+    assert space.recipe.epochs == 4
 
 
 @pytest.mark.parametrize("trials", ["recipe: {image_size: 64}\nparameters:", "parameters:\n  image_size: {value: 64}"])

@@ -152,7 +152,10 @@ def say_way_out(records: Sequence[TrialRecord]) -> str:
     failed = next((record for record in records if record.status == "failed"), None)
     if failed is None:
         return "search with lower alpha, beta or lr, or with more epochs"
-    return f"{failed.id} failed: {failed.reason}; where that is mended, remove its folder, then: gcc-search resume RUN"
+    told = f"{failed.id} failed: {failed.reason}"
+    if failed.would_fail_again:
+        return f"{told}; change its recipe, then start a new run"
+    return f"{told}; where that is mended, remove its folder, then: gcc-search resume RUN"
 
 
 def say_counts(counts: dict[str, int]) -> str:

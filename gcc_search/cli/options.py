@@ -45,12 +45,16 @@ def listed_classes(text: str | None) -> tuple[str, ...] | None:
     """The names that `Classes` holds; None: all classes.
 
     Raises:
-        SpaceError: a line break.
+        SpaceError: a line break, a quotation mark that is not closed.
     """
+    if not text:
+        return None
     try:
-        return tuple(next(csv.reader([text]))) if text else None
-    except csv.Error:
-        raise SpaceError(f"--classes: must be names on one line, separated by commas, got {text!r}") from None
+        (names,) = filter(None, csv.reader(text.splitlines(), strict=True))
+    except (ValueError, csv.Error):
+        rule = "must be names on one line, separated by commas, in double quotes where they hold one"
+        raise SpaceError(f"--classes: {rule}, got {text!r}") from None
+    return tuple(names)
 
 
 def command_line() -> str:

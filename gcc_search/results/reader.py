@@ -115,7 +115,7 @@ def _read_trials(parent: Path, problems: list[str], tell: Callable[[int, int], N
     with _told_by_name(parent, missing="was the folder copied whole?"):
         found = sorted(parent.iterdir()) if parent.is_dir() else []
     # A hidden folder is a copy under way.
-    folders = [path for path in found if not path.name.startswith(".") and path.is_dir()]
+    folders = [path for path in found if not path.name.startswith(".") and _may_be_folder(path)]
     trials: list[Trial] = []
     with ThreadPoolExecutor(READERS) as pool:
         for number, trial in enumerate(pool.map(_trial_or_problem, folders), start=1):
@@ -125,6 +125,14 @@ def _read_trials(parent: Path, problems: list[str], tell: Callable[[int, int], N
             else:
                 problems.append(trial)
     return trials
+
+
+def _may_be_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        # Reading it tells.
+        return True
 
 
 def _trial_or_problem(folder: Path) -> Trial | str:
@@ -146,9 +154,9 @@ def read_trial(folder: Path) -> Trial:
     """
     path = folder / "trial.json"
     with _told_by_name(path, missing="was the folder copied whole?"):
-        is_there = path.exists()
+        is_there, is_folder = path.exists(), folder.is_dir()
     if not is_there:
-        got = "a folder without one; was it copied whole?" if folder.is_dir() else "no folder; see ls RUN/trials"
+        got = "a folder without one; was it copied whole?" if is_folder else "no folder; see ls RUN/trials"
         raise ResultsError(f"{folder}: must be a trial directory (with a trial.json), got {got}")
     return Trial(folder=folder, record=_read_record(path, TrialRecord))
 

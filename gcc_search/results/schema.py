@@ -198,6 +198,11 @@ class TrialRecord:
     versions: dict[str, str]
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def would_fail_again(self) -> bool:
+        """Whether it never ran because its baseline or start network diverged, as that would in another attempt."""
+        return " it needs diverged: " in (self.reason or "")
+
     def validated(self, column: str) -> float | None:
         """A column's value on the validation split, None where it was not measured."""
         return (self.validation or {}).get(column)

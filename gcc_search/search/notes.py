@@ -25,11 +25,12 @@ def notes(space: SearchSpace) -> list[str]:
 
 
 def _values_of(space: SearchSpace, name: str) -> list[object]:
-    """What `name`, a setting of the explanation, can be in a trial; of a range its ends."""
+    """What `name`, a setting of the explanation, can be in a trial; a range of real numbers stands for all of it."""
     parameter = space.parameters.get(name)
     if parameter is None:
         return [getattr(space.explanation, name)]
     points = [point[name] for point in space.points if name in point]
     if space.method == "points" and points:
         return [*points]
-    return [*(parameter.choices or (parameter.min, parameter.max)), *points]
+    drawn = (parameter.min, parameter.max) if parameter.distribution == "int_uniform" else (parameter,)
+    return [*(parameter.choices or drawn), *points]

@@ -94,7 +94,7 @@ def prepare_search(space: SearchSpace, options: SearchOptions, console: Console)
     _check_writable(options.out)
     if options.storage is not None:
         check_storage(options.storage, new=[study_name(space, network) for network in space.networks])
-    return _look_at(space, options, console)
+    return _look_at(space, options, console, is_new=True)
 
 
 def _has_just_begun(run: Path) -> bool:
@@ -122,7 +122,7 @@ def reopen_search(run: Run, options: SearchOptions, console: Console) -> Prepare
     changes = {"name": run.folder.resolve().name, "data": space.data.model_copy(update={"root": root})}
     if options.storage is not None:
         check_storage(options.storage)
-    prepared = _look_at(space.model_copy(update=changes), options, console)
+    prepared = _look_at(space.model_copy(update=changes), options, console, is_new=False)
     for described in run.record.data:
         found = prepared.datasets[described["image_size"]].fingerprint
         if found != described["fingerprint"]:
@@ -133,14 +133,16 @@ def reopen_search(run: Run, options: SearchOptions, console: Console) -> Prepare
     return prepared
 
 
-def _look_at(space: SearchSpace, options: SearchOptions, console: Console) -> Prepared:
+def _look_at(space: SearchSpace, options: SearchOptions, console: Console, *, is_new: bool) -> Prepared:
+    """What was begun is not refused for what cannot be changed any more, and does no harm."""
     machines = plan(space.resources, gpus=options.gpus)
     datasets = {size: prepare_images(space.data, size, console) for size in image_sizes(space)}
     first_weights = {network: _first_weights(space, network) for network in space.networks}
     for size, data in datasets.items():
-        _check_metrics(space, data)
+        _check_metrics(space, data, is_new=is_new)
         for network, weights in first_weights.items():
-            check_network(space.settings(network, {"image_size": size}).model_copy(update={"weights": weights}), data)
+            settings = space.settings(network, {"image_size": size}).model_copy(update={"weights": weights})
+            check_network(settings, data, is_new=is_new)
     if is_shared():
         wanted = Wanted(
             data=space.data,
@@ -187,10 +189,10 @@ def _check_writable(out: Path) -> None:
         )
 
 
-def _check_metrics(space: SearchSpace, data: DataSet) -> None:
+def _check_metrics(space: SearchSpace, data: DataSet, *, is_new: bool) -> None:
     asked = [("metrics", metric.name) for metric in space.metrics]
     asked += [("constraints", constraint.metric.name) for constraint in space.parsed_constraints()]
-    if space.early_terminate is not None:
+    if is_new and space.early_terminate is not None:
         asked.append(("early_terminate.metric", space.early_terminate.metric))
     for where, name in asked:
         if name in ("box_mass", "pointing") and not data.validation.has_regions:

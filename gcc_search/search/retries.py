@@ -15,9 +15,6 @@ MEMORY_RETRIES = 1
 # As a failure's reason begins, or goes on after the name of the baseline that failed so.
 _UNFIT = tuple(f"{error.__name__}: " for error in (DataError, WeightsError))
 
-# In the reason of what never ran.
-_NEEDED_DIVERGED = " it needs diverged: "
-
 
 @dataclass(frozen=True, kw_only=True)
 class Death:
@@ -52,11 +49,6 @@ def told(record: TrialRecord, space: SearchSpace) -> str:
 def is_unfit(record: TrialRecord) -> bool:
     """Whether an attempt failed because its machine has other images, or not the weights, that the search has."""
     return record.status == "failed" and any(words in (record.reason or "") for words in _UNFIT)
-
-
-def would_fail_again(record: TrialRecord) -> bool:
-    """Whether a job never ran because its baseline or start network diverged, as that would in another attempt."""
-    return _NEEDED_DIVERGED in (record.reason or "")
 
 
 def told_where(record: TrialRecord) -> str:

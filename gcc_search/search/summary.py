@@ -16,7 +16,6 @@ from gcc_search.results.schema import TrialRecord
 from gcc_search.saying import say
 from gcc_search.search.job_queue import Outcome
 from gcc_search.search.launch import SearchResult
-from gcc_search.search.retries import would_fail_again
 
 # A reason that many share is told once, with so many of them by name.
 TOLD_NAMES = 4
@@ -76,7 +75,7 @@ def _print_failures(failed: Sequence[TrialRecord], console: Console) -> None:
     else:
         for reason, records in groups:
             say(console, f"failed: {_names(records)} (attempts: {_attempts(records)}): {reason}")
-    again = sum(map(would_fail_again, failed))
+    again = sum(record.would_fail_again for record in failed)
     if again < len(failed):
         say(console, "        to train one anew: remove its folder, then resume")
     if again:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from gcc_search.analysis.findings import find
+from gcc_search.analysis.findings import find, say_way_out
 from gcc_search.analysis.printing import print_findings
 from gcc_search.analysis.report import analyze
 from gcc_search.errors import ResultsError
@@ -222,6 +222,13 @@ def test_where_all_failed_the_reason_is_told(new_run):
     run.trial("t1", status="failed")
     with pytest.raises(ResultsError, match=r"got 1 failed; t1 failed: made failed; where that is mended, remove its"):
         analyze(run.folder)
+
+
+def test_where_no_trial_could_begin_another_recipe_is_what_helps(new_run):
+    record = new_run().trial("t1", status="failed")
+    record = replace(record, reason="the baseline b it needs diverged: loss is nan in epoch 1")
+    told = f"t1 failed: {record.reason}; change its recipe, then start a new run"
+    assert say_way_out([record]) == told
 
 
 @pytest.mark.parametrize("statuses", [("collapsed", "collapsed"), ("diverged", "diverged"), ("collapsed", "diverged")])

@@ -59,6 +59,24 @@ def test_trials_that_may_not_be_listed_are_not_taken_for_none(tmp_path, run_reco
         read_run(tmp_path)
 
 
+def test_a_folder_that_the_system_does_not_show_is_one_refused_file(tmp_path, run_record, trial_record, monkeypatch):
+    is_dir = Path.is_dir
+
+    def look(path):
+        if path.name == "t2":
+            raise OSError(errno.ESTALE, "Stale file handle", str(path))
+        return is_dir(path)
+
+    write_run(tmp_path, run_record)
+    for name in ("t1", "t2"):
+        write_trial(tmp_path / "trials" / name, replace(trial_record, id=name))
+    (tmp_path / "trials/t2/trial.json").unlink()
+    monkeypatch.setattr(Path, "is_dir", look)
+    run = read_run(tmp_path)
+    assert [trial.record.id for trial in run.trials] == ["t1"]
+    assert "t2" in run.problems[0]
+
+
 def test_images_that_were_not_scored_are_said_to_be_missing(tmp_path, trial_record):
     write_trial(tmp_path, trial_record)
     with pytest.raises(ResultsError, match=r"images.parquet: must exist, got nothing; the trial has not written it"):

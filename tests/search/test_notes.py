@@ -44,6 +44,8 @@ def test_p_0_in_the_papers_form_is_said_to_do_nothing(parameters, changes):
     ("parameters", "changes"),
     [
         ({"p": {"values": [0, 1]}}, {}),
+        # Hardly ever drawn.
+        ({"p": {"distribution": "uniform", "min": 0, "max": 2}}, {"explanation": {"sparsity": "paper"}}),
         ({"sparsity": {"values": ["searched", "paper"]}}, {}),
         ({"p": {"values": [0, 1]}}, {"explanation": {"sparsity": "paper"}, "points": [{"p": 1}], **POINTS}),
     ],
