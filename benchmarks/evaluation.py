@@ -105,7 +105,7 @@ def _measure(name: str, network: Network, images: ImageSet, size: Size, *, split
     kept = None if split == "test" else Passes(network)
 
     def measured() -> None:
-        measure(network, images, _evaluation(size, seed=next(seeds), inserted=inserted), passes=kept)
+        measure(kept or Passes(network), images, _evaluation(size, seed=next(seeds), inserted=inserted))
 
     works = {
         "measure": measured,

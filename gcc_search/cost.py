@@ -149,7 +149,7 @@ def _scoring_seconds(settings: TrialSettings, data: DataSet, device: torch.devic
     def seconds(insertion_images: int) -> float:
         begun = time.perf_counter()
         # Its columns are on the CPU: nothing is left to wait for.
-        measure(network, images, replace(evaluation, insertion_images=insertion_images), passes=passes)
+        measure(passes, images, replace(evaluation, insertion_images=insertion_images))
         return time.perf_counter() - begun
 
     # On a GPU the first of its kind loads kernels and makes plans and graphs.

@@ -32,6 +32,7 @@ from gcc_search.training.examples import example_indices, to_pixels
 from gcc_search.training.image_files import read_image_files
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.networks import Network
+from gcc_search.training.passes import Passes
 from gcc_search.trial import evaluation_of
 
 POSTHOC_BATCH = 8
@@ -197,7 +198,7 @@ def _views_of(
     """One network's view of each image."""
     evaluation = shown.evaluation
     network = trained.network.to(evaluation.device)
-    explained = explain(network, shown.images, evaluation, chosen=shown.chosen)
+    explained = explain(Passes(network), shown.images, evaluation, chosen=shown.chosen)
     rows = torch.arange(len(x), device=x.device)
     heat, moved, of_moved = explained.heatmaps(rows, evaluation.image_size)
     consistency = structural_similarity(moved, of_moved).tolist()

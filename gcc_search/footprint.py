@@ -207,7 +207,7 @@ def _train_briefly(settings: TrialSettings, device: torch.device) -> None:
     for epoch in range(1, EPOCHS + 1):
         train_epoch(network, train, optimizer, plan_of(settings, device, epoch), learner=learner)
         inserted = few if epoch == EPOCHS else 0
-        measure(network, scored, replace(evaluation, insertion_images=inserted), passes=passes)
+        measure(passes, scored, replace(evaluation, insertion_images=inserted))
 
 
 def random_network(settings: TrialSettings, data: DataSet, device: torch.device) -> Network:

@@ -23,6 +23,7 @@ from gcc_search.training.evaluation import Columns, measure
 from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.networks import Network
+from gcc_search.training.passes import Passes
 from gcc_search.trial import evaluation_of
 
 # Of a network's classes, in a message.
@@ -140,7 +141,7 @@ def _measure(network: Network, images: ImageSet, evaluation: Evaluation, console
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"measuring {len(images)} images", total=None)
         return measure(
-            network,
+            Passes(network),
             images,
             evaluation,
             on_step=lambda done, total: bar.update(task, completed=done, total=total),

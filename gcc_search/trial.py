@@ -199,7 +199,7 @@ def _run_epoch(
     if stats.finite:
         evaluation = evaluation_of(settings, device, insertion=False)
         on_step = _report(surroundings, "validate", epoch)
-        columns = measure(passes.network, data.validation, evaluation, passes=passes, on_step=on_step)
+        columns = measure(passes, data.validation, evaluation, on_step=on_step)
         # Finite weights can be so large that the images overflow in them.
         if columns["confidence"].isfinite().all():
             validation = summarise(columns)
@@ -267,13 +267,12 @@ def _end(
     """Scores the test split once. A collapsed network is scored without insertion; a diverged one not at all."""
     if status == "diverged":
         return Ended(status=status, reason=reason, columns=None, summary=None)
-    network = passes.network
     if surroundings.weights_file:
-        patiently(functools.partial(save_weights, surroundings.weights_file, network), surroundings.contact)
+        patiently(functools.partial(save_weights, surroundings.weights_file, passes.network), surroundings.contact)
     evaluation = evaluation_of(settings, surroundings.device, insertion=status == "finished")
     on_step = _report(surroundings, "test", settings.recipe.epochs)
-    columns = measure(network, data.test, evaluation, passes=passes, on_step=on_step)
-    examples = example_columns(network, data.test, evaluation, columns)
+    columns = measure(passes, data.test, evaluation, on_step=on_step)
+    examples = example_columns(passes, data.test, evaluation, columns)
     return Ended(status=status, reason=reason, columns=columns, summary=summarise(columns), examples=examples)
 
 

@@ -142,7 +142,7 @@ def test_a_trial_that_a_gpu_does_not_hold_is_told_in_one_line(tiny_trial, small_
 def test_a_gpu_that_scores_images_one_by_one_is_billed_for_insertion(tiny_trial, shapes, monkeypatch):
     shown = []
     monkeypatch.setattr(costing, "random_network", lambda settings, data, device: random_network(settings, data, CPU))
-    monkeypatch.setattr(costing, "measure", lambda *given, passes: shown.append(given[2].insertion_images))
+    monkeypatch.setattr(costing, "measure", lambda passes, images, asked: shown.append(asked.insertion_images))
     settings = tiny_trial.model_copy(update={"evaluation": EvaluationSettings(insertion_images=2, batch_size=1)})
     costing._scoring_seconds(settings, shapes, torch.device("cuda"))
     assert shown[-1] == 1

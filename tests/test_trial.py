@@ -16,6 +16,7 @@ from gcc_search.settings import Explanation, TrialSettings
 from gcc_search.training.checkpoint import load_checkpoint
 from gcc_search.training.evaluation import measure, summarise
 from gcc_search.training.networks import build_network
+from gcc_search.training.passes import Passes
 from gcc_search.trial import (
     Ended,
     Progress,
@@ -192,13 +193,13 @@ def left_behind(undisturbed, tmp_path):
 
 def test_the_network_left_behind_is_the_one_that_was_tested(tiny_trial, undisturbed, shapes, left_behind):
     evaluation = evaluation_of(tiny_trial, CPU.device, insertion=True)
-    for name, values in measure(left_behind, shapes.test, evaluation).items():
+    for name, values in measure(Passes(left_behind), shapes.test, evaluation).items():
         assert_close(values, undisturbed[1].columns[name], rtol=0, atol=0, equal_nan=True)
 
 
 def test_a_row_is_measured_on_the_validation_split(tiny_trial, undisturbed, shapes, left_behind):
     evaluation = evaluation_of(tiny_trial, CPU.device, insertion=False)
-    summary = summarise(measure(left_behind, shapes.validation, evaluation))
+    summary = summarise(measure(Passes(left_behind), shapes.validation, evaluation))
     row = undisturbed[0][-1].to_dict()
     shared = summary.keys() & row.keys()
     assert {"accuracy_points", "consistency", "gini", "box_mass"} <= shared

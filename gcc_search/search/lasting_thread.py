@@ -1,7 +1,8 @@
 """One thread for all that a worker process trains, though Ray asks for each trial in a thread of its own.
 
 torch keeps cuDNN's plans for each thread and each shape of a convolution, some 28 kB each, and since 2.10 never lets go
-of those of a thread that has ended: each trial of ResNet18 would leave more than a megabyte, and make all plans anew.
+of those of a thread that has ended. On an H100 each trial of ResNet18 in a thread of its own left 1.2 MiB; its plans
+would be as much (reckoned), and are made anew in each thread.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from gcc_search.seeding import derive_seed
 from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.map_scores import Replay, map_scores
-from gcc_search.training.networks import Network
 from gcc_search.training.passes import Passes
 from gcc_search.training.prefetch import prepared
 from gcc_search.training.terms import casts_kept, shown_dtype
@@ -51,26 +50,24 @@ class Explained:
 
 @torch.no_grad()
 def measure(
-    network: Network,
+    passes: Passes,
     images: ImageSet,
     evaluation: Evaluation,
     *,
-    passes: Passes | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Columns:
     """Every per-image measure of METHOD 5, one float64 or integer tensor of len(images) a column, on the CPU.
 
     Args:
-        passes: the network's, of whoever measures it again and again.
+        passes: the network's; the same ones for whoever measures it again and again.
         on_step: called with (forward passes done, in all), in images.
     """
-    passes = passes or Passes(network)
     count, insertion = len(images), _Insertion(images, evaluation)
     progress = _Progress(on_step, total=2 * count + INSERTION_PASSES * len(insertion.chosen))
     partners = evaluation.partners(count).to(evaluation.device, non_blocking=True)
-    cells = network.map_side(evaluation.image_size)
+    cells = passes.network.map_side(evaluation.image_size)
     with _replays(images, evaluation, cells) as replays, insertion.begun() as batches:
-        explained = explain(network, images, evaluation, passes=passes, progress=progress)
+        explained = explain(passes, images, evaluation, progress=progress)
         # Nothing is fetched before all is asked for.
         of_maps = {"confidence": explained.confidence} | _map_columns(explained, partners, replays)
         of_insertion = insertion.columns(passes, explained, batches, progress)
@@ -94,22 +91,19 @@ class _Progress:
 
 @torch.no_grad()
 def explain(
-    network: Network,
+    passes: Passes,
     images: ImageSet,
     evaluation: Evaluation,
     *,
     chosen: Tensor | None = None,
-    passes: Passes | None = None,
     progress: _Progress | None = None,
 ) -> Explained:
     """Predictions and signed maps of every image and of its transformed copy; one forward pass for both.
 
     Args:
         chosen: positions in `images`, where not all are wanted; each image keeps its transform.
-        passes: as `measure` has them.
     """
-    network.eval()
-    passes = passes or Passes(network)
+    passes.network.eval()
     chosen = torch.arange(len(images)) if chosen is None else chosen
     transforms = evaluation.transforms(len(images)).select(chosen.to(evaluation.device))
     size, parts = evaluation.image_size, list[tuple[Tensor, ...]]()

@@ -15,7 +15,7 @@ from gcc_search.seeding import derive_seed
 from gcc_search.training.evaluation import Columns, explain
 from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.image_set import ImageSet
-from gcc_search.training.networks import Network
+from gcc_search.training.passes import Passes
 from gcc_search.training.showing import CHANNEL_MEAN, CHANNEL_STD
 
 NUM_EXAMPLES = 8
@@ -24,7 +24,7 @@ PICTURE_SIDE, PICTURE_QUALITY = 192, 88
 
 
 def example_columns(
-    network: Network, images: ImageSet, evaluation: Evaluation, measured: Columns
+    passes: Passes, images: ImageSet, evaluation: Evaluation, measured: Columns
 ) -> dict[str, list[Any]]:
     """Columns of heatmaps.parquet: the same images under the same transforms for every network of one data set.
 
@@ -32,7 +32,7 @@ def example_columns(
         measured: what `measure` says of all `images`.
     """
     chosen = example_indices(len(images), evaluation.seed)
-    explained = explain(network, images, evaluation, chosen=chosen)
+    explained = explain(passes, images, evaluation, chosen=chosen)
     transforms = explained.transforms.to("cpu")
     return {
         "index": chosen.tolist(),

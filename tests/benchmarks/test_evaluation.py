@@ -8,6 +8,7 @@ from benchmarks import evaluation
 from benchmarks.evaluation import Size, _pass_forward, measure_evaluation
 from gcc_search.training.evaluation import measure
 from gcc_search.training.networks import build_network
+from gcc_search.training.passes import Passes
 
 
 def test_every_network_has_a_row_for_each_split_and_method(monkeypatch, capsys):
@@ -35,7 +36,7 @@ def test_the_floor_shows_as_many_images_as_are_measured():
     network.model.stages.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
     for count, inserted in ((5, 0), (2, 2)):
         images = evaluation.images_to_score(count, None)
-        measure(network, images, evaluation._evaluation(size, seed=0, inserted=inserted))
+        measure(Passes(network), images, evaluation._evaluation(size, seed=0, inserted=inserted))
         measured, seen[:] = sum(seen), []
         _pass_forward(network, size, count=count, inserted=inserted)
         assert sum(seen) == measured == 2 * count + 57 * inserted

@@ -22,6 +22,7 @@ from gcc_search.seeding import derive_seed
 from gcc_search.training.evaluation import INSERTION_PASSES, measure, summarise
 from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.networks import Network, build_network
+from gcc_search.training.passes import Passes
 from gcc_search.training.showing import prepare
 
 CPU = torch.device("cpu")
@@ -47,7 +48,7 @@ def network(shapes) -> Network:
 
 @pytest.fixture(scope="module")
 def columns(network, shapes):
-    return measure(network, shapes.test, make_evaluation(insertion_images=3))
+    return measure(Passes(network), shapes.test, make_evaluation(insertion_images=3))
 
 
 class Painter(Network):
@@ -139,7 +140,7 @@ def test_chance_is_the_partners_map_under_the_same_transform(network, shapes, co
 
 
 def test_the_batch_size_changes_nothing_but_rounding(network, shapes, columns):
-    others = measure(network, shapes.test, make_evaluation(batch_size=5, insertion_images=3))
+    others = measure(Passes(network), shapes.test, make_evaluation(batch_size=5, insertion_images=3))
     for name, values in columns.items():
         assert_close(
             others[name], values, rtol=0, atol=1e-4, equal_nan=True, msg=lambda text, name=name: f"{name} {text}"
@@ -149,7 +150,7 @@ def test_the_batch_size_changes_nothing_but_rounding(network, shapes, columns):
 def test_maps_compared_by_cells_are_those_compared_by_pixels(network, shapes, columns, monkeypatch):
     # Maps this small are compared by their pixels on a CPU.
     monkeypatch.setattr(resampling, "_LEAST_PIXELS_A_CELL", 0)
-    by_cells = measure(network, shapes.test, make_evaluation())
+    by_cells = measure(Passes(network), shapes.test, make_evaluation())
     for name in ("consistency", "chance"):
         assert not torch.equal(by_cells[name], columns[name])
         assert_close(by_cells[name], columns[name], rtol=0, atol=1e-5)
@@ -158,7 +159,7 @@ def test_maps_compared_by_cells_are_those_compared_by_pixels(network, shapes, co
 def test_measuring_moves_no_weight_and_no_statistic(network, shapes):
     network.train()
     before = {name: values.clone() for name, values in network.state_dict().items()}
-    measure(network, shapes.test, make_evaluation())
+    measure(Passes(network), shapes.test, make_evaluation())
     assert not any(module.training for module in network.modules())
     assert all(torch.equal(before[name], values) for name, values in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -203,7 +204,7 @@ def test_the_box_share_is_the_masks_area(shapes, columns):
 
 def test_images_without_boxes_have_no_box_measures(network, shapes):
     bare = replace(shapes.test, masks=None, boxes=torch.full_like(shapes.test.boxes, torch.nan))
-    columns = measure(network, bare, make_evaluation())
+    columns = measure(Passes(network), bare, make_evaluation())
     summary = summarise(columns)
     for name in ("box_mass", "pointing", "box_share"):
         assert columns[name].isnan().all()
@@ -212,7 +213,7 @@ def test_images_without_boxes_have_no_box_measures(network, shapes):
 
 @pytest.mark.parametrize(("asked", "scored"), [(0, 0), (3, 3), (99, 16)])
 def test_so_many_images_as_asked_for_are_inserted(network, shapes, asked, scored):
-    columns = measure(network, shapes.test, make_evaluation(insertion_images=asked))
+    columns = measure(Passes(network), shapes.test, make_evaluation(insertion_images=asked))
     for name in ("iauc", "dauc", "iauc_start", "iauc_end"):
         assert int((~columns[name].isnan()).sum()) == scored
     assert (summarise(columns)["iauc"] is None) == (scored == 0)
@@ -226,7 +227,7 @@ def test_insertion_ends_at_the_confidence_of_the_whole_image(columns):
 def test_progress_counts_forward_passes_up_to_their_number(network, shapes):
     calls = []
     evaluation = make_evaluation(batch_size=8, insertion_images=2)
-    measure(network, shapes.test, evaluation, on_step=lambda done, total: calls.append((done, total)))
+    measure(Passes(network), shapes.test, evaluation, on_step=lambda done, total: calls.append((done, total)))
     total = 2 * 16 + INSERTION_PASSES * 2
     assert calls[0] == (16, total)
     assert calls[-1] == (total, total)
@@ -237,14 +238,14 @@ def test_progress_counts_forward_passes_up_to_their_number(network, shapes):
 def test_a_map_of_one_cell_is_consistent_and_worth_nothing(shapes, cell):
     painted = torch.zeros(4, 4)
     painted[cell] = 1
-    summary = summarise(measure(Painter(painted), shapes.test, make_evaluation()))
+    summary = summarise(measure(Passes(Painter(painted)), shapes.test, make_evaluation()))
     assert summary["consistency"] > 0.3
     assert summary["corrected_consistency"] == pytest.approx(0, abs=1e-6)
     assert summary["degenerate_fraction"] == 0
 
 
 def test_a_constant_map_is_perfectly_consistent_and_worth_nothing(shapes):
-    summary = summarise(measure(Painter(torch.ones(4, 4)), shapes.test, make_evaluation()))
+    summary = summarise(measure(Passes(Painter(torch.ones(4, 4))), shapes.test, make_evaluation()))
     assert (summary["consistency"], summary["chance"]) == (1, 1)
     assert summary["corrected_consistency"] == 0
     assert summary["degenerate_fraction"] == 1

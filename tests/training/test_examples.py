@@ -11,14 +11,15 @@ from gcc_search.settings import TrialSettings
 from gcc_search.training.evaluation import measure
 from gcc_search.training.examples import NUM_EXAMPLES, example_columns, example_indices, to_pixels
 from gcc_search.training.networks import build_network
+from gcc_search.training.passes import Passes
 from gcc_search.trial import evaluation_of
 
 
 def kept(tiny_trial: TrialSettings, shapes, *, seed: int = 7):
-    network = build_network("convnet_small", num_classes=len(shapes.classes), weights="none", seed=seed)
+    passes = Passes(build_network("convnet_small", num_classes=len(shapes.classes), weights="none", seed=seed))
     evaluation = evaluation_of(tiny_trial, torch.device("cpu"), insertion=False)
-    measured = measure(network, shapes.test, evaluation)
-    return measured, evaluation, example_columns(network, shapes.test, evaluation, measured)
+    measured = measure(passes, shapes.test, evaluation)
+    return measured, evaluation, example_columns(passes, shapes.test, evaluation, measured)
 
 
 def test_a_few_images_are_kept_with_maps_of_both_views(tiny_trial, shapes):

@@ -6,7 +6,6 @@ import gc
 import itertools
 import weakref
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -68,8 +67,8 @@ def change(network) -> None:
 def test_measures_are_those_of_plain_passes(as_on_a_gpu, network, shapes, num_plain):
     evaluation, passes, seen = make_evaluation(), Passes(network, num_plain=num_plain), []
     for _ in range(3):
-        found = measure(network, shapes.test, evaluation, passes=passes)
-        expected = measure(network, shapes.test, evaluation, passes=Passes(network, num_plain=NEVER))
+        found = measure(passes, shapes.test, evaluation)
+        expected = measure(Passes(network, num_plain=NEVER), shapes.test, evaluation)
         assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
         seen.append(found["confidence"])
         change(network)
@@ -150,9 +149,9 @@ def train_and_measure(
     losses, found, expected = [], [], []
 
     def score(batch_size: int) -> None:
-        of = partial(measure, network, shapes.test, replace(evaluation, batch_size=batch_size))
-        found.append(of(passes=passes))
-        expected.append(of(passes=Passes(network, num_plain=NEVER)))
+        asked = replace(evaluation, batch_size=batch_size)
+        found.append(measure(passes, shapes.test, asked))
+        expected.append(measure(Passes(network, num_plain=NEVER), shapes.test, asked))
 
     for epoch in (1, 2, 3):
         plan = EpochPlan(recipe=recipe, explanation=explanation, epoch=epoch, seed=0, device=torch.device("cuda"))
@@ -183,8 +182,8 @@ def test_replayed_passes_see_the_weights_of_the_day_and_leave_the_step_alone(sha
 def test_a_gpu_measures_what_a_cpu_does(network, shapes):
     """16 of 64 images at a time: what some are scored by is made while others are scored."""
     evaluation = replace(make_evaluation(), batch_size=4, insertion_images=8)
-    expected = measure(network, shapes.train, evaluation)
-    found = measure(network.cuda(), shapes.train, replace(evaluation, device=torch.device("cuda")))
+    expected = measure(Passes(network), shapes.train, evaluation)
+    found = measure(Passes(network.cuda()), shapes.train, replace(evaluation, device=torch.device("cuda")))
     for name in ("consistency", "chance", "correlation", "gini", "crop_mass", "box_mass", "iauc", "dauc"):
         # bfloat16 moves them by a thousandth.
         assert (found[name] - expected[name]).abs().nanmean() < 0.01, name
