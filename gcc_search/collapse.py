@@ -27,11 +27,18 @@ def collapsed(row: EpochRow, reference: Sequence[float], *, epochs: int) -> tupl
     """
     if not reference:
         return None
-    # Where the baseline was after half as many epochs: explanation terms slow a new classifier down before it settles.
-    passed = len(reference) if row.epoch >= epochs else row.epoch // 2
+    passed = len(reference) if row.epoch >= epochs else epoch_compared(row.epoch)
     baseline_points = reference[min(passed, len(reference)) - 1] if passed else 0.0
     sign = sign_of_collapse(row, baseline_points)
     return ("collapsed", f"{sign} in epoch {row.epoch}") if sign else None
+
+
+def epoch_compared(epoch: int) -> int:
+    """After which epoch a baseline was as far as a trial ought to be after `epoch`, before its last one; 0: before any.
+
+    Half as many: explanation terms slow a new classifier down before it settles.
+    """
+    return epoch // 2
 
 
 def sign_of_collapse(row: EpochRow, baseline_points: float) -> str | None:

@@ -28,6 +28,11 @@ class Metric:
     worst: float
     best: float
 
+    def loss(self, value: float) -> float:
+        """`value` with its sign turned where more is better; the worst there is for what is not finite."""
+        finite = value if math.isfinite(value) else self.worst
+        return -finite if self.goal == "maximize" else finite
+
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -73,6 +78,10 @@ class Constraint:
         wrong = bound - value if self.at_least else value - bound
         # 7 and 6 images of 100 are 1.0000000000000009 points apart.
         return round(wrong, 9)
+
+    def violated_share(self, value: float, baseline: float) -> float:
+        """The same as a share of all that the metric can be: of several constraints these can be added up."""
+        return self.violation(value, baseline) / abs(self.metric.best - self.metric.worst)
 
 
 def parse_constraint(text: str) -> Constraint:

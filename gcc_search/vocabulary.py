@@ -115,10 +115,14 @@ class MetricGoal(Settings):
 
 
 class EarlyTerminate(Settings):
-    """Successive halving: at each rung only the best 1 / eta of the trials that reached it go on."""
+    """Successive halving: at each rung only the best 1 / eta of the trials that reached it go on.
+
+    Best are those that keep the constraints, and of these those that others do not beat in all of the search's metrics.
+    """
 
     type: Literal["asha"]
-    metric: MetricName
+    metric: MetricName | None = None
+    """By this one alone, instead of all that the search ranks by. The constraints count first all the same."""
     min_epochs: PositiveInt = 1
     max_epochs: PositiveInt | None = None
     eta: Annotated[Whole, Field(ge=2)] = 3

@@ -112,6 +112,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
     },
     "search": {
+        "collapse",
         "cores",
         "cost",
         "footprint",

@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from gcc_search.atomic import copy_tree
+from gcc_search.atomic import copy_tree, fetch
 from gcc_search.errors import ResultsError, StorageError
 from gcc_search.patience import Contact, patiently
 from gcc_search.results.reader import is_finished_whole, read_trial
 from gcc_search.results.schema import TrialRecord
 from gcc_search.search.bucket_run import baseline_folders, fetch_trial
-from gcc_search.storage.mirror import push_tree
+from gcc_search.search.jobs import FOLDERS
+from gcc_search.storage.mirror import RECORD, push_tree
 
 
 def find_baseline(run: Path, key: str, contact: Contact, *, on_gpu: bool) -> TrialRecord | None:
@@ -30,6 +32,29 @@ def find_baseline(run: Path, key: str, contact: Contact, *, on_gpu: bool) -> Tri
                 push_tree(own)
             return record
     return None
+
+
+class BaselineRows:
+    """What the baselines of a run reached after each epoch, read once each."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._known: dict[str, list[dict[str, Any]]] = {}
+
+    def rows_of(self, key: str) -> list[dict[str, Any]]:
+        """By column of epochs.parquet, epoch after epoch; none where it is not finished, or cannot be read now."""
+        if key not in self._known:
+            folder = self._run / FOLDERS["baseline"] / key
+            try:
+                fetch([folder / RECORD, folder / "epochs.parquet"])
+                trial = read_trial(folder)
+                if trial.record.status != "finished":
+                    return []
+                self._known[key] = trial.epochs().to_pylist()
+            except ResultsError:
+                # A rank at a rung is not worth the search.
+                return []
+        return self._known[key]
 
 
 def _is_alike(record: TrialRecord, *, on_gpu: bool) -> bool:

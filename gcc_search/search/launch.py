@@ -115,7 +115,7 @@ def run_search(
         else:
             prepared = _packed(prepared, console, meter)
             _write_run(prepared)
-            queue, scheduler = make_queue(prepared, console), make_scheduler(prepared.space)
+            queue, scheduler = make_queue(prepared, console), make_scheduler(prepared.space, run)
         interrupted = False
         try:
             # A search that has ended needs no Ray to say so.

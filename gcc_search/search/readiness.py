@@ -192,7 +192,7 @@ def _check_writable(out: Path) -> None:
 def _check_metrics(space: SearchSpace, data: DataSet, *, is_new: bool) -> None:
     asked = [("metrics", metric.name) for metric in space.metrics]
     asked += [("constraints", constraint.metric.name) for constraint in space.parsed_constraints()]
-    if is_new and space.early_terminate is not None:
+    if is_new and space.early_terminate is not None and space.early_terminate.metric is not None:
         asked.append(("early_terminate.metric", space.early_terminate.metric))
     for where, name in asked:
         if name in ("box_mass", "pointing") and not data.validation.has_regions:

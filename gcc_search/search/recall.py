@@ -23,6 +23,7 @@ from gcc_search.patience import Contact
 from gcc_search.results.reader import Run, Trial, find_damage, is_finished_whole, network_problem, read_run_record
 from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.saying import say
+from gcc_search.search.baselines import BaselineRows
 from gcc_search.search.bucket_run import missing_files
 from gcc_search.search.job_queue import JobQueue
 from gcc_search.search.jobs import JobMaker
@@ -110,10 +111,9 @@ def _remove(database: Path) -> None:
         raise ResultsError(f"{database}: must be a file to replace, got: {error.strerror}; remove it") from None
 
 
-def make_scheduler(space: SearchSpace) -> SuccessiveHalving | None:
+def make_scheduler(space: SearchSpace, run: Path) -> SuccessiveHalving | None:
     """Early stopping as the space asks for it."""
-    early = space.early_terminate
-    return SuccessiveHalving(early, epochs=space.most_epochs) if early else None
+    return SuccessiveHalving(space, BaselineRows(run).rows_of) if space.early_terminate else None
 
 
 def recall(prepared: Prepared, run: Run, console: Console) -> tuple[JobQueue, SuccessiveHalving | None]:
@@ -123,7 +123,7 @@ def recall(prepared: Prepared, run: Run, console: Console) -> tuple[JobQueue, Su
     for problem in _damage(run, console):
         say(console, f"damaged: {problem}")
     _remove_states(run, prepared.space)
-    queue, scheduler = make_queue(prepared, console), make_scheduler(prepared.space)
+    queue, scheduler = make_queue(prepared, console), make_scheduler(prepared.space, prepared.run)
     baselines = {key: found.record for key, found in run.baselines.items() if _has_ended(found, prepared.space)}
     # One that failed may have been mended since; what diverges does so again.
     whole = {key for key, record in baselines.items() if record.status != "failed" and _is_sound(run.baselines[key])}
@@ -186,9 +186,9 @@ def _remove_states(run: Run, space: SearchSpace) -> None:
 
 def _fill_rungs(scheduler: SuccessiveHalving, trial: Trial) -> None:
     try:
-        rows = trial.epochs(["epoch", scheduler.column]).to_pylist()
+        rows = trial.epochs(["epoch", *scheduler.columns]).to_pylist()
     except ResultsError:
         # Torn, which is told elsewhere: of one that goes on, they come again.
         return
     for row in rows:
-        scheduler.add(trial.record.network, trial.record.id, row["epoch"], row[scheduler.column])
+        scheduler.add(trial.record.network, trial.record.id, row, baseline=trial.record.baseline)

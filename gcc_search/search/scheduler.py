@@ -1,41 +1,29 @@
-"""Early stopping by successive halving (ASHA: Li et al., 2020) on one metric of the validation split.
+"""Early stopping under several objectives and constraints, by successive halving (ASHA: Li et al., 2020).
 
-Ours rather than Ray's: baselines are never stopped, networks are not compared with each other, and what decides is a
-pure function of the values at a rung, so that the state can be rebuilt from the trials' rows.
+Ours rather than Ray's, whose schedulers know one metric: trials are compared by all that the search ranks by, and by
+the constraints first, since what raises one objective most is often what breaks a constraint. Baselines are never
+stopped, networks are not compared with each other, and what decides is a pure function of the values at a rung, so that
+the state can be rebuilt from the trials' rows.
 """
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_left, bisect_right, insort
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from gcc_search.collapse import epoch_compared
 from gcc_search.objectives import METRICS
+from gcc_search.search.rung import Rung
+from gcc_search.search.study import trials_per_network
+from gcc_search.settings import NetworkName
+from gcc_search.space import SearchSpace
 from gcc_search.vocabulary import EarlyTerminate
 
-
-class Rung:
-    """What trials reached after one epoch, larger is better. Kept in order: thousands of trials report to it."""
-
-    def __init__(self) -> None:
-        self._reached: dict[str, float] = {}
-        # Without NaN, which is neither better than another value nor worse.
-        self._ordered: list[float] = []
-
-    def add(self, trial_id: str, value: float, *, eta: int) -> bool:
-        """True where `value` is among the best 1 / eta, rounded up, of itself and what other trials reached."""
-        # One that goes on from its checkpoint may come by again.
-        before = self._reached.pop(trial_id, math.nan)
-        if not math.isnan(before):
-            del self._ordered[bisect_left(self._ordered, before)]
-        better = len(self._ordered) - bisect_right(self._ordered, value)
-        self._reached[trial_id] = value
-        if not math.isnan(value):
-            insort(self._ordered, value)
-        return better < math.ceil(len(self._reached) / eta)
+# A row of epochs.parquet, or part of one.
+Row = Mapping[str, Any]
 
 
 def list_rungs(early: EarlyTerminate, epochs: int) -> tuple[int, ...]:
@@ -50,25 +38,65 @@ def list_rungs(early: EarlyTerminate, epochs: int) -> tuple[int, ...]:
 
 
 class SuccessiveHalving(FIFOScheduler):
-    """Ray's side of it: reads `id`, `role`, `network`, `epoch` and the metric's column from each report."""
+    """Ray's side of it: reads `id`, `role`, `network`, `baseline`, `epoch` and `columns` from each report.
 
-    def __init__(self, early: EarlyTerminate, *, epochs: int) -> None:
+    Args:
+        space: one with early_terminate.
+        rows_of: a baseline's rows by its key, epoch after epoch, with these `columns`; none where they are not known.
+    """
+
+    def __init__(self, space: SearchSpace, rows_of: Callable[[str], Sequence[Row]]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.column = METRICS[early.metric].column
-        self._sign = 1.0 if METRICS[early.metric].goal == "maximize" else -1.0
-        self._eta = early.eta
-        self._reached: dict[tuple[str, int], Rung] = {}
-        self._rungs = list_rungs(early, epochs)
+        assert space.early_terminate is not None, "made for spaces that have it"
+        self._early = early = space.early_terminate
+        names = [early.metric] if early.metric else [metric.name for metric in space.metrics]
+        self._metrics = [METRICS[name] for name in names]
+        self._constraints = space.parsed_constraints()
+        self._is_relative = any(constraint.relative for constraint in self._constraints)
+        self._rows_of = rows_of
+        self._caps = trials_per_network(space)
+        self._epochs = list_rungs(early, space.most_epochs)
+        self._rungs: dict[tuple[str, int], Rung] = {}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What decides, of the columns of epochs.parquet."""
+        asked = [*self._metrics, *(constraint.metric for constraint in self._constraints)]
+        return tuple(dict.fromkeys(metric.column for metric in asked))
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         if result["role"] != "trial":
             return str(TrialScheduler.CONTINUE)
-        stays = self.add(result["network"], result["id"], result["epoch"], result.get(self.column))
+        stays = self.add(result["network"], result["id"], result, baseline=result["baseline"])
         return str(TrialScheduler.CONTINUE if stays else TrialScheduler.STOP)
 
-    def add(self, network: str, trial_id: str, epoch: int, value: float | None) -> bool:
-        """Notes what a trial reached after `epoch`; False where that is a rung and not enough to go on."""
-        if epoch not in self._rungs or value is None:
+    def add(self, network: str, trial_id: str, row: Row, *, baseline: str | None) -> bool:
+        """Notes what a trial reached after `row["epoch"]`; False where that is a rung and not enough to go on.
+
+        Args:
+            baseline: key of the one that it is compared to.
+        """
+        reached = [(metric, row.get(metric.column)) for metric in self._metrics]
+        losses = [metric.loss(value) for metric, value in reached if value is not None]
+        if row["epoch"] not in self._epochs or len(losses) < len(reached):
             return True
-        rung = self._reached.setdefault((network, epoch), Rung())
-        return rung.add(trial_id, self._sign * value, eta=self._eta)
+        rung = self._rungs.get((network, row["epoch"]))
+        if rung is None:
+            rung = self._rungs[network, row["epoch"]] = Rung(self._caps[cast(NetworkName, network)], len(losses))
+        return rung.add(trial_id, losses, self._violation(row, baseline), eta=self._early.eta)
+
+    def _violation(self, row: Row, baseline: str | None) -> float:
+        """Of all constraints together, against the baseline as it was when a trial's collapse is judged by it."""
+        of_baseline = self._baseline_row(baseline, epoch_compared(row["epoch"])) if self._is_relative else {}
+        found = 0.0
+        for constraint in self._constraints:
+            column = constraint.metric.column
+            value, bound = row.get(column), of_baseline.get(column) if constraint.relative else 0.0
+            if value is not None and bound is not None:
+                found += max(0.0, constraint.violated_share(value, bound))
+        return found
+
+    def _baseline_row(self, key: str | None, epoch: int) -> Row:
+        """Nothing, where it is not known, or had not begun."""
+        rows = self._rows_of(key) if key is not None and epoch else ()
+        return rows[min(epoch, len(rows)) - 1] if rows else {}

@@ -4,9 +4,9 @@ The sampler works in memory, and `StudyCopy` writes what it sees: a database bet
 that handing out a trial takes.
 
 Differs from `ray.tune.search.optuna.OptunaSearch`: constraints are told; a trial that was stopped early is told as
-pruned, not as complete with the values of a half-trained network; a diverged or collapsed one as infeasible with finite
-values, so that it does not stay RUNNING for ever; the sampler is a function of (seed, network, number), so that it
-survives a restart.
+pruned, and as worse than those that finished, not as complete with the values of a half-trained network; a diverged or
+collapsed one as infeasible with finite values, so that it does not stay RUNNING for ever; the sampler is a function of
+(seed, network, number), so that it survives a restart.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
 from gcc_search.vocabulary import Value
 
-# Violation of a trial that did not train, larger than any number of accuracy points it could be short of.
-UNTRAINED_VIOLATION = 1000.0
+# Violation of a trial that did not train, and of one that was stopped early. Constraints come to a few together, each
+# to a share of what its metric can be.
+UNTRAINED_VIOLATION, STOPPED_VIOLATION = 1000.0, 100.0
 
 
 class NetworkStudy:
@@ -70,10 +71,17 @@ class NetworkStudy:
         """A new trial's id and settings."""
         number = self.num_asked
         self._study.sampler = make_sampler(self._space, self.network, number, cap=self.cap, history=self._history)
-        if number < len(self._points):
-            self._study.enqueue_trial(dict(self._points[number]))
+        known = self._seed_of(number) | dict(self._points[number] if number < len(self._points) else {})
+        if known:
+            self._study.enqueue_trial(known)
         trial_id = trial_name(self.network, number)
         return trial_id, dict(self._begin(trial_id).params)
+
+    def _seed_of(self, number: int) -> dict[str, Value]:
+        """Seeds that are searched are dealt out in turn: who could choose one would choose the luckiest."""
+        parameter = self._space.parameters.get("seed")
+        seeds = () if parameter is None else parameter.choices or ()
+        return {"seed": seeds[number % len(seeds)]} if len(seeds) > 1 else {}
 
     def recall(self, trial_id: str, sampled: Mapping[str, Value]) -> None:
         """Asks for a trial of an earlier process again: the next number, with the settings it had."""
@@ -93,14 +101,15 @@ class NetworkStudy:
     def tell(self, record: TrialRecord, baseline: TrialRecord | None) -> None:
         """What became of a trial, from its record and its baseline's."""
         trial = self._asked[record.id]
-        if record.status in ("finished", "collapsed", "diverged"):
+        if record.status not in ("finished", "collapsed", "diverged", "stopped"):
+            self._study.tell(trial, state=TrialState.FAIL)
+        else:
             for name, violation in violations(self._space, record, baseline).items():
                 trial.set_constraint(name, violation)
-            self._study.tell(trial, objective_values(self._space, record))
-        elif record.status == "stopped":
-            self._study.tell(trial, state=TrialState.PRUNED)
-        else:
-            self._study.tell(trial, state=TrialState.FAIL)
+            if record.status == "stopped":
+                self._study.tell(trial, state=TrialState.PRUNED)
+            else:
+                self._study.tell(trial, objective_values(self._space, record))
         ended = self._study.get_trials(deepcopy=False)[trial.number]
         self._copy.end(ended)
         self._history.end(ended)
@@ -148,16 +157,21 @@ def objective_values(space: SearchSpace, record: TrialRecord) -> list[float]:
 
 
 def violations(space: SearchSpace, record: TrialRecord, baseline: TrialRecord | None) -> dict[str, float]:
-    """By constraint: how far it is violated; at most 0 where it holds. What did not finish violates `trained`."""
-    trained = record.status == "finished"
-    found = {"trained": 0.0 if trained else UNTRAINED_VIOLATION}
+    """By constraint: how far it is violated, as a share of what its metric can be; at most 0 where it holds.
+
+    What did not finish violates `trained`: one that was stopped early counts as worse than all that finished, since it
+    was when it was stopped, and as better than what failed.
+    """
+    trained = {"finished": 0.0, "stopped": STOPPED_VIOLATION}.get(record.status, UNTRAINED_VIOLATION)
+    found = {"trained": trained}
     for constraint in space.parsed_constraints():
-        value = _validation(record, constraint.metric.column) if trained else constraint.metric.worst
+        has_values = record.status in ("finished", "stopped")
+        value = _validation(record, constraint.metric.column) if has_values else constraint.metric.worst
         of_baseline = _validation(baseline, constraint.metric.column) if constraint.relative else 0.0
         if value is None or of_baseline is None:
             found[constraint.text] = UNTRAINED_VIOLATION
         else:
-            found[constraint.text] = constraint.violation(value, of_baseline)
+            found[constraint.text] = constraint.violated_share(value, of_baseline)
     return found
 
 

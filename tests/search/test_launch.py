@@ -22,7 +22,8 @@ from gcc_search.results.reader import read_run, read_trial
 from gcc_search.results.schema import EPOCHS, IMAGES
 from gcc_search.search.cluster import local_ray
 from gcc_search.search.launch import run_search
-from gcc_search.search.readiness import SearchOptions, prepare_search
+from gcc_search.search.readiness import SearchOptions, prepare_search, reopen_search
+from gcc_search.search.recall import recall
 from tests.search.conftest import ONE_AT_A_TIME, make_space, run_space
 
 pytestmark = pytest.mark.usefixtures("one_ray")
@@ -134,17 +135,33 @@ def test_early_stopping_ends_trials_and_tells_them_as_pruned(tmp_path):
     space = make_space(
         run_cap=4,
         recipe={"epochs": 3, "lr": 0.01, "image_size": 32},
-        early_terminate={"type": "asha", "metric": "gini", "min_epochs": 1, "eta": 4},
+        early_terminate={"type": "asha", "min_epochs": 2, "eta": 4},
         **ONE_AT_A_TIME,
     )
     result, _ = run_space(space, tmp_path)
     records = [trial.record for trial in read_run(result.run).trials]
     stopped = [record for record in records if record.status == "stopped"]
     assert 1 <= len(stopped) <= 3
-    assert all(record.test is None and record.epochs_done < 3 for record in stopped)
+    assert all(record.test is None and record.epochs_done == 2 for record in stopped)
     states = {trial.user_attrs["trial_id"]: trial.state for trial in load_study(result).trials}
     assert {states[record.id] for record in stopped} == {optuna.trial.TrialState.PRUNED}
     assert all(trial.record.status == "finished" for trial in read_run(result.run).baselines.values())
+    check_that_early_stopping_survives_a_restart(result.run)
+
+
+def check_that_early_stopping_survives_a_restart(folder):
+    run = read_run(folder)
+    console = Console(file=io.StringIO())
+    prepared = reopen_search(run, SearchOptions(out=folder.parent, gpus=0), console)
+    # Room for two more.
+    space = prepared.space.model_copy(update={"run_cap": 6})
+    _, scheduler = recall(dataclasses.replace(prepared, space=space), run, console)
+    key = run.trials[0].record.baseline
+    reached = {"epoch": 2, "accuracy_points": 100.0, "corrected_consistency": 1.0, "gini": 1.0}
+    assert scheduler.add("convnet_small", "best", reached, baseline=key)
+    # An empty rung would let it go on; nor would its objectives stop it, were the baseline not known.
+    broken = {"epoch": 2, "accuracy_points": -100.0, "corrected_consistency": 1.0, "gini": 1.0}
+    assert not scheduler.add("convnet_small", "broken", broken, baseline=key)
 
 
 def test_a_stop_that_is_swallowed_while_ray_starts_is_a_stop(tmp_path, monkeypatch):

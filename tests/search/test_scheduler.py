@@ -1,69 +1,15 @@
-"""Successive halving as a rule, and as Ray calls it."""
+"""Early stopping as Ray calls it: who is compared with whom, by what, and when."""
 
 from __future__ import annotations
 
 import itertools
-import math
-import random
-import statistics
-import time
 
 import pytest
 
-from gcc_search.search.recall import make_scheduler as scheduler_of
-from gcc_search.search.scheduler import Rung, SuccessiveHalving, list_rungs
+from gcc_search.search.recall import make_scheduler as scheduler_in
+from gcc_search.search.scheduler import SuccessiveHalving, list_rungs
 from gcc_search.vocabulary import EarlyTerminate
 from tests.search.conftest import TINY, make_space
-
-ODD = (math.nan, math.inf, -math.inf, -0.0)
-
-
-@pytest.mark.parametrize(
-    ("value", "others", "eta", "expected"),
-    [
-        (0.1, [], 3, True),
-        (0.1, [0.2], 3, False),
-        (0.2, [0.1], 3, True),
-        (0.2, [0.2], 3, True),
-        (0.2, [0.3, 0.1, 0.1], 3, True),
-        (0.2, [0.3, 0.25, 0.1], 3, False),
-        (0.2, [0.3, 0.1, 0.1], 4, False),
-    ],
-)
-def test_the_best_of_each_eta_go_on(value, others, eta, expected):
-    rung = Rung()
-    for number, other in enumerate(others):
-        rung.add(f"other-{number}", other, eta=eta)
-    assert rung.add("own", value, eta=eta) is expected
-
-
-def survives(value, others, *, eta):
-    """The rule, word for word."""
-    better = sum(other > value for other in others)
-    return better < math.ceil((len(others) + 1) / eta)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_values_in_order_decide_as_a_walk_over_all_of_them_does(seed):
-    draw, rung, reached = random.Random(seed), Rung(), {}
-    eta, trials = draw.choice([2, 3, 4]), draw.choice([5, 40, 300])
-    # Ties, both zeros, what is not finite; trials that come by again with another value.
-    for _ in range(400):
-        trial, value = f"{draw.randrange(trials)}", draw.choice([draw.random(), draw.randrange(-2, 3) / 2, *ODD])
-        reached.pop(trial, None)
-        assert rung.add(trial, value, eta=eta) is survives(value, list(reached.values()), eta=eta)
-        reached[trial] = value
-
-
-def test_the_last_of_many_trials_waits_no_longer_than_the_first():
-    rung, draw = Rung(), random.Random(0)
-    seconds = []
-    for number in range(20_000):
-        begun = time.perf_counter()
-        rung.add(f"{number}", draw.random(), eta=3)
-        seconds.append(time.perf_counter() - begun)
-    # Walking over all of them, the last ones took half a millisecond each.
-    assert statistics.median(seconds[-1000:]) < 1e-4
 
 
 def test_rungs_grow_by_eta_and_end_before_the_last_epoch():
@@ -74,16 +20,23 @@ def test_rungs_grow_by_eta_and_end_before_the_last_epoch():
 
 
 NAMES = itertools.count()
+# What a baseline had after its first epoch, its second, ...
+BASELINE = [{"accuracy_points": points, "gini": 0.3} for points in (60.0, 70.0, 80.0, 80.0)]
 
 
-def decide(scheduler, *, value, epoch=1, role="trial", network="resnet18", column="gini", trial_id=None):
+def decide(
+    scheduler, *, value=None, epoch=2, role="trial", network="resnet18", column="gini", trial_id=None, **columns
+):
     name = f"{network}-{next(NAMES):04d}" if trial_id is None else trial_id
-    result = {"id": name, "role": role, "network": network, "epoch": epoch, column: value}
+    result = {"id": name, "role": role, "network": network, "baseline": "b", "epoch": epoch, column: value} | columns
     return scheduler.on_trial_result(None, None, result)
 
 
-def make_scheduler(metric="gini"):
-    return SuccessiveHalving(EarlyTerminate(type="asha", metric=metric, eta=2), epochs=8)
+def make_scheduler(metric="gini", **changes):
+    early = {"type": "asha", "min_epochs": 2, "eta": 2} | ({} if metric is None else {"metric": metric})
+    usual = {"networks": ["resnet18", "resnet50"], "run_cap": 40, "recipe": {"epochs": 8}, "constraints": []}
+    space = make_space(early_terminate=early, **usual | changes)
+    return SuccessiveHalving(space, {"b": BASELINE}.get)
 
 
 def test_a_worse_trial_stops_at_a_rung():
@@ -98,6 +51,45 @@ def test_less_is_better_where_the_metric_is_minimised():
     assert decide(scheduler, value=0.5, column="mass_half") == "CONTINUE"
     assert decide(scheduler, value=0.4, column="mass_half") == "CONTINUE"
     assert decide(scheduler, value=0.6, column="mass_half") == "STOP"
+
+
+def test_without_a_metric_all_that_the_search_ranks_by_decide():
+    scheduler = make_scheduler(None)
+    assert scheduler.columns == ("corrected_consistency", "gini")
+    best_in_first = decide(scheduler, corrected_consistency=0.6, value=0.2)
+    beaten = decide(scheduler, corrected_consistency=0.5, value=0.1)
+    sparsest = decide(scheduler, corrected_consistency=0.4, value=0.5)
+    beaten_again = decide(scheduler, corrected_consistency=0.3, value=0.4)
+    assert (best_in_first, beaten, sparsest, beaten_again) == ("CONTINUE", "STOP", "CONTINUE", "STOP")
+
+
+@pytest.mark.parametrize("metric", ["gini", None])
+def test_what_breaks_a_constraint_stops_before_what_keeps_it(metric):
+    scheduler = make_scheduler(metric, constraints=["accuracy >= baseline - 1.0"])
+    reach = {"corrected_consistency": 0.5, "value": 0.9}
+    # After two epochs a trial is to be where its baseline was after one, at 60 points.
+    assert decide(scheduler, accuracy_points=58.9, **reach) == "CONTINUE"
+    assert decide(scheduler, accuracy_points=59.0, **reach | {"value": 0.1}) == "CONTINUE"
+    assert decide(scheduler, accuracy_points=58.8, **reach) == "STOP"
+    # After four, where that was after two, at 70.
+    assert decide(scheduler, accuracy_points=69.0, epoch=4, **reach) == "CONTINUE"
+    assert decide(scheduler, accuracy_points=68.9, epoch=4, **reach) == "STOP"
+
+
+def test_violations_of_several_constraints_are_added_as_shares_of_what_a_metric_can_be():
+    scheduler = make_scheduler(constraints=["accuracy >= baseline", "gini >= 0.5"])
+    # Half a point of 100 too little is less than 0.1 of 1.
+    assert decide(scheduler, accuracy_points=59.5, value=0.4) == "CONTINUE"
+    assert decide(scheduler, accuracy_points=60.0, value=0.4) == "CONTINUE"
+    assert decide(scheduler, accuracy_points=59.0, value=0.5) == "CONTINUE"
+    assert decide(scheduler, accuracy_points=59.4, value=0.4) == "STOP"
+
+
+def test_a_baseline_that_is_not_known_violates_nothing():
+    scheduler = make_scheduler(constraints=["accuracy >= baseline"])
+    scheduler._rows_of = lambda key: []
+    assert decide(scheduler, value=0.5, accuracy_points=1.0) == "CONTINUE"
+    assert decide(scheduler, value=0.6, accuracy_points=0.5) == "CONTINUE"
 
 
 def test_between_rungs_nothing_stops():
@@ -121,15 +113,16 @@ def test_a_trial_that_comes_by_a_rung_again_is_not_compared_with_itself():
     assert decide(scheduler, value=0.55, trial_id="c") == "CONTINUE"
 
 
-def test_a_trial_without_the_metric_is_left_alone():
+def test_a_trial_without_a_metric_is_left_alone():
     scheduler = make_scheduler()
     decide(scheduler, value=0.9)
     assert decide(scheduler, value=None) == "CONTINUE"
 
 
-def test_where_epochs_are_searched_the_rungs_reach_as_far_as_the_longest_trials():
+def test_where_epochs_are_searched_the_rungs_reach_as_far_as_the_longest_trials(tmp_path):
     epochs, early = {"epochs": {"values": [60, 90]}}, {"type": "asha", "metric": "gini", "min_epochs": 20}
-    scheduler = scheduler_of(make_space(parameters=TINY["parameters"] | epochs, early_terminate=early))
+    space = make_space(parameters=TINY["parameters"] | epochs, early_terminate=early)
+    scheduler = scheduler_in(space, tmp_path)
     for epoch in (20, 60):
-        assert decide(scheduler, value=0.5, epoch=epoch) == "CONTINUE"
-        assert decide(scheduler, value=0.4, epoch=epoch) == "STOP"
+        assert decide(scheduler, value=0.5, epoch=epoch, network="convnet_small") == "CONTINUE"
+        assert decide(scheduler, value=0.4, epoch=epoch, network="convnet_small") == "STOP"

@@ -81,6 +81,20 @@ def test_points_are_tried_first_and_the_rest_of_them_sampled():
 
 
 @pytest.mark.parametrize("method", ["bayes", "random"])
+def test_seeds_are_dealt_out_in_turn_however_lucky_one_of_them_is(method):
+    parameters = make_space().model_dump(exclude_none=True)["parameters"] | {"seed": {"values": [3, 1, 2]}}
+    study = make_study(make_space(method=method, parameters=parameters, points=[{"alpha": 0.5}, {"seed": 2}]), cap=30)
+    asked = []
+    for _ in range(30):
+        trial_id, sampled = study.ask()
+        study.tell(make_record(trial_id, gini=0.9 if sampled["seed"] == 2 else 0.1), make_record())
+        asked.append(sampled)
+    assert [sampled["seed"] for sampled in asked] == [3, 2, 2, *[3, 1, 2] * 9]
+    assert asked[0]["alpha"] == 0.5
+    assert len({sampled["alpha"] for sampled in asked}) == 30
+
+
+@pytest.mark.parametrize("method", ["bayes", "random"])
 def test_equal_seeds_ask_for_equal_settings_whatever_was_asked_in_between(method):
     def ask_all(study, interrupt):
         asked = []
@@ -106,7 +120,7 @@ def test_a_finished_trial_is_told_with_its_values_and_how_it_keeps_the_constrain
     space = make_space(constraints=["accuracy >= baseline - 1.0"])
     record = make_record(accuracy_points=77.5)
     assert objective_values(space, record) == [0.5, 0.4]
-    assert violations(space, record, make_record()) == {"trained": 0.0, "accuracy >= baseline - 1.0": 1.5}
+    assert violations(space, record, make_record()) == {"trained": 0.0, "accuracy >= baseline - 1.0": 0.015}
 
 
 @pytest.mark.parametrize("status", ["diverged", "collapsed"])
@@ -116,9 +130,19 @@ def test_a_trial_that_did_not_train_is_infeasible_with_finite_worst_values(statu
     assert objective_values(space, record) == [-1, 0]
     assert violations(space, record, make_record()) == {
         "trained": UNTRAINED_VIOLATION,
-        "accuracy >= baseline - 1.0": 79.0,
+        "accuracy >= baseline - 1.0": 0.79,
         "gini >= 0.2": 0.2,
     }
+
+
+def test_one_that_was_stopped_counts_as_worse_than_all_that_finished_and_as_better_than_what_failed():
+    space = make_space(constraints=["accuracy >= baseline - 1.0"])
+    kept = violations(space, make_record(status="stopped"), make_record())
+    broken = violations(space, make_record(status="stopped", accuracy_points=10.0), make_record())
+    finished = violations(space, make_record(accuracy_points=0.0), make_record())
+    failed = violations(space, make_record(status="diverged"), make_record())
+    assert sum(finished.values()) < sum(max(0, value) for value in kept.values())
+    assert sum(max(0, value) for value in kept.values()) < sum(broken.values()) < sum(failed.values())
 
 
 @pytest.mark.parametrize(
