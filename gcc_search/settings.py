@@ -128,6 +128,16 @@ class EvaluationSettings(Settings):
     batch_size: PositiveInt = 64
 
 
+class Collapse(Settings):
+    """When a trial is given up as collapsed. Constant maps, and maps that ignore the image, are looked for as well."""
+
+    points: Positive = 10.0
+    """Validation accuracy is so many points under the baseline's."""
+    min_epochs: PositiveInt = 1
+    """Looked for from this epoch on, and after the last one in any case. Many that were good before and dip recover,
+    at the latest when the learning rate falls; they take their time."""
+
+
 class TrialSettings(Settings):
     """Everything that decides one trial's result. Equal settings on one machine give equal bits (CPU)."""
 
@@ -138,6 +148,7 @@ class TrialSettings(Settings):
     recipe: Recipe = Recipe()
     explanation: Explanation = Explanation()
     evaluation: EvaluationSettings = EvaluationSettings()
+    collapse: Collapse = Collapse()
     seed: Count = 0
     activation_checkpointing: bool = False
     """Compute the network's blocks again in the backward pass instead of keeping what is inside them: images that are

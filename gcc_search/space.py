@@ -20,6 +20,7 @@ from gcc_search.errors import SpaceError
 from gcc_search.objectives import Constraint, closest, parse_constraint
 from gcc_search.settings import (
     NAME_PATTERN,
+    Collapse,
     Count,
     DataSettings,
     EvaluationSettings,
@@ -82,6 +83,8 @@ class SearchSpace(Settings):
     """What that network starts from itself: as in `TrialSettings`."""
     explanation: Explanation = Explanation()
     evaluation: EvaluationSettings = EvaluationSettings()
+    collapse: Collapse = Collapse()
+    """When a trial is given up before its last epoch, beside `early_terminate`."""
     parameters: Annotated[dict[str, Parameter], Field(min_length=1)]
     points: tuple[dict[str, SingleValue], ...] = ()
     """Settings to try first, one dict each; the only ones under `method: points`."""
@@ -185,6 +188,7 @@ class SearchSpace(Settings):
             "recipe": self.recipe.model_dump(),
             "explanation": self.explanation.model_dump(),
             "evaluation": self.evaluation.model_dump(),
+            "collapse": self.collapse.model_dump(),
             "seed": self.seed,
             "activation_checkpointing": self.resources.activation_checkpointing,
         }

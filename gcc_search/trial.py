@@ -113,7 +113,8 @@ def run_trial(settings: TrialSettings, surroundings: Surroundings) -> Iterator[E
             row = _run_epoch(passes, optimizer, learner, data, settings, surroundings, epoch)
             # The row is kept before the state is: a trial killed in between repeats the epoch, and loses no row.
             yield row
-            failure = diverged(row) or collapsed(row, surroundings.reference, epochs=settings.recipe.epochs)
+            epochs = settings.recipe.epochs
+            failure = diverged(row) or collapsed(row, surroundings.reference, settings.collapse, epochs=epochs)
             if failure:
                 break
             if surroundings.checkpoints:

@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "results": {"errors", "atomic"},
     "training": {"saliency", "seeding", "settings", "errors", "atomic", "cores"},
     "analysis": {"results", "objectives", "pareto", "errors", "atomic", "saying"},
-    "collapse": {"results"},
+    "collapse": {"results", "settings"},
     "trial": {"collapse", "training", "results", "settings", "patience"},
     "assistants": {"trial", "training", "settings", "failures"},
     "footprint": {"trial", "training", "failures", "settings", "errors"},

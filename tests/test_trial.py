@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from gcc_search.collapse import sign_of_collapse
 from gcc_search.results.schema import EpochRow
-from gcc_search.settings import Explanation, TrialSettings
+from gcc_search.settings import Collapse, Explanation, TrialSettings
 from gcc_search.training.checkpoint import load_checkpoint
 from gcc_search.training.evaluation import measure, summarise
 from gcc_search.training.networks import build_network
@@ -150,6 +150,19 @@ def test_a_trial_is_compared_with_the_baseline_of_half_the_epochs_and_at_last_wi
     assert ended.reason.endswith(f"points under the baseline's in epoch {epoch}")
 
 
+def test_a_dip_is_no_collapse_before_it_is_looked_for(tiny_trial):
+    settings = with_recipe(tiny_trial, epochs=3).model_copy(update={"collapse": Collapse(min_epochs=2)})
+    rows, ended = run(settings, replace(CPU, reference=(100.0, 100.0, 100.0)))
+    assert (len(rows), ended.reason[-7:]) == (2, "epoch 2")
+    # Looked for after the last one in any case.
+    late = settings.model_copy(update={"collapse": Collapse(min_epochs=9)})
+    rows, ended = run(late, replace(CPU, reference=(100.0, 100.0, 100.0)))
+    assert (len(rows), ended.status) == (3, "collapsed")
+    # So far under it none can be.
+    rows, ended = run(late.model_copy(update={"collapse": Collapse(points=100)}), replace(CPU, reference=(100.0,)))
+    assert (len(rows), ended.status) == (3, "finished")
+
+
 def test_constant_maps_are_a_collapse(tiny_trial, tmp_path):
     state = build_network("convnet_small", num_classes=8, weights="none", seed=0).model.state_dict()
     dark = {name: values * (not name.startswith("stages.3.1")) for name, values in state.items()}
@@ -161,18 +174,18 @@ def test_constant_maps_are_a_collapse(tiny_trial, tmp_path):
 
 def test_consistent_maps_that_ignore_the_image_are_a_collapse(undisturbed):
     row = replace(undisturbed[0][-1], corrected_consistency=0.04, consistency=0.95, degenerate_fraction=0.0)
-    assert sign_of_collapse(row, 0.0) == "maps ignore the image (C* 0.04, consistency 0.95)"
-    assert sign_of_collapse(replace(row, consistency=0.89), 0.0) is None
-    assert sign_of_collapse(replace(row, corrected_consistency=0.06), 0.0) is None
+    assert sign_of_collapse(row, 0.0, limit=10) == "maps ignore the image (C* 0.04, consistency 0.95)"
+    assert sign_of_collapse(replace(row, consistency=0.89), 0.0, limit=10) is None
+    assert sign_of_collapse(replace(row, corrected_consistency=0.06), 0.0, limit=10) is None
 
 
 def test_ten_points_under_the_baseline_are_no_collapse_yet(undisturbed):
     row = replace(undisturbed[0][-1], accuracy_points=80.0, corrected_consistency=0.5, degenerate_fraction=0.5)
-    assert sign_of_collapse(row, 90.0) is None
-    assert sign_of_collapse(row, 90.5) == "accuracy 10.5 points under the baseline's"
+    assert sign_of_collapse(row, 90.0, limit=10) is None
+    assert sign_of_collapse(row, 90.5, limit=10) == "accuracy 10.5 points under the baseline's"
     # Of 1000 images 12 and 112 are not 10 points apart to the last bit.
     assert 100 * (112 / 1000) - 100 * (12 / 1000) > 10
-    assert sign_of_collapse(replace(row, accuracy_points=100 * (12 / 1000)), 100 * (112 / 1000)) is None
+    assert sign_of_collapse(replace(row, accuracy_points=100 * (12 / 1000)), 100 * (112 / 1000), limit=10) is None
 
 
 def test_without_alpha_and_beta_a_trial_is_a_baseline(tiny_trial):

@@ -15,8 +15,9 @@ def comparable_settings(record: TrialRecord) -> dict[str, Any]:
     too, and of what all trials of a run share, and of runs that are read together (`several.SHARED`).
     """
     settings = record.settings | {"data": record.data_fingerprint}
-    # Changes no number.
-    settings.pop("activation_checkpointing", None)
+    # Change no number. (One says how long a trial that fails goes on.)
+    for name in ("activation_checkpointing", "collapse"):
+        settings.pop(name, None)
     if str(settings.get("weights")).startswith("start:"):
         settings["weights"] = "start"
     return settings

@@ -113,8 +113,8 @@ class JobMaker:
 
     def _key(self, settings: TrialSettings) -> str:
         """Folder name of a baseline: equal for equal (network, weights, images, recipe, evaluation, seed)."""
-        # Whether activations are kept or computed again changes no number.
-        decisive = settings.model_dump(mode="json", exclude={"activation_checkpointing"}) | {
+        # Whether activations are kept or computed again changes no number, and no baseline collapses.
+        decisive = settings.model_dump(mode="json", exclude={"activation_checkpointing", "collapse"}) | {
             "data": self.fingerprints[settings.recipe.image_size],
             "weights": _weights_identity(settings.weights),
             "package": __version__,
