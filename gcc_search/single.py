@@ -22,7 +22,7 @@ from gcc_search.repeating import Original
 from gcc_search.results.schema import EpochRow, RunRecord
 from gcc_search.results.writer import write_run
 from gcc_search.saying import say
-from gcc_search.settings import NAME_PATTERN, Explanation, Recipe, TrialSettings
+from gcc_search.settings import NAME_PATTERN, Recipe, TrialSettings
 from gcc_search.trial import Ended
 
 
@@ -93,8 +93,9 @@ def _train(settings: TrialSettings, folder: Path, identity: Identity, device: to
 def _name_of(settings: TrialSettings) -> str:
     asked, lr, seed = settings.explanation, settings.recipe.lr, settings.seed
     name = f"{settings.data.name}-{settings.network}-a{asked.alpha:g}-b{asked.beta:g}-p{asked.p:g}"
-    # What is often varied beside them, where it is.
-    name += f"-{asked.distance}" if asked.distance != Explanation().distance else ""
+    # What else of the explanation was asked for: words speak for themselves, numbers do not.
+    others = asked.model_dump(exclude_defaults=True, exclude={"alpha", "beta", "p"})
+    name += "".join(f"-{value}" if isinstance(value, str) else f"-{key}{value:g}" for key, value in others.items())
     name += f"-lr{lr:g}" if lr != Recipe().lr else ""
     return name + (f"-seed{seed}" if seed else "")
 

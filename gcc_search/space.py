@@ -193,7 +193,7 @@ class SearchSpace(Settings):
             "activation_checkpointing": self.resources.activation_checkpointing,
         }
         for name, value in sampled.items():
-            group = _group(name)
+            group = group_of(name)
             (content if group is None else content[group])[name] = value
         return check_settings(content)
 
@@ -235,7 +235,7 @@ def load_space(path: Path, overrides: dict[str, Any] | None = None) -> SearchSpa
     for dotted, value in (overrides or {}).items():
         # Weights from outside are for whatever is trained first.
         first = "start_weights" if dotted == "weights" and content.get("weights") == "baseline" else dotted
-        _put(content, first.split("."), value)
+        put_setting(content, first, value)
     try:
         space = SearchSpace.model_validate(content)
     except ValidationError as error:
@@ -259,7 +259,7 @@ def check_settings(content: dict[str, Any]) -> TrialSettings:
 def _check_heeded(path: Path, space: SearchSpace) -> None:
     """That no trial goes by another value than the file's. Of the file alone: run.json gives all fields."""
     for name, parameter in space.parameters.items():
-        group = _group(name)
+        group = group_of(name)
         settings = None if group is None else getattr(space, group)
         if (
             settings is not None
@@ -309,21 +309,23 @@ def _check_ends(where: str, name: str, parameter: Parameter) -> None:
 
 def _check_setting(where: str, name: str, value: Value) -> None:
     groups: dict[str | None, type[Settings]] = {"explanation": Explanation, "recipe": Recipe, None: _Seed}
-    model = groups[_group(name)]
+    model = groups[group_of(name)]
     try:
         model.model_validate({name: value})
     except ValidationError as error:
         raise ValueError(f"{where}: {explain_complaint(error.errors(include_url=False)[0], model)}") from None
 
 
-def _group(name: str) -> Literal["recipe", "explanation"] | None:
+def group_of(name: str) -> Literal["recipe", "explanation"] | None:
+    """The section that a setting of this name stands in."""
     if name in Explanation.model_fields:
         return "explanation"
     return "recipe" if name in Recipe.model_fields else None
 
 
-def _put(content: dict[str, Any], keys: list[str], value: Any) -> None:
-    *parents, last = keys
+def put_setting(content: dict[str, Any], dotted: str, value: Any) -> None:
+    """Puts `value` at `section.name`; where a section is none, that is left for the check to tell."""
+    *parents, last = dotted.split(".")
     for key in parents:
         inner = content.setdefault(key, {})
         if not isinstance(inner, dict):

@@ -93,6 +93,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_value(text: str, *, where: str) -> Any:
+    """One value, as it would stand behind a key.
+
+    Raises:
+        SpaceError: nothing, or not YAML; one line, which begins with `where`.
+    """
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise SpaceError(one_line(f"{where}: {_problem(error)}")) from None
+    if value is None:
+        raise SpaceError(one_line(f"{where}: must be a value, got {text!r}"))
+    return value
+
+
 def one_line(message: str) -> str:
     """`message` with line breaks and other unprintable characters escaped, and cut where it is endless."""
     plain = "".join(char if char.isprintable() else repr(char)[1:-1] for char in message[:MAX_MESSAGE])

@@ -150,6 +150,8 @@ ALLOWED: dict[str, set[str]] = {
         "fetching",
         "storage",
         "space",
+        "objectives",
+        "yaml_file",
         "errors",
     },
 }

@@ -34,6 +34,15 @@ def train(
     image_size: Annotated[int, typer.Option(help="Side of the images as the network sees them, pixels.")] = 224,
     insertion_images: Annotated[int, typer.Option(help="Test images for insertion and deletion AUC.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any other setting, by its name in a space file: sparsity=paper, cam_class=own, momentum=0.8, "
+            "data.split_seed=1. May be given several times.",
+        ),
+    ] = None,
     activation_checkpointing: Annotated[
         bool, typer.Option("--activation-checkpointing", help="Less memory for more time: for large images.")
     ] = False,
@@ -64,37 +73,53 @@ def train(
         missing = "--dataset" if dataset is None else "--model"
         raise SpaceError(f"{missing}: must be given, or --like with a trial to repeat; see gcc-search train --help")
 
+    from gcc_search.cli.assignments import assign
     from gcc_search.single import train_one
     from gcc_search.space import check_settings
     from gcc_search.storage.mirror import local_folder
 
-    settings = check_settings(
-        {
-            "network": model,
-            "weights": weights,
-            "data": {
-                "name": dataset,
-                "root": data_root,
-                "classes": listed_classes(classes),
-                "download": download,
-            },
-            "recipe": {"epochs": epochs, "lr": lr, "batch_size": batch_size, "image_size": image_size},
-            "explanation": {"alpha": alpha, "beta": beta, "p": p, "distance": distance},
-            "evaluation": {"insertion_images": insertion_images},
-            "seed": seed,
-            "activation_checkpointing": activation_checkpointing,
-        }
-    )
+    content = {
+        "network": model,
+        "weights": weights,
+        "data": {"name": dataset, "root": data_root, "classes": listed_classes(classes), "download": download},
+        "recipe": {"epochs": epochs, "lr": lr, "batch_size": batch_size, "image_size": image_size},
+        "explanation": {"alpha": alpha, "beta": beta, "p": p, "distance": distance},
+        "evaluation": {"insertion_images": insertion_images},
+        "seed": seed,
+        "activation_checkpointing": activation_checkpointing,
+    }
+    assign(content, set_ or (), options=_OPTIONS)
+    settings = check_settings(content)
     with local_folder(out) as runs:
         train_one(settings, out=runs, name=name, device=device, command=command_line())
 
 
+# Which option says which setting.
+_OPTIONS = {
+    "network": "--model",
+    "weights": "--weights",
+    "data.name": "--dataset",
+    "data.root": "--data-root",
+    "data.classes": "--classes",
+    "data.download": "--download",
+    "recipe.epochs": "--epochs",
+    "recipe.lr": "--lr",
+    "recipe.batch_size": "--batch-size",
+    "recipe.image_size": "--image-size",
+    "explanation.alpha": "--alpha",
+    "explanation.beta": "--beta",
+    "explanation.p": "--p",
+    "explanation.distance": "--distance",
+    "evaluation.insertion_images": "--insertion-images",
+    "seed": "--seed",
+    "activation_checkpointing": "--activation-checkpointing",
+}
 _BESIDE_LIKE = ("like", "device", "name", "out", "data_root", "download")
 
 
 def _check_no_settings(context: typer.Context) -> None:
     given = [
-        f"--{parameter.replace('_', '-')}"
+        f"--{parameter.rstrip('_').replace('_', '-')}"
         for parameter in context.params
         if parameter not in _BESIDE_LIKE and _is_given(context, parameter)
     ]
