@@ -17,7 +17,9 @@ def add_train_command(app: typer.Typer) -> None:
 def train(
     context: typer.Context,
     dataset: Annotated[str | None, typer.Option(help="shapes, caltech101, cub200 or imagefolder.")] = None,
-    model: Annotated[str | None, typer.Option(help="resnet18, resnet50, convnext_tiny or convnet_small.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="resnet18, resnet50, convnext_tiny, swin_t or convnet_small.")
+    ] = None,
     like: Annotated[
         str | None,
         typer.Option(help="A trial directory, as in runs/shapes/trials/NAME: train with its settings again."),

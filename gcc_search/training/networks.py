@@ -38,7 +38,7 @@ class Network(nn.Module):
         """Whether blocks are computed again in the backward pass, for memory (activation checkpointing)."""
 
     def features(self, images: Images) -> FeatureMaps:
-        """Output of the last stage before pooling: ResNet `layer4`, ConvNeXt `features`."""
+        """Output of the last stage before pooling: ResNet `layer4`, ConvNeXt `features`, Swin `norm`."""
         if self.is_recomputed and torch.is_grad_enabled():
             return recomputed(self.blocks, images)
         return self._features(images)
@@ -141,6 +141,38 @@ class _PooledClassifier(nn.Module):
         return logits
 
 
+class SwinClassifier(Network):
+    """A vision transformer whose last tokens lie on a grid and are averaged: maps come from it as from a ResNet."""
+
+    model: torchvision.models.SwinTransformer
+
+    def _features(self, images: Images) -> FeatureMaps:
+        maps: FeatureMaps = nn.Sequential(*self.blocks)(images)
+        return maps
+
+    def map_side(self, image_size: int) -> int:
+        # Patches of 4 side by side; merged three times, by pairs that are filled up.
+        return -(-(image_size // 4) // 8)
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        m = self.model
+        # Patches, stages of many blocks with a merger between any two, and what makes maps of the last tokens.
+        patches, *rest = m.features
+        stages = (stage if isinstance(stage, nn.Sequential) else [stage] for stage in rest)
+        return [patches, *(block for stage in stages for block in stage), nn.Sequential(m.norm, m.permute)]
+
+    @property
+    def last_stage(self) -> nn.Module:
+        stage: nn.Module = self.model.permute
+        return stage
+
+    @property
+    def head(self) -> nn.Module:
+        head: nn.Module = self.model.head
+        return head
+
+
 class SmallConvNet(nn.Module):
     """Four stages for 64-pixel images: 64 -> 32 -> 16 -> 8, then one more at 8 x 8. 0.1 million parameters."""
 
@@ -181,6 +213,14 @@ class SmallClassifier(Network):
         return self.model.fc
 
 
+_CLASSIFIERS: dict[str, type[Network]] = {
+    "resnet18": ResNetClassifier,
+    "resnet50": ResNetClassifier,
+    "convnext_tiny": ConvNeXtClassifier,
+    "swin_t": SwinClassifier,
+}
+
+
 def build_network(name: str, *, num_classes: int, weights: str, seed: int) -> Network:
     """The network `name` with `num_classes` outputs, in float32 and channels_last, on the CPU.
 
@@ -208,7 +248,7 @@ def restore_network(name: str, tensors: dict[str, Tensor], *, where: str) -> Net
     Raises:
         WeightsError: a tensor is missing, too many or of another shape.
     """
-    heads = [tensors[key] for key in ("fc.bias", "classifier.2.bias") if key in tensors]
+    heads = [tensors[key] for key in ("fc.bias", "classifier.2.bias", "head.bias") if key in tensors]
     # What it draws is written over; nobody else's draws may change by it.
     with torch.random.fork_rng(devices=[]):
         network = _empty_network(name, len(heads[0]) if heads else 1)
@@ -226,14 +266,16 @@ def _empty_network(name: str, num_classes: int) -> Network:
     import torchvision
 
     model = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
-    return ConvNeXtClassifier(model) if name.startswith("convnext") else ResNetClassifier(model)
+    return _CLASSIFIERS[name](model)
 
 
 def _load_weights(model: nn.Module, state: dict[str, Tensor], *, where: str) -> None:
     own = model.state_dict()
     fitting = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
     # The classifier may be another's; counters are missing from files of before torch 0.4.
-    optional = {key for key in own if key.startswith(("fc.", "classifier.")) or key.endswith("num_batches_tracked")}
+    optional = {
+        key for key in own if key.startswith(("fc.", "classifier.", "head.")) or key.endswith("num_batches_tracked")
+    }
     missing = sorted(own.keys() - fitting.keys() - optional)
     if missing:
         raise WeightsError(

@@ -46,7 +46,17 @@ def convnext_parts(network):
     return network, network.features, ConvNeXtHead(network.classifier), network.features
 
 
-PARTS = {"resnet18": resnet_parts, "resnet50": resnet_parts, "convnext_tiny": convnext_parts}
+def swin_parts(network):
+    features = nn.Sequential(network.features, network.norm, network.permute)
+    return network, features, network.head, network.permute
+
+
+PARTS = {
+    "resnet18": resnet_parts,
+    "resnet50": resnet_parts,
+    "convnext_tiny": convnext_parts,
+    "swin_t": swin_parts,
+}
 
 
 @pytest.fixture(scope="module", params=PARTS)

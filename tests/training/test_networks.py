@@ -13,8 +13,14 @@ from torch.testing import assert_close
 from gcc_search.errors import WeightsError
 from gcc_search.training.networks import build_network
 
-OF_TORCHVISION = ("resnet18", "resnet50", "convnext_tiny")
-FEATURES = {"resnet18": (512, 2), "resnet50": (2048, 2), "convnext_tiny": (768, 2), "convnet_small": (96, 8)}
+OF_TORCHVISION = ("resnet18", "resnet50", "convnext_tiny", "swin_t")
+FEATURES = {
+    "resnet18": (512, 2),
+    "resnet50": (2048, 2),
+    "convnext_tiny": (768, 2),
+    "swin_t": (768, 2),
+    "convnet_small": (96, 8),
+}
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from gcc_search.settings import Explanation
 from gcc_search.training.networks import Network, build_network
 from gcc_search.training.terms import loss_terms
 
-NAMES = ("convnet_small", "resnet18", "resnet50", "convnext_tiny")
+NAMES = ("convnet_small", "resnet18", "resnet50", "convnext_tiny", "swin_t")
 BOTH_TERMS = Explanation(alpha=1.0, beta=0.1)
 
 

@@ -114,6 +114,7 @@ def go_through(proxy: socket.socket, monkeypatch) -> None:
         ("resnet18", "IMAGENET1K_V1", "resnet18-f37072fd.pth"),
         ("resnet50", "DEFAULT", "resnet50-11ad3fa6.pth"),
         ("convnext_tiny", "IMAGENET1K_V1", "convnext_tiny-983f1562.pth"),
+        ("swin_t", "IMAGENET1K_V1", "swin_t-704ceda3.pth"),
     ],
 )
 def test_published_weights_out_of_reach_say_where_to_put_the_file(offline, name, weights, file):
