@@ -1,4 +1,9 @@
-"""Where training fails: trials over (alpha, beta), the fitted probability of failing, and the line where it is 0.5."""
+"""Where training fails: trials over (alpha, beta), the fitted probability of failing, and the line where it is 0.5.
+
+A trial that was stopped early had not failed by then, and counts so: without these, failed ones, which are never
+stopped, would be too large a share of the others, and the line would stand at too low an alpha. What it would have come
+to is not known: where trials fail late, the line stands at too high an alpha instead.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,9 @@ from gcc_search.analysis.parameters import by_sparsity
 from gcc_search.results.schema import TrialRecord
 
 FAILED = ("collapsed", "diverged")
-DRAWN = ("finished", *FAILED)
+# How these ended is the doing of their settings alone.
+DECIDED = ("finished", *FAILED)
+DRAWN = ("finished", "stopped", *FAILED)
 # A listed p has a panel for each of up to so many values; a sampled one is cut into thirds, where each has enough.
 MOST_LISTED = 6
 THIRDS = 3
@@ -27,14 +34,16 @@ FIELD = 33
 # The colours' least range, points: hundredths of a point are not to look like a fall.
 LEAST_TRADEOFF = 0.5
 
-Fit = Literal["fitted", "all trained", "all failed", "no trial"]
+Fit = Literal["fitted", "none failed", "all failed", "no trial"]
+# What stands in boundary.json beside the trials.
+COUNTED = "failed: collapsed, diverged; not failed: finished, and stopped (early, without having failed by then)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoundaryDot:
-    """A trial that finished, collapsed or diverged, in decades of alpha and beta.
+    """A trial that finished, was stopped early, collapsed or diverged, in decades of alpha and beta.
 
-    `tradeoff_points`: test accuracy lost against its baseline; None of trials that failed, or where not scored.
+    `tradeoff_points`: test accuracy lost against its baseline; None unless finished, or where not scored.
     """
 
     trial: str
@@ -92,7 +101,7 @@ class Boundary:
 
 
 def find_boundary(records: Sequence[TrialRecord], pairs: Sequence[Pair]) -> Boundary:
-    """A panel per network, form of the sparsity loss and band of p, over trials that trained to their end or failed."""
+    """A panel per network, form of the sparsity loss and band of p, of trials that finished, were stopped or failed."""
     ended = [record for record in records if record.status in DRAWN]
     lost = {pair.trial.id: pair.tradeoff_points for pair in pairs if pair.trial.status == "finished"}
     placed = {
@@ -157,7 +166,7 @@ def _panel(
     inside = tuple(dot for dot in dots if band[0] <= dot.p <= band[1])
     failed = np.array([dot.status in FAILED for dot in inside], dtype=bool)
     fit: Fit = (
-        "no trial" if not inside else "all failed" if failed.all() else "fitted" if failed.any() else "all trained"
+        "no trial" if not inside else "all failed" if failed.all() else "fitted" if failed.any() else "none failed"
     )
     places = np.array([(dot.log_alpha, dot.log_beta) for dot in inside], dtype=np.float64).reshape(-1, 2)
     found = _fit_in_decades(places, failed) if fit == "fitted" else None

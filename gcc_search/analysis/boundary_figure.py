@@ -9,13 +9,14 @@ from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gcc_search.analysis.boundary import DRAWN, Boundary, BoundaryPanel
+from gcc_search.analysis.boundary import DRAWN, FAILED, Boundary, BoundaryPanel
 from gcc_search.analysis.boundary_standing import say_place, say_shift
 from gcc_search.analysis.figures import COLOURS
 from gcc_search.analysis.parameters import say_unit
 
-# Failed networks: told apart by colour, by shape, and by being filled or not.
-MARKS = {"collapsed": ("x", COLOURS[1]), "diverged": ("^", COLOURS[6])}
+# Networks without an accuracy: told apart by colour, by shape, and by being filled or not.
+MARKS = {"stopped": ("D", "#202020"), "collapsed": ("x", COLOURS[1]), "diverged": ("^", COLOURS[6])}
+WORDS_OF = {"finished": "trained", "stopped": "stopped early: had not failed"}
 # Orange: accuracy lost, purple: gained, white: neither; told apart under every kind of colour blindness.
 TRADEOFFS = "PuOr_r"
 # Above 1, so that the darkest grey leaves black marks visible.
@@ -25,8 +26,9 @@ STANDING = (
     "half fail: at a panel's median beta; moves: decades of alpha per decade of beta\n"
     "in brackets: 95 % bootstrap interval over the panel's trials"
 )
+STOPPED = "stopped early: counted as not failed, as it had not failed by then"
 WORDS = {
-    "all trained": "all trained: no boundary",
+    "none failed": "none failed: no boundary",
     "all failed": "all failed: no boundary",
     "no trial": "no trial",
 }
@@ -48,7 +50,7 @@ def draw_boundary(boundary: Boundary, *, title: str) -> Figure:
         axes.set_xlabel("log10 alpha")
     _draw_bars(figure, grid.ravel().tolist(), boundary, scale)
     figure.suptitle(f"{title}\n{_subtitle(boundary)}", x=0.02, ha="left", fontsize=10)
-    figure.legend(handles=_legend(), loc="outside lower left", ncols=4, fontsize=8)
+    figure.legend(handles=_legend(boundary), loc="outside lower left", ncols=4, fontsize=8)
     return figure
 
 
@@ -72,7 +74,12 @@ def _draw_panel(axes: Axes, panel: BoundaryPanel, boundary: Boundary, scale: Nor
     for status, (marker, colour) in MARKS.items():
         ours = [dot for dot in panel.dots if dot.status == status]
         across, up = [dot.log_alpha for dot in ours], [dot.log_beta for dot in ours]
-        axes.scatter(across, up, s=24, marker=marker, color=colour, zorder=3)
+        if status == "stopped":
+            axes.scatter(
+                across, up, s=14, marker=marker, facecolors="none", edgecolors=colour, linewidths=0.8, zorder=3
+            )
+        else:
+            axes.scatter(across, up, s=24, marker=marker, color=colour, zorder=3)
     axes.plot([place[0] for place in panel.line], [place[1] for place in panel.line], color="#202020", linewidth=1.4)
     # Above the axes: within them, a trial may stand anywhere.
     axes.set_title("\n".join([_band(panel), *_told(panel)]), fontsize=8)
@@ -85,8 +92,10 @@ def _told(panel: BoundaryPanel) -> list[str]:
 
 
 def _band(panel: BoundaryPanel) -> str:
-    failed = sum(dot.status != "finished" for dot in panel.dots)
-    return f"{say_band_of_p(panel)}: {failed} of {len(panel.dots)} failed"
+    failed = sum(dot.status in FAILED for dot in panel.dots)
+    stopped = sum(dot.status == "stopped" for dot in panel.dots)
+    told = f"{say_band_of_p(panel)}: {failed} of {len(panel.dots)} failed"
+    return f"{told}, {stopped} stopped" if stopped else told
 
 
 def say_band_of_p(panel: BoundaryPanel) -> str:
@@ -108,19 +117,26 @@ def _subtitle(boundary: Boundary) -> str:
     left_out = f"; {boundary.left_out} with alpha or beta 0 left out" if boundary.left_out else ""
     if not boundary.panels:
         return f"no trial with alpha and beta above 0{left_out}"
+    return "\n".join([f"where training fails{left_out}", *key_of(boundary)])
+
+
+def key_of(boundary: Boundary) -> list[str]:
+    """What the panels' words mean, and how trials that were stopped early are counted where there are any."""
     stands = any(panel.standing is not None for panel in boundary.panels)
-    return f"where training fails{left_out}" + (f"\n{STANDING}" if stands else "")
+    return [*([STANDING] if stands else []), *([STOPPED] if _has_stopped(boundary) else [])]
 
 
-def _legend() -> list[Line2D]:
+def _has_stopped(boundary: Boundary) -> bool:
+    return any(dot.status == "stopped" for panel in boundary.panels for dot in panel.dots)
+
+
+def _legend(boundary: Boundary) -> list[Line2D]:
     marks = {"finished": ("o", "#202020"), **MARKS}
-    words = {"finished": "trained", "collapsed": "collapsed", "diverged": "diverged"}
-    dots = [
-        Line2D([], [], linestyle="none", marker=shape, color=colour, markerfacecolor=_face(status), label=words[status])
-        for status, (shape, colour) in ((status, marks[status]) for status in DRAWN)
-    ]
+    shown = [status for status in DRAWN if status != "stopped" or _has_stopped(boundary)]
+    dots = [_key(status, *marks[status]) for status in shown]
     return [*dots, Line2D([], [], color="#202020", linewidth=1.4, label="half fail (logistic fit, L2)")]
 
 
-def _face(status: str) -> str:
-    return "white" if status == "finished" else MARKS[status][1]
+def _key(status: str, shape: str, colour: str) -> Line2D:
+    label, face = WORDS_OF.get(status, status), colour if status in FAILED else "white"
+    return Line2D([], [], linestyle="none", marker=shape, color=colour, markerfacecolor=face, label=label)

@@ -4,8 +4,8 @@ The paper speculates that the line between training and failing is there and mov
 (section 4.3.1). Here: the alpha at which half of the networks fail at the panel's median beta, and the decades by which
 that alpha changes over a decade of beta; a slope of 0 is a boundary that does not move.
 
-Intervals: trials drawn with replacement, the fit repeated, 2.5 and 97.5 % quantiles. Resamples without a trained or
-without a failed trial have no fit and are left out, as are those in which failing does not rise with alpha: at most
+Intervals: trials drawn with replacement, the fit repeated, 2.5 and 97.5 % quantiles. Resamples without a failed trial
+or with no other have no fit and are left out, as are those in which failing does not rise with alpha: at most
 2.5 %, with more of them the interval has no end and is not given.
 """
 
@@ -85,7 +85,7 @@ def _along_alpha(coefficients: Floats, log_beta: float) -> Floats:
 def _resample(places: Floats, failed: NDArray[np.bool_], fitted: Coefficients) -> tuple[Floats, str]:
     """Coefficients of the resamples that have them, or none and why."""
     none = np.empty((0, 3))
-    for kind, count in (("failed", failed.sum()), ("trained", (~failed).sum())):
+    for kind, count in (("failed", failed.sum()), ("not failed", (~failed).sum())):
         if count < FEWEST_OF_A_KIND:
             return none, f"fewer than {FEWEST_OF_A_KIND} {kind}"
     drawn = np.concatenate(list(_refits(places, failed, fitted)))

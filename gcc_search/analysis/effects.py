@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gcc_search.analysis.boundary import DRAWN
+from gcc_search.analysis.boundary import DECIDED
 from gcc_search.analysis.comparable import comparable_settings
 from gcc_search.analysis.pairing import Pair, test_accuracy
 from gcc_search.analysis.parameters import Parameter, find_parameters
@@ -87,7 +87,7 @@ class Effect:
 
 def find_effects(records: Sequence[TrialRecord], pairs: Sequence[Pair]) -> tuple[Effect, ...]:
     """An effect per parameter that takes more than one value over trials that finished, collapsed or diverged."""
-    ended = [record for record in records if record.status in DRAWN]
+    ended = [record for record in records if record.status in DECIDED]
     lost = {pair.trial.id: pair.tradeoff_points for pair in pairs}
     return tuple(_effect(parameter, ended, lost) for parameter in find_parameters(ended))
 

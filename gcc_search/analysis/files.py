@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from gcc_search.analysis.against_paper import paper_columns, paper_effect_rows
 from gcc_search.analysis.best import Row
+from gcc_search.analysis.boundary import COUNTED
 from gcc_search.analysis.boundary_figure import draw_boundary
 from gcc_search.analysis.comparison import comparison_rows
 from gcc_search.analysis.distribution_figure import CONSISTENCY_AXIS, draw_consistency
@@ -119,7 +120,7 @@ def _figure_data(findings: Findings) -> dict[str, dict[str, Any]]:
         "tradeoff.json": {"unit": AXIS, "networks": [asdict(item) for item in findings.tradeoffs]},
         "consistency.json": {"unit": CONSISTENCY_AXIS, "panels": [asdict(item) for item in findings.consistencies]},
         "effects.json": {"units": EFFECTS_UNITS, "effects": [asdict(item) for item in findings.effects]},
-        "boundary.json": {"boundary": asdict(findings.boundary)},
+        "boundary.json": {"counted": COUNTED, "boundary": asdict(findings.boundary)},
         "growth.json": {"growth": asdict(findings.growth), "bands": asdict(findings.bands)},
         "heatmaps.json": {"rows": [asdict(row) for row in findings.heatmap_grid]},
     } | ({} if findings.paper is None else {PAPER: {"paper": asdict(findings.paper)}})

@@ -10,7 +10,7 @@ from pathlib import Path
 from gcc_search.analysis.against_paper import AgainstPaper, compare_with_paper
 from gcc_search.analysis.bands import Bands, find_bands
 from gcc_search.analysis.best import Row, best_trials
-from gcc_search.analysis.boundary import DRAWN, Boundary, find_boundary
+from gcc_search.analysis.boundary import DECIDED, Boundary, find_boundary
 from gcc_search.analysis.comparison import Comparison, choose_trials, compare_chosen
 from gcc_search.analysis.distribution import ConsistencyPanel, consistency_panels
 from gcc_search.analysis.effects import Effect, find_effects
@@ -136,7 +136,7 @@ def check_searched(run: Run) -> None:
 
 def _check_drawn(folder: Path, records: Sequence[TrialRecord], problems: Sequence[str]) -> None:
     """A search whose networks all collapsed or diverged is drawn too: the figure of where training fails tells."""
-    if not any(record.status in DRAWN for record in records):
+    if not any(record.status in DECIDED for record in records):
         refused = f"; {len(problems)} refused, first: {problems[0]}" if problems else ""
         raise ResultsError(
             f"{folder}: must have a finished, collapsed or diverged trial, got "

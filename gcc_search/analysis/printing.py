@@ -39,6 +39,8 @@ def print_findings(findings: Findings, files: Sequence[Path], console: Console) 
     for item in findings.tradeoffs:
         collapsed = f"; with collapsed: {say_spread(item.spread_all)}" if item.collapsed else ""
         say(console, f"  {item.network}: {say_spread(item.spread_finished)}{collapsed}")
+        if item.num_stopped:
+            say(console, f"    without {item.num_stopped} stopped early, which have no test accuracy")
     _print_knee(findings, console)
     _say_all(tell_bands(findings.bands), console)
     _say_all(tell_boundary(findings.boundary), console, heading="\nwhere training fails")

@@ -6,7 +6,7 @@ from gcc_search.analysis.against_paper import AgainstPaper
 from gcc_search.analysis.bands import Bands
 from gcc_search.analysis.bands_figure import say_band
 from gcc_search.analysis.boundary import Boundary
-from gcc_search.analysis.boundary_figure import STANDING, say_band_of_p
+from gcc_search.analysis.boundary_figure import key_of, say_band_of_p
 from gcc_search.analysis.boundary_standing import say_place, say_shift
 from gcc_search.analysis.comparison import Comparison
 from gcc_search.analysis.parameters import say_unit
@@ -52,7 +52,7 @@ def tell_bands(bands: Bands) -> list[str]:
 def tell_boundary(boundary: Boundary) -> list[str]:
     """Where half of the networks fail, and how that place moves; nothing where no boundary could be fitted."""
     standing = [(panel, panel.standing) for panel in boundary.panels if panel.standing is not None]
-    told = [STANDING] if standing else []
+    told = key_of(boundary) if standing else []
     for panel, found in standing:
         beta = f"beta{say_unit(panel.sparsity)} {short_scientific(10**found.log_beta)}"
         where = f"{panel.network}, {say_band_of_p(panel)}, {beta}"

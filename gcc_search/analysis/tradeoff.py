@@ -1,7 +1,8 @@
 """Figure 3 of the paper as data: how much test accuracy training on explanations costs, network by network.
 
 Accuracy tradeoff = baseline - trained top-1 on the test split, in points, paired by network, data set and seed.
-Positive is a loss. Trials that collapsed are kept apart: one of them moves a mean more than all the others do.
+Positive is a loss. Trials that collapsed are kept apart: one of them moves a mean more than all the others do. Trials
+that were stopped early have no test accuracy and are in no box: it is then over what early stopping left, and says so.
 """
 
 from __future__ import annotations
@@ -51,6 +52,11 @@ class NetworkTradeoff:
     spread_finished: Spread | None
     spread_all: Spread | None
     counts: dict[str, int]
+
+    @property
+    def num_stopped(self) -> int:
+        """Trials that were stopped early, so that the box is without them."""
+        return self.counts.get("stopped", 0)
 
 
 def accuracy_tradeoffs(pairs: Sequence[Pair], records: Sequence[TrialRecord]) -> tuple[NetworkTradeoff, ...]:

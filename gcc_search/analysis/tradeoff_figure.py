@@ -13,6 +13,7 @@ from gcc_search.analysis.tradeoff import NetworkTradeoff, Spread
 
 AXIS = "accuracy tradeoff, points (positive = accuracy lost)"
 KEY = "box: quartiles and median; diamond: mean; whiskers: 1.5 IQR\nbelow: mean ± sample sd (n trials), points"
+STOPPED_KEY = "\nstopped early: in no box, as they have no test accuracy"
 PAPER_KEY = "\nsquare and bar: the paper's Fig. 3, mean ± standard deviation"
 BOX_WIDTH = 0.5
 # Right of the box.
@@ -38,7 +39,8 @@ def draw_tradeoff(
     margin = 0.6 if len(tradeoffs) > 1 else 1.0
     panels[-1].set_xlim(-margin, len(tradeoffs) - 1 + margin)
     figure.supylabel(AXIS, fontsize=10)
-    panels[0].set_title(f"{title}\n{KEY}{PAPER_KEY if published else ''}", loc="left", fontsize=9)
+    keys = f"{KEY}{STOPPED_KEY if any(item.num_stopped for item in tradeoffs) else ''}{PAPER_KEY if published else ''}"
+    panels[0].set_title(f"{title}\n{keys}", loc="left", fontsize=9)
     return figure
 
 

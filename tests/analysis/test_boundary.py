@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
 from gcc_search.analysis.boundary import FIELD, find_boundary
-from gcc_search.analysis.boundary_figure import draw_boundary
+from gcc_search.analysis.boundary_figure import STOPPED, draw_boundary
 from gcc_search.analysis.boundary_standing import FEWEST_OF_A_KIND, Standing, find_standing, say_place, say_shift
 from gcc_search.analysis.logistic import fit_logistic, refit_logistic
 from gcc_search.analysis.pairing import pair_with_baselines
@@ -175,6 +177,34 @@ def test_a_boundary_needs_more_than_one_beta_to_move(new_run):
     assert say_shift(panel.standing) == "no shift: beta has one value"
 
 
+def test_trials_that_were_stopped_early_move_no_boundary(new_run):
+    """Early stopping ends trials that had not failed, never failed ones."""
+    run = new_run()
+    for index, (place, failed) in enumerate(zip(*searched(60, steepness=3.0), strict=True)):
+        alive = "stopped" if index % 3 else "finished"
+        alpha, beta = (10**place).tolist()
+        run.trial(f"t{index:02d}", status="collapsed" if failed else alive, alpha=alpha, beta=beta)
+    records = [trial.record for trial in read_run(run.folder).trials]
+    undisturbed = [replace(record, status="finished") if record.status == "stopped" else record for record in records]
+    (panel,), (expected,) = find_boundary(records, ()).panels, find_boundary(undisturbed, ()).panels
+    assert panel.standing == expected.standing
+    assert (panel.line, panel.field) == (expected.line, expected.field)
+    statuses = [dot.status for dot in panel.dots]
+    assert statuses.count("stopped") > 15
+
+
+def test_the_figure_says_how_trials_that_were_stopped_early_are_counted(new_run):
+    run = new_run()
+    for index, status in enumerate(["finished", "stopped", "stopped", "collapsed"]):
+        run.trial(f"t{index}", status=status, alpha=10.0**index, beta=0.1)
+    boundary = boundary_of(run)
+    figure = draw_boundary(boundary, title="demo")
+    assert figure.axes[0].get_title().startswith("p = 1: 1 of 4 failed, 2 stopped\n")
+    assert figure.get_suptitle().endswith(f"\n{STOPPED}")
+    assert "stopped early: had not failed" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert STOPPED in tell_boundary(boundary)
+
+
 def test_on_the_line_half_are_expected_to_fail(new_run):
     boundary = boundary_of(random_search(new_run(), failing=lambda alpha, beta: alpha + beta > -1.5))
     drawn = [panel for panel in boundary.panels if panel.line]
@@ -209,7 +239,7 @@ def test_a_trained_dot_has_its_accuracy_tradeoff_and_a_failed_one_none(new_run):
 def test_a_random_search_is_cut_into_thirds_by_p_and_loses_no_trial(new_run):
     boundary = boundary_of(random_search(new_run(), failing=lambda alpha, beta: False))
     assert [len(panel.dots) for panel in boundary.panels] == [10, 10, 10]
-    assert [panel.fit for panel in boundary.panels] == ["all trained"] * 3
+    assert [panel.fit for panel in boundary.panels] == ["none failed"] * 3
     assert all(panel.line == () and panel.intercept is None for panel in boundary.panels)
 
 
@@ -219,9 +249,9 @@ def test_a_listed_p_has_a_panel_for_each_value_and_network(new_run):
         run.trial(f"t{index}", network, alpha=1.0, beta=0.1, p=p)
     panels = [(panel.network, panel.p_low, panel.p_high, panel.fit) for panel in boundary_of(run).panels]
     assert panels == [
-        ("resnet18", 1.0, 1.0, "all trained"),
-        ("resnet18", 2.0, 2.0, "all trained"),
-        ("resnet50", 1.0, 1.0, "all trained"),
+        ("resnet18", 1.0, 1.0, "none failed"),
+        ("resnet18", 2.0, 2.0, "none failed"),
+        ("resnet50", 1.0, 1.0, "none failed"),
         ("resnet50", 2.0, 2.0, "no trial"),
     ]
 
@@ -266,8 +296,8 @@ def test_trials_without_a_decade_are_counted_and_those_under_way_are_not(new_run
     assert "1 with alpha or beta 0 left out" in draw_boundary(boundary, title="demo").get_suptitle()
 
 
-def test_a_panel_where_all_trained_says_so(new_run):
+def test_a_panel_where_none_failed_says_so(new_run):
     run = new_run()
     run.trial("t1", alpha=1.0, beta=0.1)
     figure = draw_boundary(boundary_of(run), title="demo")
-    assert figure.axes[0].get_title() == "p = 1: 0 of 1 failed\nall trained: no boundary"
+    assert figure.axes[0].get_title() == "p = 1: 0 of 1 failed\nnone failed: no boundary"

@@ -154,6 +154,15 @@ def test_a_box_tells_mean_count_and_what_did_not_finish(mixed_run):
     text = all_text(figure_of(mixed_run, "tradeoff"))
     assert "resnet18\n-1.17 ± 3.33 (n = 3)\nwith collapsed:\n+17.62 ± 37.68 (n = 4)\n" in text
     assert "1 collapsed, 1 diverged\n1 running, 1 stopped early" in text
+    assert "stopped early: in no box" in text
+
+
+def test_where_nothing_was_stopped_early_no_key_speaks_of_it(new_run):
+    run = new_run()
+    run.baseline()
+    run.trial("t1", alpha=1.0, beta=0.1)
+    for kind in ("tradeoff", "boundary"):
+        assert "stopped early" not in all_text(figure_of(run, kind))
 
 
 def test_words_for_little_or_nothing():

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from gcc_search.analysis.boundary import COUNTED
 from gcc_search.analysis.findings import find, say_way_out
 from gcc_search.analysis.printing import print_findings
 from gcc_search.analysis.report import analyze
@@ -99,6 +100,7 @@ def test_the_figures_can_be_redrawn_from_their_files(analyzed):
     assert [point["id"] for point in frontier["frontier"]["points"]] == [p.id for p in analyzed.frontier.points]
     assert tradeoff["networks"][0]["finished"] == list(analyzed.tradeoffs[0].finished)
     assert (frontier["run"], frontier["seed"]) == ("demo", 7)
+    assert read_json(folder / "boundary.json")["counted"] == COUNTED
 
 
 def test_analyzing_again_gives_the_same_bytes_and_leaves_nothing_of_another_comparison(mixed_run):
@@ -118,6 +120,7 @@ def test_what_is_printed_tells_counts_table_tradeoff_and_files(analyzed):
     text = printed(analyzed)
     assert "demo: trials: 9 (1 collapsed, 1 diverged, 1 failed, 4 finished, 1 running, 1 stopped)" in text
     assert "resnet18: -1.17 ± 3.33 (n = 3); with collapsed: +17.62 ± 37.68 (n = 4)" in text
+    assert "(n = 4)\n    without 1 stopped early, which have no test accuracy\n  resnet50: " in text
     assert f"wrote {analyzed.files[0].parent}: report.html, frontier.png" in text
     assert "refused" not in text
 
