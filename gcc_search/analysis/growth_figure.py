@@ -24,11 +24,18 @@ def draw_growth(growth: Growth, *, bands: Bands, title: str) -> Figure:
         ylabel="hypervolume of feasible trials,\nvalidation split (0 to 1, higher is better)",
     )
     axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, _top(growth, bands))
     axes.set_title(f"{title}\n{_reference(growth)}\n{bands.growth_missing or say_band(bands)}", loc="left", fontsize=9)
     keys = [*drawn, *band_keys(bands.growth, "one seed alone")]
     figure.legend(handles=keys, loc="outside lower left", ncols=2, fontsize=8)
     return figure
+
+
+def _top(growth: Growth, bands: Bands) -> float | None:
+    """Of the axis: room above the highest curve. A band of few seeds may reach far beyond it."""
+    curves = () if bands.growth is None else bands.growth.curves
+    highest = max([*(step.hypervolume for step in growth.steps), *(max(curve) for curve in curves)], default=0.0)
+    return 1.2 * highest or None
 
 
 def _draw_steps(axes: Axes, growth: Growth) -> list[Artist]:

@@ -1,13 +1,8 @@
-"""The same settings under several seeds: what one seed's difference is worth.
-
-Student's t, not a bootstrap over seeds: resampling two to five values yields next to nothing but these values, and an
-interval far too narrow (of two, their range at best). Over images, which are many, intervals are bootstrapped.
-"""
+"""The same settings under several seeds: what one seed's difference is worth."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +11,7 @@ import numpy as np
 from gcc_search.analysis.comparable import comparable_settings
 from gcc_search.analysis.measures import MEASURES, Measure
 from gcc_search.analysis.pairing import Pair
+from gcc_search.analysis.student import mean_interval
 
 INTERVAL = "95 %, Student's t over seeds"
 
@@ -59,25 +55,10 @@ def _spread(measure: Measure, by_seed: dict[int, Pair]) -> SeedSpread | None:
     known = {seed: value for seed, value in found.items() if value is not None}
     if len(known) < 2:
         return None
-    values = np.array(list(known.values()))
-    reach = _student_quantile(len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    mean = float(values.mean())
-    return SeedSpread(
-        measure=measure.name,
-        seeds=tuple(known),
-        mean=mean,
-        low=mean - reach,
-        high=mean + reach,
-    )
+    mean, low, high = mean_interval(np.array(list(known.values())))
+    return SeedSpread(measure=measure.name, seeds=tuple(known), mean=float(mean), low=float(low), high=float(high))
 
 
 def _difference(measure: Measure, pair: Pair) -> float | None:
     before, after = ((record.test or {}).get(measure.recorded) for record in (pair.baseline, pair.trial))
     return None if before is None or after is None else (after - before) * measure.recorded_scale
-
-
-def _student_quantile(degrees_of_freedom: int) -> float:
-    # A fifth of a second to import; most runs have one seed.
-    from scipy.special import stdtrit
-
-    return float(stdtrit(degrees_of_freedom, 0.975))

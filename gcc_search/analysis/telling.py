@@ -10,6 +10,7 @@ from gcc_search.analysis.boundary_figure import key_of, say_band_of_p
 from gcc_search.analysis.boundary_standing import say_place, say_shift
 from gcc_search.analysis.comparison import Comparison
 from gcc_search.analysis.parameters import say_unit
+from gcc_search.analysis.seeds import INTERVAL
 from gcc_search.analysis.table import short_scientific
 from gcc_search.analysis.tradeoff_figure import say_published
 
@@ -45,7 +46,7 @@ def tell_bands(bands: Bands) -> list[str]:
     if bands.growth is None:
         return [f"hypervolume: {bands.growth_missing}"]
     band = bands.growth
-    interval = f"{band.mean[-1]:.4f} (95 % bootstrap interval {band.low[-1]:.4f} to {band.high[-1]:.4f})"
+    interval = f"{band.mean[-1]:.4f} ({band.low[-1]:.4f} to {band.high[-1]:.4f}: {INTERVAL})"
     return [f"hypervolume: mean of {len(band.seeds)} seeds {interval}", f"  {say_band(bands)}"]
 
 

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from gcc_search.analysis.bands import PLACES, find_bands
 from gcc_search.analysis.bands_figure import say_band
 from gcc_search.analysis.feasibility import read_question
 from gcc_search.analysis.findings import find
 from gcc_search.analysis.frontier_figure import draw_frontier
+from gcc_search.analysis.growth_figure import draw_growth
 from gcc_search.analysis.pairing import Pair
 from gcc_search.objectives import METRICS
 from gcc_search.results.reader import read_run
@@ -50,10 +52,29 @@ def test_attainment_is_the_best_consistency_at_least_so_sparse_within_equal_budg
     assert (band.mean[0], band.mean[-1]) == pytest.approx((0.6, 0.25))
 
 
-def test_the_band_of_two_seeds_is_their_range(two_seeds):
+def test_the_band_is_students_interval_at_each_place(two_seeds):
     band = bands_of(two_seeds).attainment
-    assert (band.low[0], band.high[0]) == pytest.approx((0.5, 0.7))
-    assert (band.low[-1], band.high[-1]) == pytest.approx((0.2, 0.3))
+    for place in (0, -1):
+        found = [curve[place] for curve in band.curves]
+        expected = stats.t.interval(0.95, 1, loc=np.mean(found), scale=stats.sem(found))
+        assert (band.low[place], band.high[place]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("num_seeds", "num_lines"), [(2, 4), (3, 5), (4, 2)])
+def test_few_seeds_are_drawn_one_by_one_in_axes_that_their_wide_band_does_not_stretch(new_run, num_seeds, num_lines):
+    """Lines: the edge or the growth of all, the mean, and those of single seeds."""
+    run = new_run()
+    for seed in range(num_seeds):
+        add(run, seed, [(0.4, 0.5 + seed / 10), (0.6, 0.3)])
+    found = find(read_run(run.folder))
+    frontier = draw_frontier(found.frontier, bands=found.bands, knee=None, title="demo")
+    growth = draw_growth(found.growth, bands=found.bands, title="demo")
+    for figure in (frontier, growth):
+        assert len(figure.axes[0].lines) == num_lines
+        labels = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert ("the seeds' own" in labels) == (num_seeds < 4)
+        assert "band of the mean: 95 %, Student's t over seeds" in labels
+    assert growth.axes[0].get_ylim() == (0, pytest.approx(1.2 * found.growth.steps[-1].hypervolume))
 
 
 def test_hypervolume_of_each_seed_is_over_its_own_device_time(two_seeds):
