@@ -6,6 +6,11 @@ other. A parameter of choices has the share of the ranks' variance between its c
 Kruskal and Wallis). The p-value is the share of 2,000 seeded permutations that explain at least as much. Parameters are
 taken one at a time: shares do not sum to 1. A sampler that learns draws parameters that depend on each other; the
 permutations do not know of it.
+
+The largest of several shares is large by being chosen: among four parameters that do nothing, one has a p-value below
+0.05 in a sixth of cases. Its p-value is that of the family: how often any parameter explains as much after the same
+permutation (the largest statistic: P. Westfall and S. Young, Resampling-Based Multiple Testing, 1993). Metrics and
+networks are not counted in.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ from numpy.typing import NDArray
 from gcc_search.analysis.bootstrap import SEED, Floats
 from gcc_search.analysis.feasibility import Question
 from gcc_search.analysis.parameters import Parameter, find_parameters
+from gcc_search.objectives import Metric
 from gcc_search.results.schema import TrialRecord
 
 PERMUTATIONS = 2000
@@ -29,7 +35,14 @@ FEWEST = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Importance:
-    """`share`: of the variance of the metric's ranks, 0 to 1. `correlation`: Spearman's, None for choices."""
+    """What one parameter explains of a metric.
+
+    Args:
+        share: of the variance of the metric's ranks, 0 to 1.
+        correlation: Spearman's, None for choices.
+        p_value: that chance gives this parameter as large a share.
+        family_p_value: that chance gives any of the network's parameters as large a share of this metric.
+    """
 
     network: str
     metric: str
@@ -38,61 +51,96 @@ class Importance:
     share: float
     correlation: float | None
     p_value: float
+    family_p_value: float
 
 
 def find_importances(records: Sequence[TrialRecord], question: Question) -> tuple[Importance, ...]:
     """Per network, metric of the run and parameter, in this order; networks with fewer than six trials have none."""
     finished = [record for record in records if record.status == "finished"]
-    found = (
-        _importance(network, metric.name, metric.column, parameter, [r for r in finished if r.network == network])
+    parameters = find_parameters(finished)
+    return tuple(
+        importance
         for network in sorted({record.network for record in finished})
         for metric in question.metrics
-        for parameter in find_parameters(finished)
+        for importance in _importances(network, metric, parameters, [r for r in finished if r.network == network])
     )
-    return tuple(importance for importance in found if importance is not None)
 
 
-def _importance(
-    network: str, metric: str, column: str, parameter: Parameter, records: Sequence[TrialRecord]
-) -> Importance | None:
-    known = [
-        (parameter.place(record.sampled[parameter.name]), value)
+def _importances(
+    network: str, metric: Metric, parameters: Sequence[Parameter], records: Sequence[TrialRecord]
+) -> list[Importance]:
+    orders: dict[tuple[str, ...], int] = {}
+    tested = [(parameter, _test(metric.column, parameter, records, orders)) for parameter in parameters]
+    found = [(parameter, test) for parameter, test in tested if test is not None]
+    largest = np.max([test.by_chance for _, test in found], axis=0) if found else np.empty(0)
+    return [
+        Importance(
+            network=network,
+            metric=metric.name,
+            parameter=parameter.label,
+            num_trials=test.num_trials,
+            share=test.share,
+            correlation=None if parameter.choices else test.correlation,
+            p_value=_p_value(test.share, test.by_chance),
+            family_p_value=_p_value(test.share, largest),
+        )
+        for parameter, test in found
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Test:
+    """A parameter's share, and those after each permutation, (PERMUTATIONS,)."""
+
+    num_trials: int
+    share: float
+    correlation: float
+    by_chance: Floats
+
+
+def _test(
+    column: str, parameter: Parameter, records: Sequence[TrialRecord], orders: dict[tuple[str, ...], int]
+) -> _Test | None:
+    """`orders`: which permutations the trials of an earlier parameter got; added to."""
+    known = {
+        record.id: (parameter.place(record.sampled[parameter.name]), value)
         for record in records
         if parameter.is_sampled(record) and (value := record.validated(column)) is not None
-    ]
-    if len(known) < FEWEST or any(len({pair[side] for pair in known}) < 2 for side in (0, 1)):
+    }
+    if len(known) < FEWEST or any(len({pair[side] for pair in known.values()}) < 2 for side in (0, 1)):
         return None
-    places, values = np.array(known, dtype=np.float64).T
-    explained = _explained_by(places, is_choice=bool(parameter.choices))
-    ranked = _standardised(values)
-    shuffled = _shuffled(ranked.tobytes())
-    share = float(((explained @ ranked) ** 2).sum())
-    # Rounding must not make a permutation that is the order itself fall short of it.
-    as_good = int((((shuffled @ explained.T) ** 2).sum(axis=1) >= share - 1e-9).sum())
-    return Importance(
-        network=network,
-        metric=metric,
-        parameter=parameter.label,
+    places, values = np.array(list(known.values()), dtype=np.float64).T
+    explained, ranked = _explained_by(places, is_choice=bool(parameter.choices)), _standardised(values)
+    # Parameters of the same trials share their permutations; those of others have their own, which makes the largest
+    # share by chance too large, if anything.
+    order = orders.setdefault(tuple(known), len(orders))
+    shuffled = _shuffled(ranked.tobytes(), order)
+    return _Test(
         num_trials=len(known),
-        share=share,
-        correlation=None if parameter.choices else float(explained[0] @ ranked),
-        p_value=(as_good + 1) / (PERMUTATIONS + 1),
+        share=float(((explained @ ranked) ** 2).sum()),
+        correlation=float(explained[0] @ ranked),
+        by_chance=((shuffled @ explained.T) ** 2).sum(axis=1),
     )
+
+
+def _p_value(share: float, by_chance: Floats) -> float:
+    # Rounding must not make a permutation that is the order itself fall short of it.
+    return (int((by_chance >= share - 1e-9).sum()) + 1) / (PERMUTATIONS + 1)
 
 
 # The parameters of a network are known of the same trials, as a rule, and so are its metrics: each is drawn once.
 @lru_cache(maxsize=1)
-def _shuffled(ranked: bytes) -> Floats:
+def _shuffled(ranked: bytes, order: int) -> Floats:
     """The ranks in each of `PERMUTATIONS` orders, a row each: 160 MB for ten thousand trials."""
     ranks = np.frombuffer(ranked)
-    return ranks[_permutations(len(ranks))]
+    return ranks[_permutations(len(ranks), order)]
 
 
 @lru_cache(maxsize=1)
-def _permutations(num_trials: int) -> NDArray[np.int32]:
+def _permutations(num_trials: int, order: int) -> NDArray[np.int32]:
     """Orders of so many trials, the same ones each time."""
     orders = np.tile(np.arange(num_trials, dtype=np.int32), (PERMUTATIONS, 1))
-    return np.random.default_rng(SEED).permuted(orders, axis=1, out=orders)
+    return np.random.default_rng(SEED + order).permuted(orders, axis=1, out=orders)
 
 
 def _explained_by(places: Floats, *, is_choice: bool) -> Floats:

@@ -20,7 +20,8 @@ DARK = 0.55
 KEY = (
     "share of the metric's ranks that a parameter explains alone (validation split, finished trials)\n"
     f"+ rises with the parameter, - falls, no sign: choices; framed, *: p < {SIGNIFICANT} "
-    f"({PERMUTATIONS:,} permutations, each cell on its own)"
+    f"({PERMUTATIONS:,} permutations,\n"
+    "each cell on its own: of twenty in which nothing is to be found, one is framed)"
 )
 
 

@@ -29,6 +29,10 @@ from gcc_search.analysis.tradeoff_figure import AXIS, say_spread
 from gcc_search.saying import say
 
 TOLD_ROWS = 10
+IMPORTANCE_HEADING = (
+    "share of a metric's ranks that a parameter explains alone, the largest of all parameters\n"
+    "(p: how often permutations give any of them as much; each line on its own):"
+)
 
 
 def print_findings(findings: Findings, files: Sequence[Path], console: Console) -> None:
@@ -123,12 +127,12 @@ def _fixed(value: float | None) -> str:
 def _print_importances(importances: Sequence[Importance], console: Console) -> None:
     """The parameter that explains most of each metric, by network; importance.csv has all of them."""
     if importances:
-        say(console, "\nshare of a metric's ranks that a parameter explains alone (p: permutations), the largest:")
+        say(console, f"\n{IMPORTANCE_HEADING}")
     strongest: dict[tuple[str, str], Importance] = {}
     for item in sorted(importances, key=lambda item: -item.share):
         strongest.setdefault((item.network, item.metric), item)
     for (network, metric), item in sorted(strongest.items()):
-        share = f"{item.parameter} {item.share:.0%} (p = {item.p_value:.2g}, {item.num_trials} trials)"
+        share = f"{item.parameter} {item.share:.0%} (p = {item.family_p_value:.2g}, {item.num_trials} trials)"
         say(console, f"  {network}, {metric}: {share}")
 
 

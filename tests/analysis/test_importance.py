@@ -1,11 +1,19 @@
+import io
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy import stats
 
+from gcc_search.analysis.feasibility import Question
 from gcc_search.analysis.findings import find
-from gcc_search.analysis.importance import Importance
+from gcc_search.analysis.importance import Importance, find_importances
 from gcc_search.analysis.importance_figure import draw_importance
 from gcc_search.analysis.importance_panels import ImportancePanel, importance_panels
+from gcc_search.analysis.printing import IMPORTANCE_HEADING, print_findings
+from gcc_search.objectives import METRICS
 from gcc_search.results.reader import read_run
 
 
@@ -67,6 +75,65 @@ def test_the_share_of_choices_is_that_of_kruskal_and_wallis(searched):
     assert found.p_value < 0.01
 
 
+QUESTION = Question(metrics=(METRICS["gini"],), constraints=())
+
+
+@pytest.fixture
+def nothing_matters(new_run):
+    """Draws twenty trials of which no parameter explains anything."""
+    record = new_run().trial("t")
+
+    def draw(random, *, num_parameters=4):
+        drawn = random.uniform(size=(20, num_parameters + 1)).tolist()
+        return [
+            replace(
+                record, id=f"t{index}", sampled={f"q{n}": x for n, x in enumerate(others)}, validation={"gini": gini}
+            )
+            for index, (gini, *others) in enumerate(drawn)
+        ]
+
+    return draw
+
+
+def test_the_largest_share_of_parameters_that_do_nothing_is_seldom_significant(nothing_matters):
+    random, runs = np.random.default_rng(0), 200
+    largest = [
+        max(find_importances(nothing_matters(random), QUESTION), key=lambda item: item.share) for _ in range(runs)
+    ]
+    alone = sum(item.p_value < 0.05 for item in largest)
+    family = sum(item.family_p_value < 0.05 for item in largest)
+    # 1 - 0.95^4 = 0.185 of the lines; 0.05 and three standard errors.
+    assert alone > 0.12 * runs
+    assert family < 0.096 * runs
+
+
+def test_a_single_parameter_is_its_own_family(nothing_matters):
+    (found,) = find_importances(nothing_matters(np.random.default_rng(0), num_parameters=1), QUESTION)
+    assert found.family_p_value == found.p_value
+
+
+def test_the_family_has_parameters_of_other_trials_too(nothing_matters):
+    """Ten of twenty trials sampled q1: a share of chance is then likelier to be large."""
+    records = [
+        replace(record, sampled={name: value for name, value in record.sampled.items() if name == "q0" or index % 2})
+        for index, record in enumerate(nothing_matters(np.random.default_rng(0), num_parameters=2))
+    ]
+    of_all, of_half = find_importances(records, QUESTION)
+    assert (of_all.num_trials, of_half.num_trials) == (20, 10)
+    assert of_all.family_p_value > of_all.p_value
+    assert of_half.family_p_value > of_half.p_value
+
+
+def test_the_printed_p_value_is_the_familys(searched):
+    run, _ = searched
+    console = Console(file=io.StringIO(), width=100)
+    print_findings(find(read_run(run.folder)), [Path("analysis/frontier.png")], console)
+    largest = importances_of(run)["gini", "beta"]
+    told = f"gini: beta {largest.share:.0%} (p = {largest.family_p_value:.2g}, 20 trials)"
+    assert f"{IMPORTANCE_HEADING}\n" in console.file.getvalue()
+    assert told in console.file.getvalue()
+
+
 def test_a_metric_that_never_changes_has_no_importances(searched):
     run, _ = searched
     assert ("accuracy", "alpha") not in importances_of(run)
@@ -85,6 +152,7 @@ def an_importance(metric, parameter, share, p_value, correlation=None) -> Import
         share=share,
         correlation=correlation,
         p_value=p_value,
+        family_p_value=min(1.0, 4 * p_value),
     )
 
 
