@@ -9,7 +9,7 @@ from rich.text import Text
 from gcc_search.analysis.best import Row
 from gcc_search.analysis.comparison import Comparison, Disagreement
 from gcc_search.analysis.measures import FEWEST_IMAGES, Line, Mean
-from gcc_search.analysis.seeds import SeedSpread
+from gcc_search.analysis.seeds import INTERVAL, SeedSpread
 from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.table import short_scientific
 
@@ -17,8 +17,8 @@ ARROWS = {"up": "↑", "down": "↓", "none": " "}
 HEADINGS = ("measure", "baseline", "ours", "difference", "95 % interval", "images")
 KEY = (
     "↑ ↓ better | accuracy in points | ± standard error over test images | difference: ours - baseline,\n"
-    "with its 95 % interval (paired bootstrap over the images) | * the interval leaves out 0\n"
-    f"(under {FEWEST_IMAGES} images: too few to say, no *)"
+    "with its 95 % interval (paired bootstrap over the images) | * the interval leaves out 0: beyond the\n"
+    f"noise of these test images (under {FEWEST_IMAGES}: too few to say, no *); another seed may differ by more"
 )
 
 
@@ -79,6 +79,9 @@ def say_disagreement(found: Disagreement | None) -> str:
         f"accuracy: right where the other is wrong: baseline {found.only_baseline} images, "
         f"ours {found.only_trained}; McNemar's exact p = {found.p_value:.2g}"
     )
+
+
+SEEDS_HEADING = f"the same settings under several seeds, ours - baseline ({INTERVAL}):"
 
 
 def say_seeds(spread: SeedSpread) -> str:

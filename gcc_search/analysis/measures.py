@@ -93,7 +93,11 @@ class Line:
 
     @property
     def verdict(self) -> Verdict | None:
-        """Whether the test images tell the two networks apart, the interval leaving out 0; None without an interval."""
+        """Whether the test images tell the two networks apart, the interval leaving out 0; None without an interval.
+
+        Noise is that of the images. Of 28 pairs of networks on `shapes` that differ in the seed alone, 5 are told apart
+        in C*, 16 in Gini: `seeds.over_seeds` is what knows of seeds.
+        """
         if self.low is None or self.high is None:
             return None
         if (self.num_images or 0) < FEWEST_IMAGES:

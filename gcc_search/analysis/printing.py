@@ -10,6 +10,7 @@ from rich.console import Console
 from gcc_search.analysis.comparison import RULE
 from gcc_search.analysis.comparison_table import (
     KEY,
+    SEEDS_HEADING,
     comparison_heading,
     comparison_table,
     say_disagreement,
@@ -21,7 +22,6 @@ from gcc_search.analysis.findings import Findings, say_counts
 from gcc_search.analysis.frontier import say_asked, say_ranking
 from gcc_search.analysis.importance import Importance
 from gcc_search.analysis.parameters import Parameter
-from gcc_search.analysis.seeds import INTERVAL
 from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.table import LEGEND, best_table
 from gcc_search.analysis.telling import tell_bands, tell_boundary, tell_paper, tell_table_1_of_paper
@@ -83,7 +83,7 @@ def _print_comparisons(findings: Findings, console: Console) -> None:
         say(console, f"train ours again: {findings.origins[item.trial].command}")
         _say_all(tell_table_1_of_paper(findings.paper, item), console)
         if item.seeds:
-            say(console, f"the same settings under several seeds, ours - baseline ({INTERVAL}):")
+            say(console, SEEDS_HEADING)
         for spread in item.seeds:
             say(console, f"  {say_seeds(spread)}")
 

@@ -14,6 +14,7 @@ from gcc_search.analysis.feasibility import Question, first_broken, read_questio
 from gcc_search.analysis.findings import check_searched, say_way_out
 from gcc_search.analysis.paired_images import read_paired
 from gcc_search.analysis.pairing import Pair, pair_with_baselines
+from gcc_search.analysis.seeds import SeedSpread
 from gcc_search.errors import ResultsError
 from gcc_search.objectives import closest
 from gcc_search.results.reader import Run, Trial, find_damage
@@ -53,8 +54,9 @@ class Recommendation:
         considered: trials of the wished network, whatever became of them.
         runner_up: the next best; None where no other qualifies.
         comparison: trial against baseline on the test split.
-        gain_is_beyond_noise: whether the 95 % interval of the gain in C* leaves out 0 from above; None where there is
-            no interval, or one over too few images to say.
+        gain_over_seeds: of C*, where these settings were trained under several seeds.
+        gain_is_beyond_noise: whether the 95 % interval of the gain in C* leaves out 0 from above: that over seeds, else
+            that over test images; None where there is none, or one over too few images to say.
         problems: a line for each file that was refused: records of trials, tables of these two.
     """
 
@@ -65,6 +67,7 @@ class Recommendation:
     excluded: tuple[Excluded, ...]
     runner_up: Candidate | None
     comparison: Comparison
+    gain_over_seeds: SeedSpread | None
     gain_is_beyond_noise: bool | None
     problems: tuple[str, ...]
 
@@ -105,8 +108,7 @@ def _recommend(
     trial = next(trial for trial in run.trials if trial.record.id == pair.trial.id)
     baseline = next(trial for trial in run.baselines.values() if trial.record.id == pair.baseline.id)
     (comparison,) = compare_chosen([pair], pairs, {pair.trial.id: read_paired(trial, baseline)})
-    told = (None, "too few images")
-    line = next((line for line in comparison.lines if line.measure == "C*" and line.verdict not in told), None)
+    over_seeds = next((spread for spread in comparison.seeds if spread.measure == "C*"), None)
     return Recommendation(
         trial=trial,
         baseline=baseline,
@@ -115,9 +117,17 @@ def _recommend(
         excluded=excluded,
         runner_up=ranked[1] if len(ranked) > 1 else None,
         comparison=comparison,
-        gain_is_beyond_noise=None if line is None else line.verdict == "apart" and line.difference > 0,
+        gain_over_seeds=over_seeds,
+        gain_is_beyond_noise=_is_beyond_noise(comparison) if over_seeds is None else over_seeds.low > 0,
         problems=(*run.problems, *find_damage(trial), *find_damage(baseline)),
     )
+
+
+def _is_beyond_noise(comparison: Comparison) -> bool | None:
+    """Of the test images."""
+    told = (None, "too few images")
+    line = next((line for line in comparison.lines if line.measure == "C*" and line.verdict not in told), None)
+    return None if line is None else line.verdict == "apart" and line.difference > 0
 
 
 def _check_network(run: Run, wish: Wish) -> None:

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from gcc_search.analysis.comparison_table import KEY, comparison_table, say_disagreement, say_loss, say_seeds
+from gcc_search.analysis.comparison_table import (
+    KEY,
+    SEEDS_HEADING,
+    comparison_table,
+    say_disagreement,
+    say_loss,
+    say_seeds,
+)
+from gcc_search.analysis.measures import Line
 from gcc_search.analysis.printing import say_refused
 from gcc_search.analysis.recommendation import Recommendation, Wish, say_excluded
+from gcc_search.analysis.seeds import SeedSpread
 from gcc_search.analysis.several import trial_directory
 from gcc_search.atomic import place_of
 from gcc_search.saying import say
@@ -22,6 +31,8 @@ def print_recommendation(found: Recommendation, wish: Wish, console: Console) ->
     say(console, f"\ntest split: baseline {place_of(found.baseline.folder)} against ours\n{KEY}\n")
     console.print(comparison_table(found.comparison))
     say(console, say_disagreement(found.comparison.disagreement))
+    if found.comparison.seeds:
+        say(console, SEEDS_HEADING)
     for spread in found.comparison.seeds:
         say(console, f"  {say_seeds(spread)}")
     say_refused(found.problems, console)
@@ -46,7 +57,7 @@ def say_why(found: Recommendation, wish: Wish) -> tuple[str, ...]:
         f"accuracy lost there: {found.chosen.drop_points:+.2f} points",
         f"trials left out of {found.considered}: {say_excluded(found.excluded)}",
         _say_runner_up(found),
-        say_gain(found),
+        *say_gain(found),
     )
 
 
@@ -59,17 +70,37 @@ def _say_runner_up(found: Recommendation) -> str:
     return f"runner-up: {place}, C* {other.corrected_consistency:.3f}, {behind:.3f} behind, {lost}"
 
 
-def say_gain(found: Recommendation) -> str:
-    """What C* gains on the test split, and whether that is more than its images would give by chance."""
+def say_gain(found: Recommendation) -> tuple[str, ...]:
+    """What C* gains on the test split, and whether that is more than other seeds, or its images, give by chance."""
     line = next((line for line in found.comparison.lines if line.measure == "C*"), None)
     if line is None:
-        return "test split: C* was not measured of both"
+        return ("test split: C* was not measured of both",)
     told = f"test split: C* {line.difference:+.3f} against the baseline"
     if line.low is None or line.high is None:
-        return f"{told}; no whole images.parquet of one of the two, so no interval"
-    told += f", 95 % interval {line.low:+.3f} to {line.high:+.3f}"
+        told += "; no whole images.parquet of one of the two, so no interval"
+    else:
+        told += f", 95 % interval {line.low:+.3f} to {line.high:+.3f} over its images"
+    if found.gain_over_seeds is not None:
+        return (told, _say_over_seeds(found.gain_over_seeds))
+    return (told, _say_over_images(line)) if line.verdict else (told,)
+
+
+def _say_over_seeds(spread: SeedSpread) -> str:
+    if spread.low <= 0 <= spread.high:
+        verdict = "within the noise of seeds: it holds 0"
+    else:
+        verdict = f"a {_gain(spread.mean)} beyond the noise of seeds"
+    interval = f"95 % interval {spread.low:+.3f} to {spread.high:+.3f}"
+    return f"mean over {len(spread.seeds)} seeds {spread.mean:+.3f}, {interval}: {verdict}"
+
+
+def _say_over_images(line: Line) -> str:
     if line.verdict == "too few images":
-        return f"{told}: too few images to say"
+        return "too few images to say"
     if line.verdict == "within noise":
-        return f"{told}: within noise: the interval holds 0"
-    return f"{told}: a {'gain' if found.gain_is_beyond_noise else 'loss'} beyond noise"
+        return "within the noise of these test images: the interval holds 0"
+    return f"a {_gain(line.difference)} beyond the noise of these test images; another seed may differ by more"
+
+
+def _gain(difference: float) -> str:
+    return "gain" if difference > 0 else "loss"

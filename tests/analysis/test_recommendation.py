@@ -72,7 +72,10 @@ def test_the_test_split_decides_nothing(new_run):
 
 @pytest.mark.parametrize(
     ("consistency", "verdict", "beyond"),
-    [(0.9, "a gain beyond noise", True), (0.8, "within noise: the interval holds 0", False)],
+    [
+        (0.9, "a gain beyond the noise of these test images; another seed may differ by more", True),
+        (0.8, "within the noise of these test images: the interval holds 0", False),
+    ],
 )
 def test_a_gain_is_told_from_noise(new_run, consistency, verdict, beyond):
     run = new_run()
@@ -83,13 +86,36 @@ def test_a_gain_is_told_from_noise(new_run, consistency, verdict, beyond):
     assert say_why(found, Wish())[-1].endswith(verdict)
 
 
+@pytest.mark.parametrize(
+    ("gains", "told", "beyond"),
+    [
+        ((0.10, 0.16, 0.13), "mean over 3 seeds +0.130, 95 % interval +0.055 to +0.205: a gain beyond", True),
+        ((0.10, -0.05, 0.13), "mean over 3 seeds +0.060, 95 % interval -0.180 to +0.300: within", False),
+        ((-0.10, -0.16, -0.13), "mean over 3 seeds -0.130, 95 % interval -0.205 to -0.055: a loss beyond", False),
+    ],
+)
+def test_where_there_are_several_seeds_their_noise_decides(new_run, gains, told, beyond):
+    """The images alone tell each of these trials apart from its baseline."""
+    run = new_run()
+    for seed, gain in enumerate(gains):
+        run.baseline(key=f"base-{seed}", seed=seed, corrected=0.3, images=images(consistency=0.8))
+        values = {"corrected": 0.3 + gain, "images": images(consistency=0.9)}
+        run.trial(f"t{seed}", baseline=f"base-{seed}", seed=seed, alpha=2.0, **values)
+    found = found_in(run)
+    assert found.gain_is_beyond_noise is beyond
+    assert say_why(found, Wish())[-1].startswith(f"{told} the noise of seeds")
+
+
 def test_of_too_few_images_nothing_is_said(new_run):
     run = new_run()
     run.baseline(images=images(consistency=0.8, num=FEWEST_IMAGES - 1))
     run.trial("t1", corrected=0.5, images=images(consistency=0.9, num=FEWEST_IMAGES - 1))
     found = found_in(run)
     assert found.gain_is_beyond_noise is None
-    assert say_why(found, Wish())[-1].endswith("95 % interval +0.200 to +0.200: too few images to say")
+    assert say_why(found, Wish())[-2:] == (
+        "test split: C* +0.200 against the baseline, 95 % interval +0.200 to +0.200 over its images",
+        "too few images to say",
+    )
 
 
 def test_without_images_there_is_no_verdict(new_run):
@@ -102,9 +128,9 @@ def test_without_images_there_is_no_verdict(new_run):
     assert say_why(found, Wish())[-1].endswith("no whole images.parquet of one of the two, so no interval")
 
 
-def test_why_is_five_lines(mixed_run):
+def test_why_is_six_lines(mixed_run):
     wish = Wish(max_accuracy_drop=1.0)
-    first, second, third, fourth, _ = say_why(found_in(mixed_run, max_accuracy_drop=1.0), wish)
+    first, second, third, fourth, _, _ = say_why(found_in(mixed_run, max_accuracy_drop=1.0), wish)
     limits = "constraints kept, at most 1 points lost"
     assert first == f"C* 0.500 on the validation split, the highest of 3 that qualify ({limits})"
     assert second == "accuracy lost there: +1.00 points"
