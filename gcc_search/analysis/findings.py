@@ -106,7 +106,7 @@ def find(run: Run, tell: Tell = untold, *, with_paper: bool = False) -> Findings
         bands=find_bands(records, pairs, question),
         importances=importances,
         importance_panels=importance_panels(records, importances),
-        paper=compare_with_paper(records, comparisons, effects) if with_paper else None,
+        paper=compare_with_paper(records, comparisons, effects, space=run.record.space) if with_paper else None,
         gallery=gallery,
         heatmap_grid=find_heatmap_grid(effects, pairs, gallery),
     )

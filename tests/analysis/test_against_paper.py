@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from gcc_search.analysis.against_paper import MEASURED
 from gcc_search.analysis.findings import find
 from gcc_search.analysis.printing import print_findings
 from gcc_search.analysis.published import FIGURE_2, FIGURE_3, TABLE_1, TABLE_2
@@ -12,8 +13,10 @@ from gcc_search.analysis.report import analyze
 from gcc_search.analysis.tradeoff_figure import draw_tradeoff
 from gcc_search.errors import ResultsError
 from gcc_search.results.reader import read_run
+from gcc_search.results.writer import write_run
+from gcc_search.space import load_space
 
-NOTED = "beside the paper's numbers (one network each, no validation split mentioned)"
+NOTED = f"beside the paper's numbers (one network each, no validation split mentioned); differs: {MEASURED}"
 
 
 def change(builder, **sections):
@@ -104,13 +107,14 @@ def test_a_recipe_that_differs_is_told(caltech):
     run = change(caltech, weights="my.pth", recipe={"epochs": 5, "lr": 0.001}, explanation={"sparsity": "searched"})
     (note,) = find(run, with_paper=True).paper.notes
     assert note.endswith(
-        "; differs: weights my.pth (paper: IMAGENET1K_V1), epochs 5 (paper: 20), sparsity searched (paper: paper)"
+        f"; differs: {MEASURED}, weights my.pth (paper: IMAGENET1K_V1), epochs 5 (paper: 20), "
+        "sparsity searched (paper: paper)"
     )
 
 
 @pytest.mark.parametrize(
     ("data", "told_split"),
-    [("caltech101", "; differs: test_fraction 0.5 (paper: not told, 0.2 assumed)"), ("cub200", "")],
+    [("caltech101", ", test_fraction 0.5 (paper: not told, 0.2 assumed)"), ("cub200", "")],
 )
 def test_a_split_that_differs_is_told_where_the_authors_give_none(new_run, data, told_split):
     run = new_run()
@@ -118,6 +122,54 @@ def test_a_split_that_differs_is_told_where_the_authors_give_none(new_run, data,
     run.trial("t1", data=data, settings={"data": {"name": data, "test_fraction": 0.5}})
     (note,) = find(read_run(run.folder), with_paper=True).paper.notes
     assert note == f"resnet18 on {data}: {NOTED}{told_split}"
+
+
+ASHA = {"type": "asha", "metric": "gini", "min_epochs": 2}
+BAYES = "method bayes (paper's Fig. 3: random)"
+
+
+@pytest.mark.parametrize(
+    ("space", "differs"),
+    [
+        ({"method": "random", "early_terminate": None}, []),
+        ({"method": "grid"}, ["method grid (paper's Fig. 3: random)"]),
+        ({"method": "bayes", "metrics": [{"name": "gini"}], "constraints": ["gini >= 0.4"]}, [BAYES]),
+        (
+            {"method": "bayes", "constraints": ["gini >= 0.4", "accuracy >= baseline - 1.0"]},
+            [
+                BAYES,
+                "led to settings that cost little accuracy: accuracy among the metrics and accuracy >= baseline - 1.0",
+            ],
+        ),
+        (
+            {"method": "random", "early_terminate": ASHA},
+            ["early_terminate by gini: the box of tradeoffs is without what was stopped"],
+        ),
+    ],
+)
+def test_a_search_that_is_not_random_is_told_beside_figure_3(caltech, space, differs):
+    run = read_run(caltech.folder)
+    run.record.space.update(space)
+    (note,) = find(run, with_paper=True).paper.notes
+    assert note == ", ".join([f"resnet18 on caltech101: {NOTED}", *differs])
+
+
+def test_where_the_paper_has_no_tradeoffs_the_search_is_not_told(new_run):
+    run = new_run()
+    run.record.space.update(method="bayes")
+    write_run(run.folder, run.record)
+    run.baseline(data="cub200")
+    run.trial("t1", data="cub200")
+    assert find(read_run(run.folder), with_paper=True).paper.notes == (f"resnet18 on cub200: {NOTED}",)
+
+
+def test_the_shipped_search_of_caltech_says_how_it_differs_from_figure_3(caltech):
+    run = read_run(caltech.folder)
+    run.record.space.update(
+        load_space(Path(__file__).parents[2] / "search_spaces/caltech.yaml").model_dump(mode="json")
+    )
+    (note,) = find(run, with_paper=True).paper.notes
+    assert f"{BAYES}, led to settings that cost little accuracy: accuracy among the metrics and accuracy >=" in note
 
 
 def test_rows_of_table_2_stand_beside_rows_of_the_same_parameter_in_the_papers_form(new_run):

@@ -38,6 +38,14 @@ def test_one_run_is_read_as_it_is(two_runs):
     assert [trial.record.id for trial in read_runs([run.folder]).trials] == ["t1"]
 
 
+def test_runs_that_were_searched_in_different_ways_name_each_of_them(two_runs):
+    early = {"type": "asha", "metric": "gini"}
+    for run, method, stop in zip(two_runs, ("random", "bayes"), (None, early), strict=True):
+        write_run(run.folder, replace(run.record, space=run.record.space | {"method": method, "early_terminate": stop}))
+    space = read_runs([run.folder for run in two_runs]).record.space
+    assert (space["method"], space["early_terminate"]) == ("random, bayes", early)
+
+
 @pytest.mark.parametrize(
     ("field", "values"),
     [("recipe.lr", (0.1, 0.2)), ("evaluation.seed", (0, 1))],
