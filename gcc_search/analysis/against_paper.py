@@ -201,7 +201,8 @@ def _search_differences(space: Mapping[str, Any]) -> Iterator[str]:
         if metrics or constraints:
             yield f"led to settings that cost little accuracy: {' and '.join([*metrics, *constraints])}"
     if early:
-        yield f"early_terminate by {early['metric']}: the box of tradeoffs is without what was stopped"
+        by = early.get("metric") or "all metrics"
+        yield f"early_terminate by {by}: the box of tradeoffs is without what was stopped"
 
 
 def _lines(item: Comparison) -> Iterator[PaperLine]:

@@ -145,6 +145,10 @@ BAYES = "method bayes (paper's Fig. 3: random)"
             {"method": "random", "early_terminate": ASHA},
             ["early_terminate by gini: the box of tradeoffs is without what was stopped"],
         ),
+        (
+            {"method": "random", "early_terminate": ASHA | {"metric": None}},
+            ["early_terminate by all metrics: the box of tradeoffs is without what was stopped"],
+        ),
     ],
 )
 def test_a_search_that_is_not_random_is_told_beside_figure_3(caltech, space, differs):
