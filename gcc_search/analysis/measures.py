@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from gcc_search.analysis.bootstrap import Floats, percentile_interval, resampled_means, standard_error
-from gcc_search.analysis.paired_images import MEASURED, PairedImages
+from gcc_search.analysis.paired_images import EARNED, MEASURED, PairedImages, with_earned
 from gcc_search.analysis.pairing import Pair
 from gcc_search.results.schema import Direction
 
@@ -58,9 +58,7 @@ MEASURES = (
         recorded_scale=100,
     ),
     _mean("consistency", "consistency", "SSIM, -1 to 1", "up"),
-    Measure(
-        name="C*", columns=("consistency", "chance"), unit="up to 1", better="up", recorded="corrected_consistency"
-    ),
+    Measure(name="C*", columns=(EARNED, "chance"), unit="up to 1", better="up", recorded="corrected_consistency"),
     _mean("insertion AUC", "iauc", "0 to 1", "up"),
     _mean("deletion AUC", "dauc", "0 to 1", "down"),
     _mean("Gini", "gini", "0 to 1", "up"),
@@ -138,13 +136,14 @@ def lines_from_images(images: PairedImages) -> tuple[Line, ...]:
 
 def _resample(images: PairedImages) -> dict[str, Floats]:
     """Resampled means of each column as (resamples, 2). Columns that the same images have are drawn together."""
-    masks = {column: images.is_known(column).tobytes() for column in MEASURED if images.is_known(column).any()}
+    drawn = MEASURED if images.any_constant else [name for name in MEASURED if name not in ("degenerate", EARNED)]
+    masks = {column: images.is_known(column).tobytes() for column in drawn if images.is_known(column).any()}
     found: dict[str, Floats] = {}
     for mask in dict.fromkeys(masks.values()):
         names = [column for column in masks if masks[column] == mask]
         means = resampled_means(np.concatenate([images.both(name) for name in names], axis=1))
         found |= dict(zip(names, np.split(means, len(names), axis=1), strict=True))
-    return found
+    return found if images.any_constant or "consistency" not in found else found | {EARNED: found["consistency"]}
 
 
 def _line_with_errors(measure: Measure, images: PairedImages, resampled: list[Floats]) -> Line:
@@ -193,6 +192,7 @@ class Mean:
 def means_of(images: Mapping[str, Floats]) -> tuple[Mean, ...]:
     """Of columns of images.parquet, NaN for "not measured"; measures that no image has are left out."""
     means = []
+    images = with_earned(images)
     for measure in MEASURES:
         columns = [images[column][~np.isnan(images[column])] for column in measure.columns]
         if len(columns[0]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,18 +10,27 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gcc_search.analysis.bootstrap import Floats
+from gcc_search.earned import earned_consistency
 from gcc_search.errors import ResultsError
 from gcc_search.results.reader import Trial
 
-MEASURED = ("correct", "consistency", "chance", "iauc", "dauc", "gini", "box_mass")
+READ = ("correct", "consistency", "chance", "iauc", "dauc", "gini", "box_mass", "degenerate")
+EARNED = "earned_consistency"
+"""The consistency that C* is made of."""
+MEASURED = (*READ, EARNED)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairedImages:
-    """Measures by column of images.parquet, one value per image of the test split; NaN is "not measured"."""
+    """Measures by name, as in `MEASURED`, one value per image of the test split; NaN is "not measured"."""
 
     baseline: dict[str, Floats]
     trained: dict[str, Floats]
+
+    @property
+    def any_constant(self) -> bool:
+        """Whether a map of either network is constant, so that `EARNED` is another column than the consistency."""
+        return bool(self.baseline["degenerate"].any() or self.trained["degenerate"].any())
 
     def is_known(self, column: str) -> NDArray[np.bool_]:
         """Which images both networks have a value of."""
@@ -35,7 +45,7 @@ class PairedImages:
 def read_paired(trial: Trial, baseline: Trial) -> PairedImages | None:
     """The images that both scored, in the order of the test split; None where a file is missing or torn."""
     try:
-        before, after = (one.images(("index", *MEASURED)) for one in (baseline, trial))
+        before, after = (one.images(("index", *READ)) for one in (baseline, trial))
     except ResultsError:
         # Told among the run's problems, by name. What trial.json says of the test split is used all the same.
         return None
@@ -45,7 +55,13 @@ def read_paired(trial: Trial, baseline: Trial) -> PairedImages | None:
 
 
 def _columns(table: pa.Table, kept: NDArray[np.intp]) -> dict[str, Floats]:
-    return {name: _column(table, name)[kept] for name in MEASURED}
+    return with_earned({name: _column(table, name)[kept] for name in READ})
+
+
+def with_earned(columns: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Columns of images.parquet, and `EARNED` beside them."""
+    given = (columns[name] for name in ("consistency", "chance", "degenerate"))
+    return {**columns, EARNED: earned_consistency(*given)}
 
 
 def _column(table: pa.Table, name: str) -> Floats:

@@ -40,6 +40,7 @@ def _measure(name: str, direction: Direction, meaning: str, *, unit: str = "1", 
     return Column(name=name, type=pa.float64(), unit=unit, direction=direction, meaning=meaning, missing=missing)
 
 
+CORRECTED = "C* = (consistency - chance) / (1 - chance); of a constant map chance counts as its consistency"
 NO_MAPS = "the loss was not finite"
 NO_REGIONS = "the image has neither box nor mask, or its positive map is empty"
 NOT_INSERTED = "not among the images insertion and deletion were run on"
@@ -54,7 +55,7 @@ EPOCH_COLUMNS = (
     _measure("accuracy_points", "up", "top-1 on the validation split", unit="points, 0 to 100"),
     _measure("consistency", "up", "mean SSIM of t(M(x)) and M(t(x)), validation split", missing=NO_MAPS),
     _measure("chance", "none", "mean SSIM of t(M(x')) and M(t(x)), x' another image", missing=NO_MAPS),
-    _measure("corrected_consistency", "up", "C* = (consistency - chance) / (1 - chance)", missing=NO_MAPS),
+    _measure("corrected_consistency", "up", CORRECTED, missing=NO_MAPS),
     _measure("correlation", "up", "mean Pearson correlation of t(M(x)) and M(t(x))", missing=NO_MAPS),
     _measure("gini", "up", "mean Gini index of the positive map at its own resolution", missing=NO_MAPS),
     _measure("mass_half", "down", "mean share of heatmap pixels above 0.5", missing=NO_MAPS),
@@ -74,7 +75,7 @@ IMAGE_COLUMNS = (
     _measure("confidence", "none", "softmax probability of the predicted class"),
     Column(name="correct", type=pa.bool_(), unit="0 or 1", direction="up", meaning="predicted is label"),
     _measure("consistency", "up", "SSIM of t(M(x)) and M(t(x)), t fixed by (evaluation seed, index)", unit="-1 to 1"),
-    _measure("chance", "none", "SSIM of t(M(x')) and M(t(x)), x' another test image, same t", unit="-1 to 1"),
+    _measure("chance", "none", "SSIM of t(M(x')) and M(t(x)), x' another image, M(x') not constant", unit="-1 to 1"),
     _measure("correlation", "up", "Pearson correlation of t(M(x)) and M(t(x))", unit="-1 to 1"),
     _measure("gini", "up", "Gini index of the positive map at its own resolution", unit="0 to 1"),
     _measure("mass_half", "down", "share of heatmap pixels above 0.5", unit="0 to 1"),

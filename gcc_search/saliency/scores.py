@@ -13,11 +13,13 @@ from gcc_search.saliency.geometry import Transforms, crop_shares
 from gcc_search.saliency.losses import sparsity_loss
 from gcc_search.saliency.products import between
 from gcc_search.saliency.shapes import (
+    Claims,
     Classes,
     Curves,
     Heatmaps,
     Images,
     Logits,
+    Order,
     Orders,
     PerImage,
     RawMaps,
@@ -63,12 +65,36 @@ def corrected_consistency(mean_consistency: float, mean_chance: float) -> float:
     """C* = (consistency - chance) / (1 - chance), at most 1; 0 for a map that ignores the image.
 
     Args:
-        mean_consistency: mean SSIM of M(t(x_i)) and t(M(x_i)).
+        mean_consistency: mean SSIM of M(t(x_i)) and t(M(x_i)); of an image whose map is constant, its chance instead.
         mean_chance: mean SSIM of M(t(x_i)) and t(M(x_j)), j another image; above 1 - 1e-6 there is nothing to correct.
     """
     if mean_chance > 1 - 1e-6:
         return 0.0
     return (mean_consistency - mean_chance) / (1 - mean_chance)
+
+
+@torch.no_grad()
+def choose_partners(cycle: Order, is_constant: Claims) -> Order:
+    """For each image another one, whose map its own is compared with for chance; nothing is fetched from the device.
+
+    The one before it in the cycle, or, where the map of that is constant, the next one before that whose map is not: a
+    constant map is like no other, and a chance level that is measured against it is too low. Where the maps of all
+    others are constant, the one just before it.
+
+    Args:
+        cycle: every image once; the first follows the last.
+        is_constant: by image, not by place in the cycle.
+    """
+    count = len(cycle)
+    # Twice round, so that every image of the second round has all others before it.
+    places = torch.arange(2 * count, device=cycle.device)
+    with_a_map = torch.where(is_constant[cycle].repeat(2), -1, places)
+    latest, own = with_a_map.cummax(0).values[count - 1 : -1], places[count:]
+    # Itself, on the first round, or none at all.
+    found = torch.where(latest > own - count, latest, own - 1)
+    partners = torch.empty_like(cycle)
+    partners[cycle] = cycle[found % count]
+    return partners
 
 
 @torch.no_grad()

@@ -28,6 +28,8 @@ Lengths = Int[Tensor, "batch"]
 """One height or width per image, in pixels."""
 Boxes = Float[Tensor, "batch 4"]
 """Top, left, height, width as fractions of the frame."""
+Order = Int[Tensor, "batch"]
+"""A permutation of the images."""
 Orders = Int[Tensor, "batch pixels"]
 """A permutation of the pixels of each image."""
 Curves = Float[Tensor, "batch points"]

@@ -10,9 +10,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gcc_search.earned import earned_consistency
 from gcc_search.saliency.geometry import Transforms, move_heatmaps, sample_positions
-from gcc_search.saliency.losses import normalise, upsample
-from gcc_search.saliency.scores import InsertionScores, corrected_consistency, draw_tie_orders, insertion_deletion
+from gcc_search.saliency.losses import is_degenerate, normalise, upsample
+from gcc_search.saliency.scores import (
+    InsertionScores,
+    choose_partners,
+    corrected_consistency,
+    draw_tie_orders,
+    insertion_deletion,
+)
 from gcc_search.saliency.shapes import Heatmaps, Images, Logits, RawMaps
 from gcc_search.seeding import derive_seed
 from gcc_search.training.evaluation_plan import Evaluation
@@ -64,12 +71,12 @@ def measure(
     """
     count, insertion = len(images), _Insertion(images, evaluation)
     progress = _Progress(on_step, total=2 * count + INSERTION_PASSES * len(insertion.chosen))
-    partners = evaluation.partners(count).to(evaluation.device, non_blocking=True)
+    cycle = evaluation.cycle(count).to(evaluation.device, non_blocking=True)
     cells = passes.network.map_side(evaluation.image_size)
     with _replays(images, evaluation, cells) as replays, insertion.begun() as batches:
         explained = explain(passes, images, evaluation, progress=progress)
         # Nothing is fetched before all is asked for.
-        of_maps = {"confidence": explained.confidence} | _map_columns(explained, partners, replays)
+        of_maps = {"confidence": explained.confidence} | _map_columns(explained, cycle, replays)
         of_insertion = insertion.columns(passes, explained, batches, progress)
     nothing = {name: torch.full((count,), math.nan, dtype=torch.float64) for name in REGION_COLUMNS + INSERTION_COLUMNS}
     measured = nothing | _to_cpu(of_maps, count) | _to_cpu(of_insertion, count, insertion.chosen)
@@ -141,10 +148,11 @@ def _replays(
 
 
 def _map_columns(
-    explained: Explained, partners: Tensor, replays: Iterator[tuple[slice, Replay, Tensor | None]]
+    explained: Explained, cycle: Tensor, replays: Iterator[tuple[slice, Replay, Tensor | None]]
 ) -> dict[str, Tensor]:
     """On the device, in the maps' precision."""
     maps, moved_maps = explained.maps, explained.moved_maps
+    partners = choose_partners(cycle, is_degenerate(maps))
     parts = [
         map_scores(maps[rows], moved_maps[rows], maps[partners[rows]], replay, regions)
         for rows, replay, regions in replays
@@ -222,14 +230,19 @@ def summarise(columns: Columns) -> dict[str, float | None]:
 
     None where no image has a value.
     """
-    means: dict[str, float | None] = {}
-    for name, values in columns.items():
-        if name in ("index", "label", "predicted"):
-            continue
-        known = values.double()[~values.double().isnan()]
-        means[name] = float(known.mean()) if len(known) else None
+    unmeaning = ("index", "label", "predicted")
+    means = {name: _mean_of_known(values) for name, values in columns.items() if name not in unmeaning}
     means["accuracy_points"] = 100 * float(columns["correct"].double().mean())
     means["degenerate_fraction"] = means.pop("degenerate")
-    consistency, chance = means["consistency"], means["chance"]
-    corrected = None if consistency is None or chance is None else corrected_consistency(consistency, chance)
-    return means | {"corrected_consistency": corrected}
+    return means | {"corrected_consistency": _corrected(columns)}
+
+
+def _mean_of_known(values: Tensor) -> float | None:
+    known = values.double()[~values.double().isnan()]
+    return float(known.mean()) if len(known) else None
+
+
+def _corrected(columns: Columns) -> float | None:
+    given = (columns[name].double().numpy() for name in ("consistency", "chance", "degenerate"))
+    earned, chance = _mean_of_known(torch.from_numpy(earned_consistency(*given))), _mean_of_known(columns["chance"])
+    return None if earned is None or chance is None else corrected_consistency(earned, chance)

@@ -70,13 +70,10 @@ class Evaluation:
         """t for images 0 to count - 1; image i's depends on (seed, i) alone."""
         return _draw_evaluation_transforms(self.seed, count, self.image_size).to(self.device)
 
-    def partners(self, count: int) -> Tensor:
-        """For each image another one of the set, fixed by the seed: a random cycle through all of them."""
+    def cycle(self, count: int) -> Tensor:
+        """A random order of all images, fixed by the seed: for chance, each is compared with one before it."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "evaluation partner"))
-        order = torch.randperm(count, generator=generator)
-        partners = torch.empty_like(order)
-        partners[order] = order.roll(1)
-        return partners
+        return torch.randperm(count, generator=generator)
 
     def _view(self, images: ImageSet, batch: Tensor) -> Transforms:
         view = Transforms.center_crop(images.heights[batch], images.widths[batch], fraction=self.crop)

@@ -11,7 +11,7 @@ from gcc_search.analysis.bootstrap import percentile_interval, resampled_means
 from gcc_search.analysis.comparison import Disagreement, comparison_rows
 from gcc_search.analysis.comparison_table import HEADINGS, comparison_table, line_cells, say_disagreement, say_seeds
 from gcc_search.analysis.findings import find
-from gcc_search.analysis.measures import FEWEST_IMAGES, Line, corrected_consistency
+from gcc_search.analysis.measures import FEWEST_IMAGES, Line, corrected_consistency, means_of
 from gcc_search.analysis.table import to_csv
 from gcc_search.results.reader import read_run
 
@@ -114,6 +114,38 @@ def test_the_standard_error_of_corrected_consistency_is_that_of_the_bootstrap(co
     means = resampled_means(np.stack([before["consistency"], before["chance"]], axis=1))
     drawn = corrected_consistency(means[:, 0], means[:, 1])
     assert lines_of(run)["C*"].baseline_se == pytest.approx(drawn.std(ddof=1), rel=0.05)
+
+
+@pytest.fixture
+def partly_constant(new_run):
+    """As `compared`, but for a trial that has no map of every fifth image."""
+    run, before, after = new_run(), scored_images(1), scored_images(2)
+    after["degenerate"] = np.arange(50) % 5 == 0
+    after["consistency"][after["degenerate"]] = 1.0
+    run.baseline(images=before)
+    run.trial("t1", images=after)
+    return run, before, after
+
+
+def test_what_a_constant_map_is_consistent_with_earns_nothing(partly_constant):
+    run, before, after = partly_constant
+    lines, chance = lines_of(run), after["chance"]
+    earned = np.where(after["degenerate"], chance, after["consistency"])
+    assert lines["consistency"].trained == pytest.approx(after["consistency"].mean())
+    assert lines["C*"].trained == pytest.approx((earned.mean() - chance.mean()) / (1 - chance.mean()))
+    means = resampled_means(np.stack([before["consistency"], before["chance"], earned, chance], axis=1))
+    drawn = corrected_consistency(means[:, 2], means[:, 3])
+    interval = percentile_interval(drawn - corrected_consistency(means[:, 0], means[:, 1]))
+    assert (lines["C*"].low, lines["C*"].high) == pytest.approx(interval)
+    assert lines["C*"].trained_se == pytest.approx(drawn.std(ddof=1), rel=0.05)
+
+
+def test_means_of_one_network_have_the_same_corrected_consistency(partly_constant):
+    run, _, after = partly_constant
+    unknown = dict.fromkeys(("dauc", "gini", "box_mass"), np.full(50, np.nan))
+    (found,) = (mean for mean in means_of(unknown | after) if mean.measure == "C*")
+    line = lines_of(run)["C*"]
+    assert (found.value, found.standard_error) == (pytest.approx(line.trained), pytest.approx(line.trained_se))
 
 
 def test_maps_that_ignore_the_image_have_no_corrected_consistency():

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from gcc_search.saliency.geometry import (
@@ -12,6 +14,7 @@ from gcc_search.saliency.geometry import (
 )
 from gcc_search.saliency.losses import normalise, upsample
 from gcc_search.saliency.scores import (
+    choose_partners,
     corrected_consistency,
     crop_mass,
     gini_index,
@@ -111,6 +114,25 @@ def test_map_that_ignores_the_image_scores_high_and_corrects_to_zero(raw, least,
     chance = float(structural_similarity(of_another, of_moved).mean())
     assert consistency >= least
     assert corrected_consistency(consistency, chance) == 0
+
+
+@given(st.data())
+def test_partners_are_those_before_in_the_cycle_whose_maps_are_not_constant(data):
+    cycle = data.draw(st.permutations(range(data.draw(st.integers(1, 9)))))
+    is_constant = data.draw(st.lists(st.booleans(), min_size=len(cycle), max_size=len(cycle)))
+    expected = {}
+    for place, image in enumerate(cycle):
+        before = [cycle[place - steps] for steps in range(1, len(cycle))]
+        expected[image] = next((other for other in before if not is_constant[other]), cycle[place - 1])
+    found = choose_partners(torch.tensor(cycle), torch.tensor(is_constant)).tolist()
+    assert found == [expected[image] for image in range(len(cycle))]
+
+
+def test_without_constant_maps_every_image_is_the_partner_of_one_other(generator):
+    cycle = torch.randperm(50, generator=generator)
+    partners = choose_partners(cycle, torch.zeros(50, dtype=torch.bool))
+    assert torch.equal(partners[cycle], cycle.roll(1))
+    assert sorted(partners.tolist()) == list(range(50))
 
 
 def test_whole_frame_holds_all_mass_and_a_half_holds_half(generator):

@@ -19,7 +19,7 @@ from gcc_search.saliency.gradcam import gradcam
 from gcc_search.saliency.losses import normalise, upsample
 from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
 from gcc_search.seeding import derive_seed
-from gcc_search.training.evaluation import INSERTION_PASSES, measure, summarise
+from gcc_search.training.evaluation import INSERTION_PASSES, explain, measure, summarise
 from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.networks import Network, build_network
 from gcc_search.training.passes import Passes
@@ -130,7 +130,8 @@ def test_transforms_are_drawn_as_in_the_paper_by_seed_and_image():
 def test_chance_is_the_partners_map_under_the_same_transform(network, shapes, columns):
     evaluation, count = make_evaluation(), len(shapes.test)
     x, t = evaluation.show(shapes.test, torch.arange(count)), evaluation.transforms(count)
-    moved, partners = apply_transforms(t, x, 32), evaluation.partners(count)
+    cycle, nothing = evaluation.cycle(count), torch.zeros(count, dtype=torch.bool)
+    moved, partners = apply_transforms(t, x, 32), scores.choose_partners(cycle, nothing)
     with torch.no_grad():
         predicted = network(x).argmax(1)
         maps, moved_maps = (gradcam(network.features(views), network.head, predicted) for views in (x, moved))
@@ -175,14 +176,12 @@ def test_the_transform_of_an_image_ignores_how_many_there_are():
 def test_another_seed_draws_other_transforms_and_partners():
     one, other = make_evaluation(), make_evaluation(seed=1)
     assert not torch.equal(one.transforms(8).boxes, other.transforms(8).boxes)
-    assert not torch.equal(one.partners(8), other.partners(8))
+    assert not torch.equal(one.cycle(8), other.cycle(8))
 
 
-@given(st.integers(2, 300), st.integers())
-def test_every_image_is_the_partner_of_one_other(count, seed):
-    partners = make_evaluation(seed=seed).partners(count)
-    assert sorted(partners.tolist()) == list(range(count))
-    assert (partners != torch.arange(count)).all()
+@given(st.integers(1, 300), st.integers())
+def test_every_image_is_in_the_cycle_once(count, seed):
+    assert sorted(make_evaluation(seed=seed).cycle(count).tolist()) == list(range(count))
 
 
 def test_images_are_shown_whole_where_the_crop_is_one(shapes):
@@ -265,6 +264,7 @@ def test_a_summary_counts_accuracy_in_points_and_corrects_consistency(columns):
             "correct": torch.tensor([True, False, True, True]),
             "consistency": torch.tensor([0.8, 0.9]),
             "chance": torch.tensor([0.7, 0.7]),
+            "degenerate": torch.tensor([False, False]),
         }
     )
     assert summary["accuracy_points"] == 75
@@ -273,5 +273,57 @@ def test_a_summary_counts_accuracy_in_points_and_corrects_consistency(columns):
 
 
 def test_without_maps_there_is_no_corrected_consistency(columns):
-    unknown = torch.full((4,), math.nan)
+    unknown = torch.full((len(columns["index"]),), math.nan)
     assert summarise(columns | {"consistency": unknown, "chance": unknown})["corrected_consistency"] is None
+
+
+def test_a_constant_map_adds_to_consistency_and_earns_nothing(columns):
+    given = {
+        "consistency": torch.tensor([0.8, 1.0, 0.7, 1.0]),
+        "chance": torch.tensor([0.5, 0.1, 0.6, 0.3]),
+        "degenerate": torch.tensor([False, True, False, True]),
+    }
+    summary = summarise(columns | given)
+    assert summary["consistency"] == pytest.approx(0.875)
+    assert summary["corrected_consistency"] == pytest.approx((0.3 + 0.1) / (0.5 + 0.9 + 0.4 + 0.7))
+
+
+class Quitter(Painter):
+    """A map of the image's own, but none for images that are dark."""
+
+    def features(self, images):
+        shown = nn.functional.adaptive_avg_pool2d(images.mean(1, keepdim=True).exp(), 4)
+        return torch.where(images.mean((1, 2, 3), keepdim=True) > self.painted, shown, 1.0)
+
+    def map_side(self, image_size):
+        return 4
+
+
+@pytest.fixture(scope="module")
+def quitters(shapes):
+    """A network without constant maps, and one whose maps are constant for about a third of the images."""
+    brightness = make_evaluation().show(shapes.test, torch.arange(len(shapes.test))).mean((1, 2, 3))
+    return [Passes(Quitter(threshold)) for threshold in (torch.tensor(-100.0), brightness.quantile(0.3))]
+
+
+@pytest.fixture(scope="module")
+def quitting(quitters, shapes):
+    return [measure(passes, shapes.test, make_evaluation()) for passes in quitters]
+
+
+def test_no_image_is_compared_with_a_constant_map_for_chance(quitters, quitting, shapes):
+    some, count = quitting[1], len(shapes.test)
+    is_constant = some["degenerate"]
+    assert 0 < int(is_constant.sum()) < count / 2
+    partners = scores.choose_partners(make_evaluation().cycle(count), is_constant)
+    assert not is_constant[partners].any()
+    explained = explain(quitters[1], shapes.test, make_evaluation())
+    other = normalise(move_heatmaps(explained.transforms, upsample(explained.maps[partners], 32), 32))
+    expected = structural_similarity(other, normalise(upsample(explained.moved_maps, 32)))
+    assert_close(some["chance"].float(), expected, rtol=0, atol=1e-5)
+
+
+def test_giving_up_on_images_raises_consistency_and_lowers_corrected_consistency(quitting):
+    whole, some = map(summarise, quitting)
+    assert some["consistency"] > whole["consistency"]
+    assert some["corrected_consistency"] < whole["corrected_consistency"]

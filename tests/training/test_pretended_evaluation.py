@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from gcc_search.saliency.geometry import Transforms, sample_positions
-from gcc_search.saliency.scores import insertion_deletion
+from gcc_search.saliency.losses import is_degenerate
+from gcc_search.saliency.scores import choose_partners, insertion_deletion
 from gcc_search.training.map_scores import Replay, map_scores
 from gcc_search.training.passes import Passes
 from gcc_search.training.terms import casts_kept, shown_dtype
@@ -35,7 +36,8 @@ def explain(network, transforms):
 def score(maps, transforms):
     replay = Replay.of(transforms, 8, 64)
     regions = torch.rand(4, 64, 64, device=CUDA)
-    return map_scores(maps, maps, maps, replay, regions)
+    partners = choose_partners(torch.arange(4, device=CUDA), is_degenerate(maps))
+    return map_scores(maps, maps, maps[partners], replay, regions)
 
 
 @torch.no_grad()
