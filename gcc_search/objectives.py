@@ -43,6 +43,7 @@ METRICS: dict[str, Metric] = {
         Metric(name="correlation", column="correlation", goal="maximize", worst=-1, best=1),
         Metric(name="gini", column="gini", goal="maximize", worst=0, best=1),
         Metric(name="mass_half", column="mass_half", goal="minimize", worst=1, best=0),
+        Metric(name="degenerate_fraction", column="degenerate_fraction", goal="minimize", worst=1, best=0),
         Metric(name="box_mass", column="box_mass", goal="maximize", worst=0, best=1),
         Metric(name="pointing", column="pointing", goal="maximize", worst=0, best=1),
     )

@@ -62,6 +62,8 @@ def test_an_endless_number_is_refused():
         ("accuracy >= baseline - 1.0", 79.0, 0.0),
         ("accuracy >= baseline - 1.0", 90.0, -11.0),
         ("mass_half <= baseline + 0.25", 81.0, 0.75),
+        ("degenerate_fraction <= 0.05", 0.25, 0.2),
+        ("degenerate_fraction <= 0.05", 0.0, -0.05),
         ("mass_half <= baseline + 0.25", 80.0, -0.25),
         ("gini >= 0.5", 0.25, 0.25),
         ("gini >= 0.5", 0.75, -0.25),

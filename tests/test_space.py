@@ -302,7 +302,7 @@ def test_what_is_scored_once_on_the_test_split_steers_no_search(complaint, name)
     told = (
         f'must be measured on the validation split after each epoch, got "{name}", which is scored on the test split, '
         "once a trial has ended, and can steer no search; known are accuracy, consistency, corrected_consistency, "
-        "correlation, gini, mass_half, box_mass, pointing"
+        "correlation, gini, mass_half, degenerate_fraction, box_mass, pointing"
     )
     early = f"early_terminate: {{type: asha, metric: {name}}}"
     cases = [
