@@ -23,6 +23,7 @@ class Row:
         validation_corrected_consistency: C* on the validation split, what rows are ranked by.
         accuracy_points: top-1 on the test split, 0 to 100, as are all columns after it: test split.
         tradeoff_points: accuracy lost against the baseline; negative is a gain.
+        degenerate_fraction: share of constant maps.
         iauc: insertion AUC. box_mass: share of the map on the object.
     """
 
@@ -39,6 +40,7 @@ class Row:
     tradeoff_points: float | None
     consistency: float | None
     corrected_consistency: float | None
+    degenerate_fraction: float | None
     gini: float | None
     iauc: float | None
     box_mass: float | None
@@ -80,6 +82,7 @@ def _row(record: TrialRecord, *, rank: int | None, on_frontier: bool, tradeoff_p
         tradeoff_points=tradeoff_points,
         consistency=test.get("consistency"),
         corrected_consistency=test.get("corrected_consistency"),
+        degenerate_fraction=test.get("degenerate_fraction"),
         gini=test.get("gini"),
         iauc=test.get("iauc"),
         box_mass=test.get("box_mass"),

@@ -28,6 +28,7 @@ class Measure:
 
     Args:
         scale, recorded_scale: from the column's, from trial.json's unit to `unit`.
+        untold: the mean that needs no line, where all networks have it.
     """
 
     name: str
@@ -37,6 +38,11 @@ class Measure:
     recorded: str
     scale: float = 1.0
     recorded_scale: float = 1.0
+    untold: float | None = None
+
+    def is_told(self, *means: float) -> bool:
+        """Whether these means, in the column's unit, are worth a line."""
+        return any(mean != self.untold for mean in means)
 
 
 def _mean(name: str, column: str, unit: str, better: Direction) -> Measure:
@@ -59,6 +65,14 @@ MEASURES = (
     ),
     _mean("consistency", "consistency", "SSIM, -1 to 1", "up"),
     Measure(name="C*", columns=(EARNED, "chance"), unit="up to 1", better="up", recorded="corrected_consistency"),
+    Measure(
+        name="constant maps",
+        columns=("degenerate",),
+        unit="share, 0 to 1",
+        better="down",
+        recorded="degenerate_fraction",
+        untold=0.0,
+    ),
     _mean("insertion AUC", "iauc", "0 to 1", "up"),
     _mean("deletion AUC", "dauc", "0 to 1", "down"),
     _mean("Gini", "gini", "0 to 1", "up"),
@@ -108,7 +122,7 @@ def lines_from_records(pair: Pair) -> tuple[Line, ...]:
     lines = []
     for measure in MEASURES:
         before, after = ((record.test or {}).get(measure.recorded) for record in (pair.baseline, pair.trial))
-        if before is not None and after is not None:
+        if before is not None and after is not None and measure.is_told(before, after):
             lines.append(_line(measure, before * measure.recorded_scale, after * measure.recorded_scale))
     return tuple(lines)
 
@@ -131,6 +145,7 @@ def lines_from_images(images: PairedImages) -> tuple[Line, ...]:
         _line_with_errors(measure, images, [resampled[column] for column in measure.columns])
         for measure in MEASURES
         if images.is_known(measure.columns[0]).any()
+        and measure.is_told(*images.both(measure.columns[0]).mean(axis=0).tolist())
     )
 
 
@@ -195,7 +210,7 @@ def means_of(images: Mapping[str, Floats]) -> tuple[Mean, ...]:
     images = with_earned(images)
     for measure in MEASURES:
         columns = [images[column][~np.isnan(images[column])] for column in measure.columns]
-        if len(columns[0]):
+        if len(columns[0]) and measure.is_told(float(columns[0].mean())):
             value = float(_value(measure, [np.asarray(column.mean()) for column in columns]))
             means.append(
                 Mean(

@@ -109,7 +109,7 @@ def _headline(item: Comparison) -> str:
     return f"{item.network} on {item.data}, {trial_directory(item.trial)} against its baseline: {'; '.join(told)}."
 
 
-_TOLD = {"top-1 accuracy": "accuracy", "C*": "C*", "Gini": "Gini", "insertion AUC": "insertion AUC"}
+_TOLD = {"top-1 accuracy": "accuracy"} | {name: name for name in ("C*", "constant maps", "Gini", "insertion AUC")}
 _DOUBTS: dict[Verdict | None, str] = {
     "within noise": " (within the noise of the test images)",
     "too few images": " (too few test images to say)",

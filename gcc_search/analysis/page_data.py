@@ -21,13 +21,18 @@ from gcc_search.results.schema import Direction
 
 @dataclass(frozen=True, kw_only=True)
 class PageColumn:
-    """A column of the page's table of trials, and where numeric an axis of its figure. `title`: in full."""
+    """A column of the page's table of trials, and where numeric an axis of its figure.
+
+    Args:
+        title: in full. untold: a value that is not worth a column, where all rows have it.
+    """
 
     field: str
     heading: str
     title: str
     digits: int | None = None
     better: Direction = "none"
+    untold: float | None = None
 
 
 COLUMNS = (
@@ -66,6 +71,14 @@ COLUMNS = (
         field="test.consistency", heading="consistency", title="consistency (SSIM), test split", digits=3, better="up"
     ),
     PageColumn(field="test.corrected_consistency", heading="C*", title="C*, test split", digits=3, better="up"),
+    PageColumn(
+        field="test.degenerate_fraction",
+        heading="constant",
+        title="share of constant maps, test split",
+        digits=3,
+        better="down",
+        untold=0.0,
+    ),
     PageColumn(field="test.gini", heading="Gini", title="Gini index, test split", digits=3, better="up"),
     PageColumn(field="test.iauc", heading="IAUC", title="insertion AUC, test split", digits=3, better="up"),
     PageColumn(field="test.dauc", heading="DAUC", title="deletion AUC, test split", digits=3, better="down"),
@@ -84,7 +97,7 @@ def page_data(findings: Findings) -> dict[str, Any]:
     named = {column.field for column in COLUMNS}
     further = [name for name in sampled if name.removeprefix("sampled.") not in named]
     columns = [*COLUMNS, *(PageColumn(field=name, heading=name[8:], title=name[8:]) for name in further)]
-    shown = [column for column in columns if any(row.get(column.field) is not None for row in trials)]
+    shown = [column for column in columns if _is_told(column, trials)]
     fields = [*(column.field for column in shown), *MORE]
     return {
         "columns": [vars(column) for column in shown],
@@ -97,6 +110,10 @@ def page_data(findings: Findings) -> dict[str, Any]:
         "heat": {"colours": _colour_table(COLOURS), "opacity": OPACITY},
         "accuracy_colours": _colour_table("cividis"),
     }
+
+
+def _is_told(column: PageColumn, rows: Sequence[dict[str, Any]]) -> bool:
+    return any(row.get(column.field) not in (None, column.untold) for row in rows)
 
 
 def _pick(rows: Sequence[dict[str, Any]], fields: Sequence[str]) -> list[list[Any]]:

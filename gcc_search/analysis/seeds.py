@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,10 +53,16 @@ def _without_seed(pair: Pair) -> str:
 def _spread(measure: Measure, by_seed: dict[int, Pair]) -> SeedSpread | None:
     found = {seed: _difference(measure, by_seed[seed]) for seed in sorted(by_seed)}
     known = {seed: value for seed, value in found.items() if value is not None}
-    if len(known) < 2:
+    if len(known) < 2 or not _is_told(measure, by_seed.values()):
         return None
     mean, low, high = mean_interval(np.array(list(known.values())))
     return SeedSpread(measure=measure.name, seeds=tuple(known), mean=float(mean), low=float(low), high=float(high))
+
+
+def _is_told(measure: Measure, pairs: Iterable[Pair]) -> bool:
+    records = [record for pair in pairs for record in (pair.baseline, pair.trial)]
+    means = ((record.test or {}).get(measure.recorded) for record in records)
+    return measure.is_told(*(mean for mean in means if mean is not None))
 
 
 def _difference(measure: Measure, pair: Pair) -> float | None:

@@ -64,6 +64,7 @@ COLUMNS: tuple[tuple[str, str, Format], ...] = (
     ("test\nlost", "tradeoff_points", lambda value: f"{value:+.2f}"),
     ("test\ncons", "consistency", _fixed(3)),
     ("test\nC*", "corrected_consistency", _fixed(3)),
+    ("test\nconst", "degenerate_fraction", _fixed(3)),
     ("test\ngini", "gini", _fixed(3)),
     ("test\niauc", "iauc", _fixed(2)),
     ("test\nbox", "box_mass", _fixed(2)),
@@ -71,14 +72,15 @@ COLUMNS: tuple[tuple[str, str, Format], ...] = (
 
 LEGEND = (
     "* on the frontier | val, test: split | C*: corrected consistency | lost: accuracy tradeoff, points\n"
-    "(negative: gained) | cons: consistency, mean SSIM | iauc: insertion AUC | box: mass on the object"
+    "(negative: gained) | cons: consistency, mean SSIM | iauc: insertion AUC | box: mass on the object\n"
+    "const: share of constant maps, where there are any"
 )
 
 
 def best_table(rows: Sequence[Row], *, limit: int) -> Table:
     """Baselines and the first `limit` ranked rows, frontier members starred; a column that no row fills is left out."""
     shown = [row for row in rows if row.rank is None or row.rank <= limit]
-    columns = [c for c in COLUMNS if c[1] == "rank" or any(getattr(row, c[1]) is not None for row in shown)]
+    columns = [c for c in COLUMNS if c[1] == "rank" or any(_is_told(row, c[1]) for row in shown)]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     cells = {name: [_text(row, name, write) for row in shown] for _, name, write in columns}
     widths = {name: max(map(len, [*heading.split("\n"), *cells[name]])) for heading, name, _ in columns}
@@ -92,6 +94,11 @@ def best_table(rows: Sequence[Row], *, limit: int) -> Table:
     for row in zip(*cells.values(), strict=True):
         table.add_row(*map(Text, row))
     return table
+
+
+def _is_told(row: Row, name: str) -> bool:
+    value = getattr(row, name)
+    return bool(value) if name == "degenerate_fraction" else value is not None
 
 
 def _cut(name: str, width: int) -> str:

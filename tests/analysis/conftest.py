@@ -76,6 +76,7 @@ def _record(
     gini: float | None = 0.45,
     box_mass: float | None = None,
     mass_half: float | None = None,
+    constant: float | None = None,
     alpha: float = 0.0,
     beta: float = 0.0,
     p: float = 1.0,
@@ -99,6 +100,7 @@ def _record(
         "gini": gini,
         "box_mass": box_mass,
         "mass_half": mass_half,
+        "degenerate_fraction": constant,
     }
     validation = {"accuracy_points": accuracy, **measured}
     test = {"accuracy_points": accuracy if test_accuracy is None else test_accuracy, **measured, "iauc": 0.81}

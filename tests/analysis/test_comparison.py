@@ -148,6 +148,38 @@ def test_means_of_one_network_have_the_same_corrected_consistency(partly_constan
     assert (found.value, found.standard_error) == (pytest.approx(line.trained), pytest.approx(line.trained_se))
 
 
+def test_constant_maps_are_told_beside_corrected_consistency(partly_constant):
+    run, _, after = partly_constant
+    line = lines_of(run)["constant maps"]
+    assert (line.baseline, line.trained, line.verdict) == (0, pytest.approx(0.2), "apart")
+    unknown = dict.fromkeys(("dauc", "gini", "box_mass"), np.full(50, np.nan))
+    assert {mean.measure: mean.value for mean in means_of(unknown | after)}["constant maps"] == pytest.approx(0.2)
+    nothing = {"degenerate": np.zeros(50)}
+    assert "constant maps" not in {mean.measure for mean in means_of(unknown | after | nothing)}
+
+
+def test_without_images_constant_maps_are_told_from_the_record(new_run):
+    run = new_run()
+    run.baseline(constant=0.0)
+    run.trial("t1", constant=0.2)
+    (run.folder / "trials/t1/images.parquet").unlink()
+    assert lines_of(run)["constant maps"].difference == 0.2
+
+
+def test_where_no_map_is_constant_there_is_no_line_of_it(compared):
+    assert "constant maps" not in lines_of(compared[0])
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1])
+def test_over_seeds_constant_maps_are_told_where_there_are_any(new_run, constant):
+    run = new_run()
+    for seed in range(2):
+        run.baseline(key=f"base-{seed}", seed=seed, constant=0.0)
+        run.trial(f"t{seed}", baseline=f"base-{seed}", seed=seed, alpha=2.0, constant=constant)
+    (item,) = comparisons_of(run)
+    assert ("constant maps" in {spread.measure for spread in item.seeds}) == (constant > 0)
+
+
 def test_maps_that_ignore_the_image_have_no_corrected_consistency():
     found = corrected_consistency(np.array([1.0, 0.9]), np.array([1.0, 0.8]))
     np.testing.assert_allclose(found, [0.0, 0.5])

@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from gcc_search.analysis.findings import find
@@ -97,6 +98,16 @@ def test_a_network_whose_maps_overflowed_is_shown_without_them(mixed_run):
     write_heatmaps(path, kept | {"map": [nothing, nothing], "consistency": [float("nan")] * 2})
     data = data_of(page_of(mixed_run.folder))
     assert data["albums"][0]["maps"]["t2"]["consistency"] == [None, None]
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.25])
+def test_constant_maps_are_told_where_there_are_any(new_run, constant):
+    run = new_run()
+    run.baseline(constant=0.0, images={"degenerate": np.zeros(8, dtype=bool)})
+    run.trial("t1", constant=constant, images={"degenerate": np.arange(8) < 8 * constant})
+    content = page_of(run.folder)
+    assert ("constant maps 0.000 → 0.250" in content) == (constant > 0)
+    assert ("test.degenerate_fraction" in data_of(content)["fields"]) == (constant > 0)
 
 
 def test_what_the_page_has_no_room_for_is_told(mixed_run):

@@ -56,6 +56,7 @@ def test_a_row_holds_settings_validation_rank_and_test_values(mixed_run):
         tradeoff_points=0.5,
         consistency=0.65 + 0.35 * 0.4,
         corrected_consistency=0.40,
+        degenerate_fraction=None,
         gini=0.50,
         iauc=0.81,
         box_mass=None,
@@ -71,6 +72,10 @@ def test_the_table_fits_100_columns_whatever_the_names(new_run):
     lines = printed(rows_of(run)).splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 100
     assert len(lines) == 2 + 1 + 10
+    run.trial("0012_0123abcd", "convnext_tiny", baseline=baseline, corrected=0.45, box_mass=0.4, constant=0.25)
+    widest = printed(rows_of(run)).splitlines()
+    assert max(len(line.rstrip()) for line in widest) <= 100
+    assert not any("…" in cell for line in widest for cell in line.split()[2:])
     assert "…3456789abcdef convnext_tiny" in lines[2]
     assert lines[3].rstrip().endswith("0.81 0.40")
 
@@ -95,6 +100,17 @@ def test_numbers_are_written_short(mixed_run):
     text = printed(rows_of(mixed_run))
     assert "1.0e-3 2.5e-4 1.00 0.400 93.50 +0.50 0.790 0.400 0.500 0.81" in text
     assert "box" not in text
+
+
+def test_constant_maps_have_a_column_where_there_are_any(new_run):
+    run = new_run()
+    run.baseline(constant=0.0)
+    run.trial("t1", constant=0.0)
+    assert "const" not in printed(rows_of(run))
+    run.trial("t2", constant=0.125)
+    table = printed(rows_of(run))
+    assert "const" in table
+    assert [line.split()[-3] for line in table.splitlines()[2:]] == ["0.000", "0.000", "0.125"]
 
 
 def test_scientific_form_is_short():
