@@ -11,6 +11,7 @@ from typing import TypeVar
 import psutil
 import torch
 
+from gcc_search.baseline import baseline_explanation
 from gcc_search.failures import failure_kind
 from gcc_search.footprint import CudaMeter, fits_not_once, in_words, random_network
 from gcc_search.settings import Explanation, Recipe, TrialSettings
@@ -64,10 +65,10 @@ def estimate_cost(
     Raises:
         ResourceError: a trial does not fit into the memory of the device.
     """
-    baseline = first = settings.model_copy(update={"explanation": Explanation()})
+    baseline = first = settings.model_copy(update={"explanation": baseline_explanation(settings.explanation)})
     if start is not None:
         recipe = settings.recipe.model_copy(update={"batch_size": start.batch_size})
-        first = baseline.model_copy(update={"recipe": recipe})
+        first = settings.model_copy(update={"recipe": recipe, "explanation": Explanation()})
     kinds = dict.fromkeys((baseline, settings, first))
     step = {kind: _if_it_fits(_step_seconds, kind, data, device) for kind in kinds}
     scored, inserted = _if_it_fits(_scoring_seconds, settings, data, device)

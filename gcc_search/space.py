@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from gcc_search.baseline import SHARED
 from gcc_search.complaints import explain_complaint, explain_error, shown
 from gcc_search.errors import SpaceError
 from gcc_search.objectives import Constraint, closest, parse_constraint
@@ -220,7 +221,7 @@ def parameter_names() -> tuple[str, ...]:
 
 def changes_baseline(name: str) -> bool:
     """Whether a parameter is one of the baseline's own settings, so that each of its values needs a baseline."""
-    return name not in Explanation.model_fields
+    return name in SHARED or name not in Explanation.model_fields
 
 
 def load_space(path: Path, overrides: dict[str, Any] | None = None) -> SearchSpace:

@@ -19,6 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "settings": set(),
     "cores": set(),
     "earned": set(),
+    "baseline": {"settings"},
     "atomic": {"errors"},
     "occupancy": {"errors"},
     "yaml_file": {"errors"},
@@ -29,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "storage": {"atomic", "errors", "patience"},
     "complaints": {"objectives", "settings"},
     "vocabulary": {"complaints", "objectives", "settings"},
-    "space": {"complaints", "errors", "objectives", "settings", "vocabulary", "yaml_file"},
+    "space": {"baseline", "complaints", "errors", "objectives", "settings", "vocabulary", "yaml_file"},
     "saliency": set(),
     "results": {"errors", "atomic"},
     "training": {"saliency", "seeding", "settings", "errors", "atomic", "cores", "earned"},
@@ -38,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "trial": {"collapse", "training", "results", "settings", "patience"},
     "assistants": {"trial", "training", "settings", "failures"},
     "footprint": {"trial", "training", "failures", "settings", "errors"},
-    "cost": {"footprint", "trial", "training", "failures", "settings"},
+    "cost": {"baseline", "footprint", "trial", "training", "failures", "settings"},
     "identity": {"complaints", "errors", "results", "settings"},
     "keeper": {
         "identity",
@@ -113,6 +114,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
     },
     "search": {
+        "baseline",
         "collapse",
         "cores",
         "cost",

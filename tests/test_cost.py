@@ -69,6 +69,15 @@ def test_steps_are_those_of_training_with_the_trials_own_terms(tiny_trial, shape
     assert set(steps_taken) == {(batch, False, False), (batch, True, True)}
 
 
+def test_a_baseline_is_billed_for_both_views_where_cross_entropy_is_on_both(tiny_trial, shapes, monkeypatch):
+    timed = []
+    monkeypatch.setattr(costing, "_step_seconds", lambda settings, *given: timed.append(settings.explanation) or 0.5)
+    monkeypatch.setattr(costing, "_scoring_seconds", lambda *given: (0.25, 2.0))
+    explanation = tiny_trial.explanation.model_copy(update={"ce_on_views": "both"})
+    cost_of(tiny_trial.model_copy(update={"explanation": explanation}), shapes, start=Recipe(epochs=3))
+    assert timed == [Explanation(ce_on_views="both"), explanation, Explanation()]
+
+
 def test_a_start_network_is_billed_by_steps_of_its_own_batch_size(tiny_trial, shapes, steps_taken):
     cost_of(tiny_trial, shapes, start=Recipe(batch_size=24))
     assert set(steps_taken) == {(16, False, False), (16, True, True), (24, False, False)}

@@ -368,7 +368,8 @@ def test_a_parameter_that_changes_the_baseline_lists_its_values(complaint):
         (ALPHA, f"{name}: {ranged}", f"parameters.{name}: must list values, got a range; {name} {why}")
         for name in names
     ]
-    assert {"lr", "image_size", "seed"} <= set(names)
+    assert {"lr", "image_size", "seed", "ce_on_views"} <= set(names)
+    assert {"alpha", "beta", "p", "transform_scale_min"}.isdisjoint(names)
     check_all(complaint, cases)
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from gcc_search import __version__
 from gcc_search.atomic import sha256_of_file
+from gcc_search.baseline import baseline_explanation
 from gcc_search.identity import START, Identity
 from gcc_search.results.schema import FailureKind, Role
 from gcc_search.settings import Explanation, NetworkName, TrialSettings
@@ -98,7 +99,7 @@ class JobMaker:
         return [job for job in (start, baseline, trial) if job is not None]
 
     def _baseline(self, settings: TrialSettings, start: Job | None) -> Job:
-        settings = settings.model_copy(update={"explanation": Explanation()})
+        settings = settings.model_copy(update={"explanation": baseline_explanation(settings.explanation)})
         needs = () if start is None else (start.id,)
         return Job(identity=Identity(id=self._key(settings), role="baseline"), settings=settings, needs=needs)
 
@@ -112,7 +113,8 @@ class JobMaker:
         return Job(identity=Identity(id=self._key(settings), role="start"), settings=settings)
 
     def _key(self, settings: TrialSettings) -> str:
-        """Folder name of a baseline: equal for equal (network, weights, images, recipe, evaluation, seed)."""
+        """Folder name of a baseline: equal for equal (network, weights, images, recipe, evaluation, seed), and views
+        that cross-entropy is on."""
         # Whether activations are kept or computed again changes no number, and no baseline collapses.
         decisive = settings.model_dump(mode="json", exclude={"activation_checkpointing", "collapse"}) | {
             "data": self.fingerprints[settings.recipe.image_size],

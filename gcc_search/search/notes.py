@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gcc_search.search.study import list_points, trials_per_network
+from gcc_search.settings import Explanation
 from gcc_search.space import SearchSpace
 
 
@@ -12,8 +13,7 @@ def notes(space: SearchSpace) -> list[str]:
     if "paper" in _values_of(space, "sparsity") and 0 in _values_of(space, "p"):
         found.append("note: p = 0 in the paper's form counts pixels and has no gradient: beta does nothing there")
     weights = {*_values_of(space, "alpha"), *_values_of(space, "beta")}
-    # Cross-entropy on the second view needs no weight.
-    if weights == {0} and "both" not in _values_of(space, "ce_on_views"):
+    if weights == {0} and not _crops_otherwise(space):
         found.append(
             "note: alpha and beta are 0 in every trial: each is trained as its baseline is, whatever else of the "
             "explanation is searched"
@@ -22,6 +22,12 @@ def notes(space: SearchSpace) -> list[str]:
     if space.method in ("grid", "points") and asked < listed:
         found.append(f"note: run_cap lets {asked} of the {listed} trials run that method: {space.method} lists")
     return found
+
+
+def _crops_otherwise(space: SearchSpace) -> bool:
+    """Whether a trial's cross-entropy is on second views that are cropped otherwise than its baseline's."""
+    crops = _values_of(space, "transform_scale_min")
+    return "both" in _values_of(space, "ce_on_views") and crops != [Explanation().transform_scale_min]
 
 
 def _values_of(space: SearchSpace, name: str) -> list[object]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from gcc_search.search.jobs import JobMaker
+from gcc_search.search.jobs import JobMaker, baseline_combinations
+from gcc_search.settings import Explanation
 from tests.search.conftest import make_space
 
 FINGERPRINTS = {32: "made-up"}
 
 
-def jobs_of(**space):
-    return JobMaker(space=make_space(**space), fingerprints=FINGERPRINTS).jobs_of("convnet_small", "t", {"alpha": 1.0})
+def jobs_of(sampled=None, **space):
+    maker = JobMaker(space=make_space(**space), fingerprints=FINGERPRINTS)
+    return maker.jobs_of("convnet_small", "t", {"alpha": 1.0} | (sampled or {}))
 
 
 def test_a_baseline_serves_whether_activations_are_kept_or_computed_again():
@@ -24,3 +26,34 @@ def test_another_recipe_is_another_baseline_and_the_same_start():
     other_start, other_baseline, _ = jobs_of(recipe={"epochs": 3, "lr": 0.01, "image_size": 32})
     assert other_start.id == start.id
     assert other_baseline.id != baseline.id
+
+
+def test_cross_entropy_on_both_views_is_the_baselines_too():
+    start, baseline, trial = jobs_of(explanation={"ce_on_views": "both", "detach": "head", "transform_scale_min": 0.5})
+    assert trial.settings.explanation.ce_on_views == "both"
+    assert baseline.settings.explanation == Explanation(ce_on_views="both")
+    assert start.settings.explanation == Explanation()
+    assert trial.identity.baseline == baseline.id != jobs_of()[1].id
+    assert start.id == jobs_of()[0].id
+
+
+def test_each_value_of_a_searched_ce_on_views_has_a_baseline():
+    parameters = {"alpha": {"value": 1}, "ce_on_views": {"values": ["first", "both"]}}
+    space = make_space(parameters=parameters)
+    assert baseline_combinations(space) == 2
+    baselines = {
+        views: jobs_of({"ce_on_views": views}, parameters=parameters)[1]
+        for views in parameters["ce_on_views"]["values"]
+    }
+    assert {views: job.settings.explanation.ce_on_views for views, job in baselines.items()} == {
+        "first": "first",
+        "both": "both",
+    }
+    assert baselines["first"].id == jobs_of()[1].id != baselines["both"].id
+
+
+def test_the_baseline_of_other_trials_keeps_its_name():
+    for explanation in ({}, {"distance": "correlation"}, {"transform_scale_min": 0.5, "detach": "second-view"}):
+        baseline = jobs_of(explanation=explanation)[1]
+        assert baseline.settings.explanation == Explanation()
+        assert baseline.id == jobs_of()[1].id

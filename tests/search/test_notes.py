@@ -57,6 +57,8 @@ def test_p_0_in_our_form_and_another_p_in_the_papers_are_as_they_should_be(param
 def test_a_search_in_which_nothing_is_weighed_is_said_to_repeat_its_baseline():
     assert notes_of({"p": {"values": [1, 2]}}) == [AS_BASELINES]
     assert notes_of({"p": {"values": [1, 2]}, "alpha": {"value": 0}}) == [AS_BASELINES]
+    assert notes_of({"ce_on_views": {"values": ["first", "both"]}}) == [AS_BASELINES]
+    assert notes_of({"transform_scale_min": {"values": [0.08, 0.5]}}) == [AS_BASELINES]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_a_search_in_which_nothing_is_weighed_is_said_to_repeat_its_baseline():
     [
         {"alpha": {"values": [0, 1]}},
         {"beta": {"distribution": "uniform", "min": 0, "max": 1}},
-        {"ce_on_views": {"values": ["first", "both"]}},
+        {"ce_on_views": {"value": "both"}, "transform_scale_min": {"values": [0.08, 0.5]}},
     ],
 )
 def test_a_search_in_which_anything_is_weighed_is_not(weighed):
