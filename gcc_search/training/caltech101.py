@@ -7,6 +7,7 @@ ROOT/caltech101/Annotations/<class>/annotation_0001.mat
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from gcc_search.errors import DataError
@@ -23,6 +24,8 @@ from gcc_search.training.listings import (
     missing_folder,
 )
 
+TWINS = ("Faces", "Faces_easy")
+"""The same 435 photographs: image_0001 of the second is what lies around the face in image_0001 of the first."""
 NOT_A_CLASS = "BACKGROUND_Google"
 """Clutter, in a folder beside the classes."""
 
@@ -54,7 +57,23 @@ def list_caltech101(root: Path, settings: DataSettings) -> Listing:
         for file in files:
             number = file.path.stem.removeprefix("image_")
             sources.append(Source(file=file, label=label, annotation=annotations.get(number)))
-    return Listing(folder=folder, classes=classes, sources=tuple(sources), unreadable=tuple(unreadable))
+    return Listing(
+        folder=folder,
+        classes=classes,
+        sources=tuple(sources),
+        unreadable=tuple(unreadable),
+        twins=_twins(source.file for source in sources),
+    )
+
+
+def _twins(files: Iterable[Stamp]) -> dict[str, str]:
+    """Name of an image of the one class -> that of its twin in the other; empty unless both classes are kept."""
+    first, second = (dict[str, str](), dict[str, str]())
+    for file in files:
+        class_name = file.name.partition("/")[0]
+        if class_name in TWINS:
+            (first, second)[TWINS.index(class_name)][file.path.stem] = file.name
+    return {name: first[number] for number, name in second.items() if number in first}
 
 
 def _annotations(folder: Path, class_name: str) -> dict[str, Stamp]:

@@ -10,8 +10,8 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
@@ -28,7 +28,7 @@ from gcc_search.training.image_cache import Picture, Progress, open_cache
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.imagefolder import list_imagefolder
 from gcc_search.training.listings import Listing, Unreadable, kept_classes
-from gcc_search.training.splits import MIN_IMAGES_PER_CLASS, Split, split_class
+from gcc_search.training.splits import MIN_IMAGES_PER_CLASS, Split, split_beside
 
 # torchvision's recipe: scale the short side to 256, cut 224 from the centre.
 _STORED_PER_SEEN = 256 / 224
@@ -87,6 +87,7 @@ def load_dataset(
         labels=tuple(source.label for source in listing.sources),
         official=tuple(source.official for source in listing.sources),
         unreadable=listing.unreadable,
+        twins=listing.twins,
         more_images="add images, or leave it out of data.classes",
     )
     # Told before the decoding, not after.
@@ -163,6 +164,8 @@ class _Contents:
     unreadable: tuple[Unreadable, ...]
     more_images: str
     """What to do where a class has too few."""
+    twins: Mapping[str, str] = field(default_factory=dict)
+    """As in `Listing`."""
 
 
 def _assemble(settings: DataSettings, contents: _Contents, images: CachedImages) -> DataSet:
@@ -194,15 +197,22 @@ def _split(settings: DataSettings, contents: _Contents, images: CachedImages) ->
         if reason is None:
             readable[label][name] = row
     splits: dict[int, Split] = {}
+    by_name: dict[str, Split] = {}
     for label, rows in readable.items():
-        drawn = split_class({name: contents.official[row] for name, row in rows.items()}, settings)
+        official = {name: contents.official[row] for name, row in rows.items()}
+        drawn = split_beside(official, settings, twins=contents.twins, splits=by_name)
         if drawn is None:
-            raise _too_few(settings, contents, label, list(rows.values()))
+            again = sum(name in contents.twins for name in rows)
+            raise _too_few(settings, contents, label, list(rows.values()), again=again)
+        by_name |= drawn
         splits.update({rows[name]: split for name, split in drawn.items()})
     return splits
 
 
-def _too_few(settings: DataSettings, contents: _Contents, label: int, readable: Sequence[int]) -> DataError:
+def _too_few(
+    settings: DataSettings, contents: _Contents, label: int, readable: Sequence[int], *, again: int = 0
+) -> DataError:
+    """`again`: how many of the readable ones are photographs of another class, and split as they are there."""
     least = MIN_IMAGES_PER_CLASS
     if (settings.max_images_per_class or least) < least:
         return DataError(
@@ -213,6 +223,8 @@ def _too_few(settings: DataSettings, contents: _Contents, label: int, readable: 
     if any(contents.official):
         tests = sum(contents.official[row] == "test" for row in readable)
         got += f" ({tests} to test, by the data set's own split)"
+    if again:
+        got += f" ({again} of them photographs of another class, split as there)"
     return DataError(
         f"{contents.where}: class {contents.classes[label]!r} must hold at least {least} readable images, "
         f"to train, validate and test on, got {got}; {contents.more_images}"

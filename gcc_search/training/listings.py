@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,8 @@ class Listing:
     sources: tuple[Source, ...]
     unreadable: tuple[Unreadable, ...] = ()
     """Known to be so without opening an image: listed but missing, or named in no known encoding."""
+    twins: Mapping[str, str] = field(default_factory=dict)
+    """Name of an image -> name of the same photograph in a class before its own; both belong in one split."""
 
 
 def kept_classes(known: Sequence[str], settings: DataSettings) -> tuple[str, ...]:

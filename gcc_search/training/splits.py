@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from gcc_search.seeding import derive_seed
 from gcc_search.settings import DataSettings
@@ -35,6 +35,29 @@ def split_class(official: Mapping[str, Split | None], settings: DataSettings) ->
     if not all(pools.values()):
         return None
     return {name: split for split, pool in pools.items() for name in pool}
+
+
+def split_beside(
+    official: Mapping[str, Split | None],
+    settings: DataSettings,
+    *,
+    twins: Mapping[str, str],
+    splits: Mapping[str, Split],
+) -> dict[str, Split] | None:
+    """`split_class` of a class that shows photographs of another class again: none is in two splits.
+
+    Where both classes have the same photographs, both keep the same of them. Where not, those that only one of the two
+    has may leave a split an image or so larger or smaller than asked for.
+
+    Args:
+        twins: Name -> name of the same photograph in the other class.
+        splits: Name -> split, of the other class's images that are kept.
+    """
+    # Drawn by the other's names, which decide what is drawn.
+    names = {twins.get(name, name): name for name in official}
+    drawn = split_class({known: official[name] for known, name in names.items()}, settings)
+    placed = {names[known]: splits.get(known, split) for known, split in (drawn or {}).items()}
+    return placed if {*placed.values()} == {*get_args(Split)} else None
 
 
 def _cut(pools: dict[Split, list[str]], split: Split, share: float, *, stay: int, seed: int) -> None:

@@ -99,3 +99,22 @@ def test_a_failed_download_is_one_line_and_leaves_no_folder_to_mistake(monkeypat
     assert "\n" not in str(caught.value)
     assert "no route to host" in str(caught.value)
     assert {path.name for path in tmp_path.iterdir()} == {".caltech101.lock"}
+
+
+@pytest.fixture
+def with_twins(caltech_root):
+    """The same with `Faces_easy` of the photographs of `Faces`, and one of its own."""
+    images = caltech_root / "caltech101" / "101_ObjectCategories"
+    shutil.copytree(images / "Faces", images / "Faces_easy")
+    shutil.copy(images / "ant" / "image_0001.jpg", images / "Faces_easy" / "image_0009.jpg")
+    return caltech_root
+
+
+def test_the_second_class_of_faces_shows_the_photographs_of_the_first(with_twins):
+    expected = {f"Faces_easy/image_000{number}.jpg": f"Faces/image_000{number}.jpg" for number in range(1, 6)}
+    assert list_caltech101(with_twins, settings()).twins == expected
+
+
+@pytest.mark.parametrize("classes", [("Faces", "ant"), ("Faces_easy", "ant"), ("ant", "beaver")])
+def test_without_both_classes_of_faces_no_image_has_a_twin(with_twins, classes):
+    assert list_caltech101(with_twins, settings(classes=classes)).twins == {}

@@ -19,6 +19,9 @@ from gcc_search.settings import DataSettings
 from gcc_search.training.datasets import DataSet, eval_crop_of, load_dataset
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.listings import Unreadable
+from gcc_search.training.splits import split_class
+
+FACES = ("Faces", "Faces_easy")
 
 
 @pytest.fixture
@@ -214,6 +217,64 @@ def test_at_most_so_many_images_of_a_class_are_kept(load, image_folder):
     data = load("imagefolder", root=image_folder, max_images_per_class=4)
     labels = torch.cat([split.labels for split in splits(data)])
     assert labels.bincount().tolist() == [4, 4]
+
+
+# The same photograph in two classes, one split.
+
+
+@pytest.fixture
+def faces_twice(caltech_root, save_photo):
+    """`Faces` of thirty photographs, and `Faces_easy` of the same."""
+    images = caltech_root / "caltech101" / "101_ObjectCategories"
+    for number in range(6, 31):
+        save_photo(images / "Faces" / f"image_{number:04d}.jpg", seed=number)
+    shutil.copytree(images / "Faces", images / "Faces_easy")
+    return caltech_root
+
+
+def split_of(data: DataSet) -> dict[str, str]:
+    return {name: split for split in ("train", "validation", "test") for name in getattr(data, split).names}
+
+
+@pytest.mark.parametrize("chosen", [{}, {"max_images_per_class": 9}, {"split_seed": 3}, {"classes": FACES}])
+def test_twins_are_in_one_split_and_all_others_where_they_were(load, faces_twice, chosen):
+    both = split_of(load("caltech101", root=faces_twice, **chosen))
+    first, second = ({n.partition("/")[2]: s for n, s in both.items() if n.startswith(f"{c}/")} for c in FACES)
+    assert first == second
+    assert len(first) == chosen.get("max_images_per_class", 30)
+    shutil.rmtree(faces_twice / "caltech101" / "101_ObjectCategories" / "Faces_easy")
+    alone = split_of(load("caltech101", root=faces_twice, **(chosen | {"classes": ("Faces", "ant", "beaver")})))
+    assert {name: split for name, split in both.items() if not name.startswith("Faces_easy/")}.items() <= alone.items()
+
+
+def test_without_the_first_the_second_is_split_by_its_own_names(load, faces_twice):
+    chosen = DataSettings(name="caltech101")
+    alone = split_of(load("caltech101", root=faces_twice, classes=("Faces_easy", "ant")))
+    expected = split_class({f"Faces_easy/image_{number:04d}.jpg": None for number in range(1, 31)}, chosen)
+    assert expected
+    assert expected.items() <= alone.items()
+
+
+def test_twins_share_a_split_where_some_photographs_of_one_cannot_be_read(load, faces_twice):
+    images = faces_twice / "caltech101" / "101_ObjectCategories"
+    for number in (1, 2, 3, 4, 5):
+        (images / "Faces" / f"image_{number:04d}.jpg").write_bytes(b"torn")
+    found = split_of(load("caltech101", root=faces_twice, classes=FACES))
+    twins = [(found[name], found[f"Faces_easy/{name[6:]}"]) for name in found if name.startswith("Faces/")]
+    assert len(twins) == 25
+    assert all(one == other for one, other in twins)
+
+
+def test_a_class_whose_few_photographs_all_train_in_another_is_told(load, faces_twice):
+    train = load("caltech101", root=faces_twice, classes=("Faces", "ant")).train.names
+    images = faces_twice / "caltech101" / "101_ObjectCategories"
+    for path in (images / "Faces_easy").iterdir():
+        if f"Faces/{path.name}" not in train[:3]:
+            path.unlink()
+    message = (
+        r"class 'Faces_easy' must .*, got 3 of 3 listed \(3 of them photographs of another class, split as there\)"
+    )
+    assert_one_line(load, message, "caltech101", root=faces_twice)
 
 
 # The same names, the same split.

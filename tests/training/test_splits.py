@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcc_search.settings import DataSettings
-from gcc_search.training.splits import split_class
+from gcc_search.training.splits import split_beside, split_class
 
 NAMES = [f"cat/{number}.jpg" for number in range(100)]
 
@@ -84,3 +84,49 @@ def test_a_limit_keeps_the_authors_shares(most):
     found = sizes(split_class(official, settings(max_images_per_class=most)))
     assert sum(found.values()) == most
     assert abs(found["test"] - most / 2) <= 1
+
+
+def twins_of(numbers) -> dict[str, str]:
+    return {f"face/{number}": f"person/{number}" for number in numbers}
+
+
+@given(
+    ours=st.sets(st.integers(0, 40), min_size=3),
+    others=st.sets(st.integers(0, 40), min_size=3),
+    most=st.none() | st.integers(3, 50),
+    seed=st.integers(0, 100),
+)
+def test_no_photograph_of_two_classes_is_in_two_splits(ours, others, most, seed):
+    chosen = settings(max_images_per_class=most, split_seed=seed, test_fraction=0.4, validation_fraction=0.4)
+    splits = split_class({f"person/{number}": None for number in others}, chosen)
+    assert splits
+    twins = twins_of(ours & others)
+    drawn = split_beside({f"face/{number}": None for number in ours}, chosen, twins=twins, splits=splits)
+    # So few, that all of them may be where their twins are.
+    for name, split in (drawn or {}).items():
+        assert splits.get(twins.get(name, ""), split) == split
+
+
+@given(count=st.integers(3, 60), most=st.none() | st.integers(3, 50), seed=st.integers(0, 100))
+def test_two_classes_of_the_same_photographs_are_split_alike(count, most, seed):
+    chosen, numbers = settings(max_images_per_class=most, split_seed=seed), range(count)
+    splits = split_class({f"person/{number}": None for number in numbers}, chosen)
+    assert splits
+    twins = twins_of(numbers)
+    drawn = split_beside({f"face/{number}": None for number in numbers}, chosen, twins=twins, splits=splits)
+    assert drawn
+    assert {twins[name]: split for name, split in drawn.items()} == splits
+
+
+def test_a_class_without_twins_is_split_by_itself():
+    others = split_class({f"dog/{number}": None for number in range(9)}, settings())
+    assert others
+    assert split_beside(dict.fromkeys(NAMES), settings(), twins={}, splits=others) == split_class(
+        dict.fromkeys(NAMES), settings()
+    )
+
+
+def test_where_all_are_wanted_in_one_split_there_are_too_few():
+    official = dict.fromkeys(twins_of(range(3)))
+    splits = dict.fromkeys(twins_of(range(3)).values(), "train")
+    assert split_beside(official, settings(), twins=twins_of(range(3)), splits=splits) is None
