@@ -94,7 +94,8 @@ class Recipe(Settings):
 
 
 class Explanation(Settings):
-    """Equation 4's terms: L = L_CE + alpha L_C + beta L_S. alpha = beta = 0 is the baseline."""
+    """Equation 4's terms: L = L_CE + alpha L_C + beta L_S. alpha = beta = 0 is the baseline, all else at its default but
+    what `baseline.SHARED` names."""
 
     alpha: NonNegative = 0.0
     beta: NonNegative = 0.0
@@ -110,6 +111,7 @@ class Explanation(Settings):
     cam_class: Literal["first-view", "own"] = "first-view"
     """Class explained in the second view: the first view's prediction, or (paper) its own."""
     ce_on_views: Literal["first", "both"] = "first"
+    """Views that L_CE is on, the baseline's as well: on both, the transform t augments."""
     detach: Literal["none", "head", "second-view"] = "none"
     """Cut gradients of the map terms: into the head's weights, or into the second view."""
     warmup_epochs: Count = 0
