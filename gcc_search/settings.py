@@ -94,8 +94,8 @@ class Recipe(Settings):
 
 
 class Explanation(Settings):
-    """Equation 4's terms: L = L_CE + alpha L_C + beta L_S. alpha = beta = 0 is the baseline, all else at its default but
-    what `baseline.SHARED` names."""
+    """Equation 4's terms: L = L_CE + alpha L_C + beta L_S. Of the baseline alpha = beta = 0, and all else is at its
+    default but what `baseline.SHARED` names."""
 
     alpha: NonNegative = 0.0
     beta: NonNegative = 0.0
