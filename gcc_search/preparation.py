@@ -53,6 +53,11 @@ def prepare_images(settings: DataSettings, image_size: int, console: Console) ->
         say(console, line)
     if len(unreadable) > TOLD_UNREADABLE:
         say(console, f"  ... and {len(unreadable) - TOLD_UNREADABLE} more")
+    if data.repeated:
+        scored, other = data.repeated[0]
+        told = f"{len(data.repeated)} files that are scored are in another split as well, such as {scored}, equal to"
+        advice = "scores on them say what was learned by heart; remove one of each pair"
+        say(console, f"{settings.name}: {told} {other}: {advice}")
     return data
 
 
@@ -66,6 +71,7 @@ def describe_images(image_size: int, data: DataSet) -> dict[str, Any]:
         "classes": list(data.classes),
         "images": splits,
         "unreadable": [f"{item.name}: {item.reason}" for item in data.unreadable],
+        "repeated": [f"{scored}: equal to {other}" for scored, other in data.repeated],
     }
 
 

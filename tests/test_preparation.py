@@ -13,6 +13,8 @@ from gcc_search.preparation import check_network, prepare_images
 from gcc_search.saying import say
 from gcc_search.settings import DataSettings
 
+ORDER = {"train": 0, "validation": 1, "test": 2}
+
 
 @pytest.fixture
 def console() -> Console:
@@ -29,7 +31,7 @@ def photos(tmp_path) -> DataSettings:
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
         for number in range(4):
-            Image.new("RGB", (8, 8), (60 * number, 0, 0)).save(tmp_path / name / f"{number}.png")
+            Image.new("RGB", (8, 8), (60 * number, ord(name[0]), 0)).save(tmp_path / name / f"{number}.png")
     return DataSettings(name="imagefolder", root=tmp_path)
 
 
@@ -53,6 +55,31 @@ def test_of_many_unreadable_images_ten_are_named(photos, console):
     prepare_images(photos, 32, console)
     assert len(printed(console)) == 12
     assert printed(console)[-1] == "  ... and 3 more"
+
+
+def test_equal_files_in_two_splits_are_told(photos, console):
+    data = prepare_images(photos, 32, console)
+    assert data.repeated == ()
+    test = photos.root / data.test.names[0]
+    for number in (1, 2):
+        (photos.root / "dog" / f"copy{number}.png").write_bytes(test.read_bytes())
+    wide = Console(file=io.StringIO(), width=400)
+    again = prepare_images(photos.model_copy(update={"split_seed": 3}), 32, wide)
+    names = {"train": again.train.names, "validation": again.validation.names, "test": again.test.names}
+    splits = {name: split for split, found in names.items() for name in found}
+    copies = {data.test.names[0], "dog/copy1.png", "dog/copy2.png"}
+    assert {name for pair in again.repeated for name in pair} <= copies
+    assert all(splits[scored] != "train" and splits[scored] != splits[other] for scored, other in again.repeated)
+    assert len(again.repeated) == sum(
+        splits[name] != splits[min(copies, key=lambda one: ORDER[splits[one]])] for name in copies
+    )
+    (line,) = printed(wide)
+    scored, other = again.repeated[0]
+    count = len(again.repeated)
+    assert line.startswith(
+        f"imagefolder: {count} files that are scored are in another split as well, such as {scored}, "
+    )
+    assert other in line
 
 
 def test_a_missing_folder_is_an_error(tmp_path, console):

@@ -14,6 +14,7 @@ from gcc_search.space import SearchSpace
 MEMORY_RETRIES = 1
 # As a failure's reason begins, or goes on after the name of the baseline that failed so.
 _UNFIT = tuple(f"{error.__name__}: " for error in (DataError, WeightsError))
+WORKER_DIED = "its worker died (killed, or crashed)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,13 @@ def told(record: TrialRecord, space: SearchSpace) -> str:
 
 
 def is_unfit(record: TrialRecord) -> bool:
-    """Whether an attempt failed because its machine has other images, or not the weights, that the search has."""
-    return record.status == "failed" and any(words in (record.reason or "") for words in _UNFIT)
+    """Whether an attempt failed because its machine has other images, or not the weights, that the search has.
+
+    One whose worker died before its first epoch was over may have: a broken driver ends every worker at its start.
+    """
+    reason = record.reason or ""
+    died_at_once = reason.startswith(WORKER_DIED) and record.epochs_done == 0
+    return record.status == "failed" and (died_at_once or any(words in reason for words in _UNFIT))
 
 
 def told_where(record: TrialRecord) -> str:

@@ -12,7 +12,7 @@ import ray
 from ray.tune import Callback
 
 from gcc_search.search.jobs import folder_of
-from gcc_search.search.retries import Death
+from gcc_search.search.retries import WORKER_DIED, Death
 from gcc_search.storage.mirror import last_change
 
 CHECK_SECONDS = 2.0
@@ -108,7 +108,7 @@ def _read_death(error_file: Path) -> Death:
     if "temporarily unavailable" in words:
         # What Ray says first where a machine vanishes; it waits no longer.
         return Death(kind="crash", reason="its worker cannot be reached: its machine or the network to it was lost")
-    return Death(kind="crash", reason="its worker died (killed, or crashed)")
+    return Death(kind="crash", reason=WORKER_DIED)
 
 
 def _count_kernel_kills() -> int:

@@ -1,4 +1,4 @@
-"""A data set as training and evaluation see it: three splits that share no image, opened from the image cache.
+"""A data set as training and evaluation see it: three splits that share no file, opened from the image cache.
 
 Photographs are stored whole, squashed to a square: a crop is drawn in the original's pixels and applied as fractions,
 so its aspect is exact.
@@ -36,7 +36,7 @@ _STORED_PER_SEEN = 256 / 224
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DataSet:
-    """Three splits that share no image."""
+    """Three splits that share no file."""
 
     name: str
     classes: tuple[str, ...]
@@ -49,6 +49,8 @@ class DataSet:
     """SHA-256, in hex, of every image's name, label, split and content; the same wherever the folder lies."""
     unreadable: tuple[Unreadable, ...]
     """Images left out, and annotations done without, each with its reason."""
+    repeated: tuple[tuple[str, str], ...] = ()
+    """Files that are scored, each with an equal one of another split: a network may know them by heart."""
 
 
 def eval_crop_of(name: str) -> float:
@@ -186,8 +188,21 @@ def _assemble(settings: DataSettings, contents: _Contents, images: CachedImages)
         classes=contents.classes,
         fingerprint=fingerprint,
         unreadable=tuple(sorted((*contents.unreadable, *found), key=lambda one: one.name)),
+        repeated=_repeated(images, splits),
         **by_split,
     )
+
+
+def _repeated(images: CachedImages, splits: Mapping[int, Split]) -> tuple[tuple[str, str], ...]:
+    """Names of equal files in two splits, the one that is scored first: once for each of these."""
+    order = get_args(Split)
+    first: dict[str, int] = {}
+    found = []
+    for row in sorted(splits, key=lambda row: (order.index(splits[row]), images.names[row])):
+        other = first.setdefault(images.contents[row], row)
+        if splits[other] != splits[row]:
+            found.append((images.names[row], images.names[other]))
+    return tuple(found)
 
 
 def _split(settings: DataSettings, contents: _Contents, images: CachedImages) -> dict[int, Split]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from gcc_search.search.giving_up import MOST_UNFIT_IN_A_ROW, Failures
+from gcc_search.search.retries import WORKER_DIED
 from tests.search.test_study import make_record
 
 FAILED = replace(make_record(status="failed"), reason="RuntimeError: no", node="pascal")
@@ -37,6 +40,23 @@ def test_attempts_that_fail_by_their_machine_are_too_many_in_a_row_and_stay_so()
     )
     assert failures.add_attempt(make_record(), is_last=True) is None
     assert failures.are_too_many
+
+
+@pytest.mark.parametrize(
+    ("reason", "epochs_done", "is_so"),
+    [
+        (WORKER_DIED, 0, True),
+        (f"{WORKER_DIED}, before its first word (no folder)", 0, True),
+        (WORKER_DIED, 1, False),
+        # Many spot machines may be taken away at one time.
+        ("the machine of its worker was lost", 0, False),
+    ],
+)
+def test_workers_that_die_at_once_are_their_machines_doing(reason, epochs_done, is_so):
+    failures, died = Failures(None), replace(FAILED, reason=reason, epochs_done=epochs_done, failures=["crash"])
+    for _ in range(MOST_UNFIT_IN_A_ROW):
+        failures.add_attempt(died, is_last=False)
+    assert failures.are_too_many is is_so
 
 
 def test_with_a_number_of_trials_machines_are_not_judged():
