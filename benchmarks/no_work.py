@@ -66,8 +66,7 @@ def record_only(
     `write_seconds` of the last report is what the record took, fsync included.
     """
     job = Job.from_config(config)
-    own = job.identity
-    identity = {"id": own.id, "role": own.role, "network": job.settings.network, "baseline": own.baseline}
+    identity = job.in_reports()
     values = values_of(job)
     written = 0.0
     for epoch in range(1, pace.epochs + 1):

@@ -60,6 +60,17 @@ class Job:
             "failures": list(self.failures),
         }
 
+    def in_reports(self) -> dict[str, Any]:
+        """What each of its reports says of it beside a row: `SuccessiveHalving` goes by that."""
+        own, settings = self.identity, self.settings
+        return {
+            "id": own.id,
+            "role": own.role,
+            "baseline": own.baseline,
+            "network": settings.network,
+            "seed": settings.seed,
+        }
+
     @staticmethod
     def from_config(config: dict[str, Any]) -> Job:
         identity = Identity(

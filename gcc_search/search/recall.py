@@ -190,5 +190,7 @@ def _fill_rungs(scheduler: SuccessiveHalving, trial: Trial) -> None:
     except ResultsError:
         # Torn, which is told elsewhere: of one that goes on, they come again.
         return
+    record = trial.record
     for row in rows:
-        scheduler.add(trial.record.network, trial.record.id, row, baseline=trial.record.baseline)
+        seed = record.settings["seed"]
+        scheduler.add(record.id, row, network=record.network, seed=seed, baseline=record.baseline)

@@ -2,8 +2,8 @@
 
 Ours rather than Ray's, whose schedulers know one metric: trials are compared by all that the search ranks by, and by
 the constraints first, since what raises one objective most is often what breaks a constraint. Baselines are never
-stopped, networks are not compared with each other, and what decides is a pure function of the values at a rung, so that
-the state can be rebuilt from the trials' rows.
+stopped, networks and seeds are not compared with each other, and what decides is a pure function of the values at a
+rung, so that the state can be rebuilt from the trials' rows.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def list_rungs(early: EarlyTerminate, epochs: int) -> tuple[int, ...]:
 
 
 class SuccessiveHalving(FIFOScheduler):
-    """Ray's side of it: reads `id`, `role`, `network`, `baseline`, `epoch` and `columns` from each report.
+    """Ray's side of it: reads what `Job.in_reports` says, `epoch` and `columns` from each report.
 
     Args:
         space: one with early_terminate.
@@ -56,7 +56,7 @@ class SuccessiveHalving(FIFOScheduler):
         self._rows_of = rows_of
         self._caps = trials_per_network(space)
         self._epochs = list_rungs(early, space.most_epochs)
-        self._rungs: dict[tuple[str, int], Rung] = {}
+        self._rungs: dict[tuple[str, int, int], Rung] = {}
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -67,22 +67,25 @@ class SuccessiveHalving(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         if result["role"] != "trial":
             return str(TrialScheduler.CONTINUE)
-        stays = self.add(result["network"], result["id"], result, baseline=result["baseline"])
+        place = {"network": result["network"], "seed": result["seed"], "baseline": result["baseline"]}
+        stays = self.add(result["id"], result, **place)
         return str(TrialScheduler.CONTINUE if stays else TrialScheduler.STOP)
 
-    def add(self, network: str, trial_id: str, row: Row, *, baseline: str | None) -> bool:
+    def add(self, trial_id: str, row: Row, *, network: str, seed: int, baseline: str | None) -> bool:
         """Notes what a trial reached after `row["epoch"]`; False where that is a rung and not enough to go on.
 
         Args:
+            network, seed: trials are compared with others of these: another seed may have had an easier start.
             baseline: key of the one that it is compared to.
         """
         reached = [(metric, row.get(metric.column)) for metric in self._metrics]
         losses = [metric.loss(value) for metric, value in reached if value is not None]
         if row["epoch"] not in self._epochs or len(losses) < len(reached):
             return True
-        rung = self._rungs.get((network, row["epoch"]))
+        place = (network, seed, row["epoch"])
+        rung = self._rungs.get(place)
         if rung is None:
-            rung = self._rungs[network, row["epoch"]] = Rung(self._caps[cast(NetworkName, network)], len(losses))
+            rung = self._rungs[place] = Rung(self._caps[cast(NetworkName, network)], len(losses))
         return rung.add(trial_id, losses, self._violation(row, baseline), eta=self._early.eta)
 
     def _violation(self, row: Row, baseline: str | None) -> float:

@@ -53,8 +53,7 @@ def _train(job: Job, run: str, where: torch.device, threads: int, surroundings: 
     if "memory" in job.failures and where.type == "cuda":
         # Nothing runs beside it, but what ran until just now may still be ending.
         wait_until_released(where, CudaMeter())
-    own = job.identity
-    identity = {"id": own.id, "role": own.role, "network": job.settings.network, "baseline": own.baseline}
+    identity = job.in_reports()
 
     def tell(line: str) -> None:
         tune.report(identity | {"epoch": 0, "note": line})

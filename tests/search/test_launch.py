@@ -156,12 +156,12 @@ def check_that_early_stopping_survives_a_restart(folder):
     # Room for two more.
     space = prepared.space.model_copy(update={"run_cap": 6})
     _, scheduler = recall(dataclasses.replace(prepared, space=space), run, console)
-    key = run.trials[0].record.baseline
     reached = {"epoch": 2, "accuracy_points": 100.0, "corrected_consistency": 1.0, "gini": 1.0}
-    assert scheduler.add("convnet_small", "best", reached, baseline=key)
+    place = {"network": "convnet_small", "seed": 0, "baseline": run.trials[0].record.baseline}
+    assert scheduler.add("best", reached, **place)
     # An empty rung would let it go on; nor would its objectives stop it, were the baseline not known.
     broken = {"epoch": 2, "accuracy_points": -100.0, "corrected_consistency": 1.0, "gini": 1.0}
-    assert not scheduler.add("convnet_small", "broken", broken, baseline=key)
+    assert not scheduler.add("broken", broken, **place)
 
 
 def test_a_stop_that_is_swallowed_while_ray_starts_is_a_stop(tmp_path, monkeypatch):

@@ -24,12 +24,9 @@ NAMES = itertools.count()
 BASELINE = [{"accuracy_points": points, "gini": 0.3} for points in (60.0, 70.0, 80.0, 80.0)]
 
 
-def decide(
-    scheduler, *, value=None, epoch=2, role="trial", network="resnet18", column="gini", trial_id=None, **columns
-):
-    name = f"{network}-{next(NAMES):04d}" if trial_id is None else trial_id
-    result = {"id": name, "role": role, "network": network, "baseline": "b", "epoch": epoch, column: value} | columns
-    return scheduler.on_trial_result(None, None, result)
+def decide(scheduler, *, value=None, epoch=2, column="gini", **others):
+    whose = {"id": f"{next(NAMES):04d}", "role": "trial", "network": "resnet18", "seed": 0, "baseline": "b"}
+    return scheduler.on_trial_result(None, None, whose | {"epoch": epoch, column: value} | others)
 
 
 def make_scheduler(metric="gini", **changes):
@@ -97,20 +94,21 @@ def test_between_rungs_nothing_stops():
     assert {decide(scheduler, value=value, epoch=3) for value in (0.5, 0.4, 0.3)} == {"CONTINUE"}
 
 
-def test_baselines_never_stop_and_networks_are_not_compared():
+def test_baselines_never_stop_and_networks_and_seeds_are_not_compared():
     scheduler = make_scheduler()
     decide(scheduler, value=0.9)
     assert decide(scheduler, value=0.1, role="baseline") == "CONTINUE"
     assert decide(scheduler, value=0.1, network="resnet50") == "CONTINUE"
+    assert decide(scheduler, value=0.1, seed=1) == "CONTINUE"
 
 
 def test_a_trial_that_comes_by_a_rung_again_is_not_compared_with_itself():
     scheduler = make_scheduler()
-    assert decide(scheduler, value=0.5, trial_id="a") == "CONTINUE"
-    assert decide(scheduler, value=0.6, trial_id="b") == "CONTINUE"
-    assert decide(scheduler, value=0.6, trial_id="b") == "CONTINUE"
+    assert decide(scheduler, value=0.5, id="a") == "CONTINUE"
+    assert decide(scheduler, value=0.6, id="b") == "CONTINUE"
+    assert decide(scheduler, value=0.6, id="b") == "CONTINUE"
     # The second of three; counted twice, b would leave it the third of four.
-    assert decide(scheduler, value=0.55, trial_id="c") == "CONTINUE"
+    assert decide(scheduler, value=0.55, id="c") == "CONTINUE"
 
 
 def test_a_trial_without_a_metric_is_left_alone():
