@@ -24,6 +24,7 @@ from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.saliency.geometry import apply_transforms
 from gcc_search.saliency.ssim import structural_similarity
 from gcc_search.saying import say
+from gcc_search.targets import check_here, check_target
 from gcc_search.trained import Trained, open_trained
 from gcc_search.training.datasets import eval_crop_of
 from gcc_search.training.evaluation import explain
@@ -37,6 +38,8 @@ from gcc_search.trial import evaluation_of
 
 POSTHOC_BATCH = 8
 SUFFIXES = (".png", ".svg", ".pdf")
+# In which a picture says what it is.
+_HEAD_BYTES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +70,8 @@ def explain_networks(wanted: Wanted, console: Console) -> Explanations:
 
     Raises:
         SpaceError: options that do not go together, or an unknown method.
-        ResultsError, WeightsError: a place that is no trial and no export, or torn; networks that see different images.
+        ResultsError, WeightsError: a place that is no trial and no export, or torn; networks that see different images;
+            `wanted.out` is one of the inputs, or no picture to replace.
         DataError: images that are missing or cannot be decoded. ResourceError: a GPU that is not there.
     """
     _check(wanted)
@@ -91,8 +95,19 @@ def _check(wanted: Wanted) -> None:
     if bool(wanted.files) == (wanted.test is not None):
         got = "both" if wanted.files else "neither"
         raise SpaceError(f"explain: must be given either --images FILES or --test N, got {got}")
+    check_here("--out", wanted.out)
     if wanted.out.suffix not in SUFFIXES:
         raise SpaceError(f"--out: must end in {', '.join(SUFFIXES)}, got {wanted.out}")
+    check_target("--out", wanted.out, inputs=[*wanted.files, *wanted.places])
+    if wanted.out.exists() and not _is_picture(wanted.out):
+        rule = "must be a new name or a picture to replace, got another file"
+        raise ResultsError(f"--out: {wanted.out}: {rule}; choose another")
+
+
+def _is_picture(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    return head.startswith((b"\x89PNG", b"%PDF")) or b"<svg" in head
 
 
 def _with_baselines(wanted: Wanted, console: Console) -> tuple[Trained, ...]:

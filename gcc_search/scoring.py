@@ -14,10 +14,13 @@ from gcc_search.analysis.measures import means_of
 from gcc_search.errors import DataError, ResultsError, SpaceError
 from gcc_search.keeper import image_columns
 from gcc_search.preparation import DataSet, choose_device, prepare_images
+from gcc_search.results.reader import read_table
+from gcc_search.results.schema import IMAGES
 from gcc_search.results.writer import write_image_table
 from gcc_search.saying import say
 from gcc_search.settings import TrialSettings
 from gcc_search.space import check_settings
+from gcc_search.targets import check_here, check_target
 from gcc_search.trained import Trained, open_trained
 from gcc_search.training.evaluation import Columns, measure
 from gcc_search.training.evaluation_plan import Evaluation
@@ -28,6 +31,8 @@ from gcc_search.trial import evaluation_of
 
 # Of a network's classes, in a message.
 MAX_TOLD = 10
+# What makes a folder a trial's.
+TRIAL_FILE = "trial.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +41,7 @@ class Asked:
 
     Args:
         dataset, classes: other images; their classes must be among those of the network.
-        out: where images.parquet is written.
+        out: where images.parquet is written; `force`: whatever table is there.
     """
 
     data_root: Path | None = None
@@ -46,6 +51,7 @@ class Asked:
     insertion_images: int | None = None
     device: str | None = None
     out: Path | None = None
+    force: bool = False
 
 
 def evaluate(place: Path, asked: Asked, console: Console) -> Columns:
@@ -57,7 +63,7 @@ def evaluate(place: Path, asked: Asked, console: Console) -> Columns:
         ResourceError: a GPU that is not there.
     """
     device, split = choose_device(asked.device), _check_split(asked.split)
-    _check_out(asked.out)
+    _check_out(asked, place)
     trained = open_trained(place, data_root=asked.data_root)
     settings = _settings_for(trained, asked)
     data = _prepare(settings, asked, console)
@@ -78,10 +84,30 @@ def _check_split(asked: str) -> str:
     return asked
 
 
-def _check_out(out: Path | None) -> None:
+def _check_out(asked: Asked, place: Path) -> None:
     # Told before the work, not after it.
-    if out is not None and not out.absolute().parent.is_dir():
+    out = asked.out
+    if out is None:
+        return
+    check_here("--out", out)
+    if out.suffix != ".parquet":
+        raise ResultsError(f"--out: must end in .parquet, got {out}; as in images.parquet")
+    if not out.absolute().parent.is_dir():
         raise ResultsError(f"--out: {out}: must lie in a folder that exists, got {out.parent}; create it first")
+    check_target("--out", out, inputs=[place])
+    if out.exists() and (out.absolute().parent / TRIAL_FILE).exists():
+        raise ResultsError(f"--out: {out}: must be no trial's own table, got one; choose another name")
+    if out.exists() and not asked.force and not _is_image_table(out):
+        told = "must be a new name or a table that evaluate wrote, got another file"
+        raise ResultsError(f"--out: {out}: {told}; choose another, or add --force")
+
+
+def _is_image_table(path: Path) -> bool:
+    try:
+        read_table(path, IMAGES)
+    except ResultsError:
+        return False
+    return True
 
 
 def _settings_for(trained: Trained, asked: Asked) -> TrialSettings:

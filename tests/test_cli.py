@@ -82,6 +82,7 @@ def test_a_mistake_in_a_space_file_is_one_line_and_exit_code_1(tmp_path):
             ["train", "--dataset", "shapes", "--model", "convnet_small", "--classes", "a\nb"],
             "must be names on one line",
         ),
+        (["analyze", "nowhere", "--out", "s3://bucket/a"], "--out: must be a path on this machine, got s3://bucket/a;"),
         # What the system says of a name, on its own.
         (["analyze", "x" * 300], f"{'x' * 300}/run.json: must be within reach, got: File name too long; look at"),
         (["evaluate", "x" * 300], f"{'x' * 300}: must be within reach, got: File name too long; look at"),

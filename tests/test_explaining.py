@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,3 +163,29 @@ def test_another_kind_of_figure_is_one_line(tiny_run, tmp_path):
 def test_a_folder_without_a_network_is_one_line(tmp_path):
     message = complaint(ResultsError, tmp_path, out=tmp_path / "x.png", test=1)
     assert "must be a trial directory (with a trial.json)" in message
+
+
+def test_a_figure_replaces_no_input_and_no_file_that_is_no_picture(tiny_run, tmp_path):
+    trial, photo, text = tiny_run / "trials/t1", tmp_path / "photo.png", tmp_path / "text.png"
+    Image.new("RGB", (8, 8)).save(photo)
+    text.write_text("mine")
+    (tmp_path / "folder.png").mkdir()
+    for out, told in (
+        (photo, "must be another file than those that are read"),
+        (text, "must be a new name or a picture to replace, got another file"),
+        (tmp_path / "folder.png", "must be a file, got a folder"),
+        (text / "figure.png", "must lie in a folder that can be written to"),
+        (Path("s3://bucket/a.png"), "must be a path on this machine, got s3://bucket/a.png"),
+    ):
+        with pytest.raises(ResultsError, match=told):
+            explained(trial, out=out, files=(photo,))
+    assert text.read_text() == "mine"
+    with Image.open(photo) as kept:
+        assert kept.size == (8, 8)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_an_earlier_figure_is_replaced(tiny_run, tmp_path, suffix):
+    out = tmp_path / f"explain{suffix}"
+    for _ in range(2):
+        explained(tiny_run / "trials/t1", out=out, test=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,6 +127,11 @@ def test_a_file_in_the_way_is_kept_unless_forced(tmp_path, name):
 def test_another_suffix_is_refused(tmp_path):
     with pytest.raises(ResultsError, match=r"--export: must end in \.safetensors, got .*model\.pth"):
         check_target(tmp_path / "model.pth", force=False)
+
+
+def test_a_bucket_is_no_place_for_an_export():
+    with pytest.raises(ResultsError, match="--export: must be a path on this machine, got s3://bucket/m"):
+        check_target(Path("s3://bucket/m.safetensors"), force=True)
 
 
 def test_a_trial_without_its_network_is_one_line(found, tmp_path):

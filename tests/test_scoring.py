@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,6 +107,43 @@ def test_a_negative_number_of_images_is_one_line(model):
 
 def test_a_folder_that_does_not_exist_is_told_before_the_work(model, tmp_path):
     assert complaint(ResultsError, model, out=tmp_path / "none/x.parquet").startswith("--out: ")
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_the_model_is_never_replaced_by_its_measures(model, force):
+    before = model.read_bytes()
+    message = complaint(ResultsError, model, out=model, force=force)
+    assert message == f"--out: must end in .parquet, got {model}; as in images.parquet"
+    assert model.read_bytes() == before
+
+
+@pytest.mark.parametrize("out", ["", ".", "space.yaml"])
+def test_measures_go_to_a_parquet_file(model, out):
+    assert complaint(ResultsError, model, out=Path(out)).startswith("--out: must end in .parquet, got ")
+
+
+def test_a_bucket_is_no_place_for_measures(model):
+    message = complaint(ResultsError, model, out=Path("s3://bucket/x.parquet"))
+    rule = "must be a path on this machine, got s3://bucket/x.parquet"
+    assert message == f"--out: {rule}; write it here, then copy it there"
+
+
+def test_a_file_in_the_way_is_told_before_the_work_and_kept(model, tmp_path):
+    out = tmp_path / "mine.parquet"
+    out.write_text("mine")
+    told = "must be a new name or a table that evaluate wrote, got another file; choose another, or add --force"
+    assert complaint(ResultsError, model, out=out) == f"--out: {out}: {told}"
+    assert out.read_text() == "mine"
+    evaluated(model, out=out, force=True, insertion_images=0)
+    # Its own is replaced as it is.
+    evaluated(model, out=out, insertion_images=0)
+    (tmp_path / "folder.parquet").mkdir()
+    assert "must be a file, got a folder" in complaint(ResultsError, model, out=tmp_path / "folder.parquet")
+
+
+def test_a_trial_keeps_its_own_table(tiny_run):
+    out = tiny_run / "trials/t1/images.parquet"
+    assert "must be no trial's own table" in complaint(ResultsError, tiny_run / "trials/t1", out=out, force=True)
 
 
 def test_a_file_that_is_no_export_is_one_line(tiny_run):

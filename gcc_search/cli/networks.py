@@ -41,7 +41,8 @@ def evaluate(
         int | None, typer.Option(help="Images for insertion and deletion AUC. Default: as the trial had.")
     ] = None,
     device: Device = None,
-    out: Annotated[Path | None, typer.Option(help="Write the measures of each image to this Parquet file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the measures of each image to this .parquet file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace another file that --out finds in its way.")] = False,
 ) -> None:
     """Measure a trained network on a split of the images it was searched with, or of others of the same classes.
 
@@ -62,6 +63,7 @@ def evaluate(
         insertion_images=insertion_images,
         device=device,
         out=out,
+        force=force,
     )
     with open_trials([model]) as (place,):
         evaluate_network(place, asked, Console(width=table_width()))

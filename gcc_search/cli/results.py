@@ -31,6 +31,10 @@ def analyze(
     from gcc_search.analysis.stages import show_stages
     from gcc_search.fetching import figures_folder, open_runs
 
+    if out is not None:
+        from gcc_search.targets import check_here
+
+        check_here("--out", out)
     console = Console(width=table_width())
     with open_runs(runs) as folders:
         with show_stages(console) as tell:
