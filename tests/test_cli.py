@@ -45,6 +45,12 @@ def test_help_names_the_commands(tmp_path):
         assert command in done.stdout
 
 
+def test_no_command_at_all_shows_the_help_and_is_no_success(tmp_path):
+    done = run(cwd=tmp_path)
+    assert done.returncode == 1
+    assert "recommend" in done.stdout
+
+
 def test_a_mistake_in_a_space_file_is_one_line_and_exit_code_1(tmp_path):
     (tmp_path / "bad.yaml").write_text(
         yaml.safe_dump(
@@ -94,6 +100,26 @@ def test_other_mistakes_are_one_line_too(tmp_path, arguments, message):
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--gpus", "-1"], "--gpus: must be greater than or equal to 0, got -1; see gcc-search search --help"),
+        (["--gpus", "two"], "--gpus: must be a valid integer, got two; see gcc-search search --help"),
+        (["--spase", "x"], "--spase: must be an option that there is; did you mean --seed or --space or --storage?;"),
+        (["search", "--xyz"], "--xyz: must be an option that there is; see gcc-search search --help"),
+        (["--space", "x", "--format", "xml"], "--format: must be one of 'text', 'json', got xml; see gcc-search sea"),
+        (["analyze"], "RUNS: must be given, got nothing; see gcc-search analyze --help"),
+        (["recommend", "x", "--max-accuracy-drop", "nan"], "--max-accuracy-drop: must be greater than or equal to 0, "),
+        (["--space"], "Option '--space' requires an argument; see gcc-search --help"),
+        (["anlyze", "x"], "No such command 'anlyze'"),
+    ],
+)
+def test_a_misused_command_is_one_line_and_not_the_exit_code_of_trials_that_failed(arguments, message):
+    done = CliRunner().invoke(app, arguments)
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith(f"gcc-search: {message}")
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from gcc_search import __version__
+from gcc_search.cli import usage
 from gcc_search.cli.jobs import add_job_commands
 from gcc_search.cli.networks import add_network_commands
 from gcc_search.cli.results import add_result_commands
@@ -23,17 +25,34 @@ class _SearchByDefault(TyperGroup):
     """`gcc-search --space FILE` is `gcc-search search --space FILE`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0].startswith("-") and args[0] not in ("--help", "-h", "--version"):
+        if not args:
+            print(ctx.get_help(), end="")
+            raise typer.Exit(1)
+        if args[0].startswith("-") and args[0] not in ("--help", "-h", "--version"):
             args = ["search", *args]
         return super().parse_args(ctx, args)
+
+    def make_context(self, *given: Any, **named: Any) -> Any:
+        try:
+            return super().make_context(*given, **named)
+        except TyperException as error:
+            raise _misused(error) from None
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except TyperException as error:
+            raise _misused(error) from None
         except KeyboardInterrupt:
             # Typer ends without a word.
             print("gcc-search: stopped", file=sys.stderr)
             raise typer.Exit(130) from None
+
+
+def _misused(error: TyperException) -> typer.Exit:
+    # 2 would mean that some trials failed.
+    _say(usage.told(error))
+    return typer.Exit(1)
 
 
 app = typer.Typer(
@@ -66,8 +85,12 @@ def main() -> None:
 
 def _refuse(told: str) -> NoReturn:
     for line in told.splitlines():
-        print(f"gcc-search: {line}", file=sys.stderr)
+        _say(line)
     sys.exit(1)
+
+
+def _say(line: str) -> None:
+    print(f"gcc-search: {line}", file=sys.stderr)
 
 
 def _show_version(asked: bool) -> None:
