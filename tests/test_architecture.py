@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent / "gcc_search"
 # Package or module of ours -> what of ours it may import. Nothing points up or sideways.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "passwords": set(),
     "seeding": set(),
     "settings": set(),
     "cores": set(),
@@ -34,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "saliency": set(),
     "results": {"errors", "atomic"},
     "training": {"saliency", "seeding", "settings", "errors", "atomic", "cores", "earned"},
-    "analysis": {"results", "objectives", "pareto", "errors", "atomic", "saying", "earned"},
+    "analysis": {"results", "objectives", "pareto", "errors", "atomic", "saying", "earned", "passwords"},
     "collapse": {"results", "settings"},
     "trial": {"collapse", "training", "results", "settings", "patience"},
     "assistants": {"trial", "training", "settings", "failures"},
@@ -127,6 +128,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
     },
     "search": {
+        "passwords",
         "baseline",
         "collapse",
         "cores",
@@ -169,6 +171,7 @@ ALLOWED: dict[str, set[str]] = {
         "space",
         "objectives",
         "yaml_file",
+        "passwords",
         "errors",
     },
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gcc_search.analysis.against_paper import AgainstPaper, compare_with_paper
@@ -28,6 +28,7 @@ from gcc_search.analysis.stages import Tell, untold
 from gcc_search.analysis.tradeoff import NetworkTradeoff, accuracy_tradeoffs, count_statuses
 from gcc_search.atomic import as_told
 from gcc_search.errors import ResultsError
+from gcc_search.passwords import without_password_of_any
 from gcc_search.results.reader import READERS, Run, Trial
 from gcc_search.results.schema import RunRecord, TrialRecord
 
@@ -88,7 +89,8 @@ def find(run: Run, tell: Tell = untold, *, with_paper: bool = False) -> Findings
     comparisons, effects = compare_chosen(chosen, pairs, images), find_effects(records, pairs)
     gallery = read_gallery(run, _by_interest(pairs, frontier, chosen, effects))
     return Findings(
-        run=run.record,
+        # Of runs that kept the password of --storage.
+        run=replace(run.record, command=without_password_of_any(run.record.command)),
         counts=count_statuses(records),
         problems=tuple(dict.fromkeys(map(as_told, (*run.problems, *torn, *gallery.refused)))),
         waiting=waiting_trials(run),

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from gcc_search.errors import SpaceError
+from gcc_search.passwords import without_password
 
 PIPE_WIDTH = 110
 
@@ -58,8 +59,8 @@ def listed_classes(text: str | None) -> tuple[str, ...] | None:
 
 
 def command_line() -> str:
-    """What the user typed, to be shown and recorded."""
-    return shlex.join(["gcc-search", *sys.argv[1:]])
+    """What the user typed, to be shown and recorded: without the password that a URL may hold."""
+    return shlex.join(["gcc-search", *map(without_password, sys.argv[1:])])
 
 
 def table_width() -> int | None:

@@ -18,6 +18,7 @@ from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from gcc_search.errors import DiskFullError, GccSearchError, ResultsError, SpaceError
+from gcc_search.passwords import without_password
 from gcc_search.patience import Contact, patiently
 from gcc_search.search.sampler import KNOWN_OPTUNA
 from gcc_search.search.study_rows import write_begun, write_ended
@@ -106,7 +107,7 @@ def _refused(url: str | None, error: Exception) -> GccSearchError:
         rule = "must be a database to write to"
         return ResultsError(f"study.db: {rule}, got: {_reason(error)}; free space or mend its disk, then resume")
     rule = "must be the SQLAlchemy URL of a database that answers"
-    return SpaceError(f"--storage: {rule}, got {_shown(url)} ({_reason(error)}); correct it, or leave it out")
+    return SpaceError(f"--storage: {rule}, got {without_password(url)} ({_reason(error)}); correct it, or leave it out")
 
 
 def _inner(error: Exception) -> BaseException:
@@ -120,13 +121,6 @@ def _reason(error: Exception) -> str:
     """The driver's own words, the first line of them."""
     words = str(_inner(error)).strip().splitlines()
     return words[0] if words else type(error).__name__
-
-
-def _shown(url: str) -> str:
-    try:
-        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
-    except (SQLAlchemyError, ValueError):
-        return url
 
 
 class StudyCopy:

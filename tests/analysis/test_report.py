@@ -291,3 +291,10 @@ def test_the_analysis_loads_neither_torch_nor_ray():
 
 def test_the_probe_would_notice_torch():
     assert loaded_by("import gcc_search.analysis.report, torch") == {"torch"}
+
+
+def test_a_password_that_an_older_run_kept_is_not_passed_on(mixed_run):
+    record = read_run(mixed_run.folder).record
+    write_run(mixed_run.folder, replace(record, command="gcc-search --storage 'mysql://me:secret@host/s?x=1' --gpus 2"))
+    findings = find(read_run(mixed_run.folder))
+    assert findings.run.command == "gcc-search --storage 'mysql://me:***@host/s?x=1' --gpus 2"
