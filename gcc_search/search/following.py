@@ -70,7 +70,9 @@ def _exit_code(job: Any) -> int:
 def print_logs(job: str, client: JobClient, console: Console) -> None:
     """All that the search has printed so far."""
     client.info(job)
-    for line in client.logs(job).splitlines():
+    # No more than a line's end: splitlines() also splits at the mark of a table's line.
+    *lines, rest = client.logs(job).split("\n")
+    for line in (*lines, rest) if rest else lines:
         if read_frame(line) is None:
             say(console, line)
 
@@ -107,7 +109,9 @@ def print_list(client: JobClient, console: Console) -> None:
     """The searches that the cluster knows of, the latest first."""
     jobs = [job for job in client.jobs() if results_of(job)]
     table = Table(box=None)
-    for heading in ("job", "status", "started", "ended", "results"):
+    # An id is copied, and must be whole.
+    table.add_column("job", no_wrap=True)
+    for heading in ("status", "started", "ended", "results"):
         table.add_column(heading, overflow="fold")
     for job in sorted(jobs, key=lambda item: item.start_time or 0, reverse=True):
         times = (_told_time(job.start_time), _told_time(job.end_time))

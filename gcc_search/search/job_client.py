@@ -14,6 +14,8 @@ from gcc_search.errors import ClusterError, UnreachableError
 from gcc_search.search.addresses import DASHBOARD
 
 START_SECONDS = 60.0
+# What has a meaning of its own in a URL.
+_IN_URLS = "/?#% \\"
 
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
@@ -48,6 +50,9 @@ class JobClient:
         Raises:
             ClusterError: there is no such job.
         """
+        # Ray makes a URL of it: without one, or with a part of another, it would be another question.
+        if not job.strip(".") or any(char in _IN_URLS or not char.isprintable() for char in job):
+            raise self._told(LookupError("does not exist"))
         return self._asked(self._client.get_job_info, job)
 
     def jobs(self) -> list[Any]:
