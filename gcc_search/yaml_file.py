@@ -60,12 +60,22 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_short_int)
 
-# PyYAML follows YAML 1.1, where 1e-6 (no dot) and -.5 (no digit before it) are text.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\d+[eE][-+]?\d+|(\d+\.\d*|\.\d+)([eE][-+]?\d+)?)$"),
-    list("-+.0123456789"),
-)
+# PyYAML follows YAML 1.1: there 1:30 is 90, 010 is 8, no is false, and 1e-6 (no dot) and -.5 (no digit before it) are
+# text. Here a number is what everybody reads as that number; the others are text, which a number's rule refuses.
+_OWN_READING = {
+    "bool": (r"(true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    "int": (r"([-+]?(0|[1-9]\d*)|0x[0-9a-fA-F]+)$", "-+0123456789"),
+    "float": (
+        r"[-+]?(\d+[eE][-+]?\d+|(\d+\.\d*|\.\d+)([eE][-+]?\d+)?|\.(inf|Inf|INF)|\.(nan|NaN|NAN))$",
+        "-+.0123456789",
+    ),
+}
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if tag.rpartition(":")[2] not in _OWN_READING]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _kind, (_pattern, _firsts) in _OWN_READING.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern, re.ASCII), list(_firsts))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -183,7 +183,8 @@ def test_text_true_and_nan_are_no_numbers(complaint):
         ),
         (ALPHA, "alpha: {value: high}", f'parameters.alpha.value: must be a number, got the text "high"; {ONE_NUMBER}'),
         ("epochs: 4", "lr: '1e-3'", f'recipe.lr: must be a number, got the text "1e-3"; {ONE_NUMBER}'),
-        (ALPHA, "alpha: {value: yes}", "parameters.alpha.value: must be a number, got true"),
+        (ALPHA, "alpha: {value: true}", "parameters.alpha.value: must be a number, got true"),
+        (ALPHA, "alpha: {value: yes}", f'parameters.alpha.value: must be a number, got the text "yes"; {ONE_NUMBER}'),
         ("run_cap: 4", "run_cap: true", "run_cap: must be a whole number, got true"),
         ("run_cap: 4", "run_cap: x", f'run_cap: must be a whole number, got the text "x"; {ONE_WHOLE_NUMBER}'),
         ("epochs: 4", "epochs: '4'", f'recipe.epochs: must be a whole number, got the text "4"; {ONE_WHOLE_NUMBER}'),
@@ -233,6 +234,12 @@ def test_trials_share_a_gpu_by_one_rule(complaint, load):
         assert space.resources.trials_per_gpu == number
         # As run.json keeps it and `resume` reads it.
         assert SearchSpace.model_validate(space.model_dump(mode="json")) == space
+
+
+@pytest.mark.parametrize("text", ["1:30", "010", "0b11", "1_000"])
+def test_a_number_of_yaml_1_1_is_refused_where_a_number_is_wanted(complaint, text):
+    told = f'must be a whole number, got the text "{text}"; {ONE_WHOLE_NUMBER}'
+    assert complaint("run_cap: 4", f"run_cap: {text}") == f"bad.yaml: run_cap: {told}"
 
 
 @pytest.mark.parametrize("text", ["1e-6", "1.0e-6", "1E-6"])
