@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gcc_search.errors import ResourceError, SpaceError
+from gcc_search.homes import expanded
 from gcc_search.saying import say
 from gcc_search.settings import DataSettings, TrialSettings
 from gcc_search.training.datasets import DataSet, load_dataset
@@ -35,8 +36,11 @@ def prepare_images(settings: DataSettings, image_size: int, console: Console) ->
     What cannot be decoded is told once, here, and left out.
 
     Raises:
-        DataError: see `load_dataset`.
+        DataError: see `load_dataset`; a folder in the home of nobody.
     """
+    if settings.root is not None:
+        root = expanded(settings.root, where="data.root")
+        settings = settings.model_copy(update={"root": root})
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"preparing {settings.name} at {image_size} pixels", total=None)

@@ -134,6 +134,12 @@ class EarlyTerminate(Settings):
         return self
 
 
+def _countable(value: float) -> float:
+    if value < 1 / GPU_PARTS:
+        raise ValueError(f"must be at least {1 / GPU_PARTS:g}, got {value:g}")
+    return value
+
+
 def _trials_per_gpu(value: object) -> object:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if value != "auto" and not (is_number and value in range(1, MOST_TRIALS_PER_GPU + 1)):
@@ -141,15 +147,16 @@ def _trials_per_gpu(value: object) -> object:
     return value
 
 
-# Ray counts a GPU in ten-thousandths.
+# Ray counts CPUs and GPUs in ten-thousandths, and knows nothing less.
 GPU_PARTS, MOST_TRIALS_PER_GPU = 10_000, 100
+Countable = Annotated[Positive, AfterValidator(_countable)]
 
 
 class Resources(Settings):
     """What one trial holds while it runs. What it says of GPUs is ignored with `--gpus 0`."""
 
-    cpus_per_trial: Positive = 1
-    gpus_per_trial: Positive | None = None
+    cpus_per_trial: Countable = 1
+    gpus_per_trial: Countable | None = None
     """A quarter means four trials on one GPU, two means one trial on both; 1, where neither this nor `trials_per_gpu`
     is given."""
     trials_per_gpu: Annotated[int | Literal["auto"], BeforeValidator(_trials_per_gpu)] | None = None

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent / "gcc_search"
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "passwords": set(),
+    "homes": {"errors"},
     "seeding": set(),
     "settings": set(),
     "cores": set(),
@@ -34,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "space": {"baseline", "complaints", "errors", "objectives", "settings", "vocabulary", "yaml_file"},
     "saliency": set(),
     "results": {"errors", "atomic"},
-    "training": {"saliency", "seeding", "settings", "errors", "atomic", "cores", "earned"},
+    "training": {"saliency", "seeding", "settings", "errors", "atomic", "cores", "earned", "homes"},
     "analysis": {"results", "objectives", "pareto", "errors", "atomic", "saying", "earned", "passwords"},
     "collapse": {"results", "settings"},
     "trial": {"collapse", "training", "results", "settings", "patience"},
@@ -71,7 +72,7 @@ ALLOWED: dict[str, set[str]] = {
     "repeating": {"identity", "results", "settings", "storage", "atomic", "errors"},
     "saying": {"atomic"},
     "targets": {"storage", "errors"},
-    "preparation": {"training", "saying", "settings", "errors"},
+    "preparation": {"training", "saying", "homes", "settings", "errors"},
     "model_file": {"atomic", "errors"},
     "trained": {"model_file", "identity", "training", "results", "settings", "complaints", "errors"},
     "model_card": {"model_file", "analysis"},
@@ -129,6 +130,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "search": {
         "passwords",
+        "homes",
         "baseline",
         "collapse",
         "cores",

@@ -212,6 +212,16 @@ def test_text_true_and_nan_are_no_numbers(complaint):
         ("run_cap: 4", "resources: {gpus_per_trial: 0}", "resources.gpus_per_trial: must be above 0, got 0"),
         (
             "run_cap: 4",
+            "resources: {cpus_per_trial: 0.00005}",
+            "resources.cpus_per_trial: must be at least 0.0001, got 5e-05",
+        ),
+        (
+            "run_cap: 4",
+            "resources: {gpus_per_trial: 1e-9}",
+            "resources.gpus_per_trial: must be at least 0.0001, got 1e-09",
+        ),
+        (
+            "run_cap: 4",
             "resources: {gpus_per_trial: 1.5}",
             "resources.gpus_per_trial: must be a whole number where it is above 1, got 1.5",
         ),

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from gcc_search.atomic import fetch, place_of
 from gcc_search.complaints import explain_error
-from gcc_search.errors import ResultsError, SpaceError
+from gcc_search.errors import ResultsError, SpaceError, WeightsError
+from gcc_search.homes import expanded
 from gcc_search.preparation import DataSet, check_network, is_published, prepare_images
 from gcc_search.results.reader import Run
 from gcc_search.saying import say
@@ -118,7 +119,8 @@ def reopen_search(run: Run, options: SearchOptions, console: Console) -> Prepare
             "resume it with the gcc-search that wrote it"
         ) from None
     # The folder may have been renamed since, and may be named as `.`, which has no name of its own; the images moved.
-    root = space.data.root if options.data_root is None else options.data_root.expanduser().resolve()
+    moved = options.data_root
+    root = space.data.root if moved is None else expanded(moved, where="--data-root").resolve()
     changes = {"name": run.folder.resolve().name, "data": space.data.model_copy(update={"root": root})}
     if options.storage is not None:
         check_storage(options.storage)
@@ -167,7 +169,7 @@ def _with_absolute_paths(space: SearchSpace) -> SearchSpace:
     """Workers run in folders of their own, where a relative path means something else."""
     changes: dict[str, object] = {"start_weights": _absolute(space.start_weights)}
     if space.data.root is not None:
-        changes["data"] = space.data.model_copy(update={"root": space.data.root.expanduser().resolve()})
+        changes["data"] = space.data.model_copy(update={"root": expanded(space.data.root, where="data.root").resolve()})
     changes["weights"] = (
         _absolute(space.weights)
         if isinstance(space.weights, str)
@@ -177,7 +179,7 @@ def _with_absolute_paths(space: SearchSpace) -> SearchSpace:
 
 
 def _absolute(weights: str) -> str:
-    path = Path(weights).expanduser()
+    path = expanded(weights, where="weights", kind=WeightsError)
     return str(path.resolve()) if path.is_file() else weights
 
 

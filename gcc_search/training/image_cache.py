@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from gcc_search.cores import usable_cores
 from gcc_search.errors import DataError
+from gcc_search.homes import expanded
 from gcc_search.training.cache_file import CachedImages, CacheSpec, read_cache, write_cache
 
 Progress = Callable[[int, int], None]
@@ -58,10 +59,14 @@ class Picture:
 
 
 def cache_folder(chosen: Path | None = None) -> Path:
-    """`chosen`, else $GCC_SEARCH_CACHE, else ~/.cache/gcc-search."""
+    """`chosen`, else $GCC_SEARCH_CACHE, else ~/.cache/gcc-search.
+
+    Raises:
+        DataError: the home of nobody.
+    """
     if chosen is not None:
         return chosen
-    return Path(os.environ.get("GCC_SEARCH_CACHE") or "~/.cache/gcc-search").expanduser()
+    return expanded(os.environ.get("GCC_SEARCH_CACHE") or "~/.cache/gcc-search", where="GCC_SEARCH_CACHE")
 
 
 def open_cache(

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gcc_search.errors import WeightsError
+from gcc_search.homes import expanded
 
 TORCHVISION_WEIGHTS = ("IMAGENET1K_V1", "DEFAULT")
 
@@ -28,9 +29,11 @@ def weights_file(name: str, weights: str) -> Path:
     """Where `weights` of `build_network` are read from, unless they are `none`.
 
     Raises:
-        WeightsError: a torchvision name that is neither in torch's cache nor can be fetched.
+        WeightsError: a torchvision name that is neither in torch's cache nor can be fetched; no path at all.
     """
-    return _torchvision_file(name, weights) if is_published(weights) else Path(weights).expanduser()
+    if is_published(weights):
+        return _torchvision_file(name, weights)
+    return expanded(weights, where="weights", kind=WeightsError)
 
 
 def read_weights(name: str, weights: str) -> dict[str, Tensor]:
