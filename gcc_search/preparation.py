@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gcc_search.errors import ResourceError, SpaceError
 from gcc_search.homes import expanded
+from gcc_search.letters import printable
 from gcc_search.saying import say
 from gcc_search.settings import DataSettings, TrialSettings
 from gcc_search.training.datasets import DataSet, load_dataset
@@ -49,7 +50,8 @@ def prepare_images(settings: DataSettings, image_size: int, console: Console) ->
             image_size=image_size,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    unreadable = [f"  {item.name}: {item.reason}" for item in data.unreadable]
+    # A file's name may hold a line break.
+    unreadable = [printable(f"  {item.name}: {item.reason}") for item in data.unreadable]
     if unreadable:
         told = "files need a look (images are left out, annotations done without)"
         say(console, f"{settings.name}: {len(unreadable)} {told}:")

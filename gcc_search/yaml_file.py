@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from gcc_search.errors import SpaceError
+from gcc_search.letters import printable
 
 # A space file is a page of text; more is a mistake or an attack.
 MAX_BYTES = 1 << 20
@@ -120,7 +121,7 @@ def read_value(text: str, *, where: str) -> Any:
 
 def one_line(message: str) -> str:
     """`message` with line breaks and other unprintable characters escaped, and cut where it is endless."""
-    plain = "".join(char if char.isprintable() else repr(char)[1:-1] for char in message[:MAX_MESSAGE])
+    plain = printable(message[:MAX_MESSAGE])
     return plain if len(message) <= MAX_MESSAGE else f"{plain} ..."
 
 

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -120,6 +121,34 @@ def test_a_misused_command_is_one_line_and_not_the_exit_code_of_trials_that_fail
     done = CliRunner().invoke(app, arguments)
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert done.stderr.startswith(f"gcc-search: {message}")
+
+
+def test_a_name_in_a_message_is_escaped_and_cut_in_its_middle(tmp_path):
+    done = run("analyze", "a\n\x1b[31m\x1eb", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("gcc-search: a\\n\\x1b[31m\\x1eb: must be a run directory")
+    done = run("analyze", "x/" * 2500, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n"), len(done.stderr) < 1300) == (1, 1, True)
+    assert " ... " in done.stderr
+
+
+def test_what_an_encoding_lacks_is_escaped(tiny_run, tmp_path):
+    done = subprocess.run(
+        [*PROGRAM, "recommend", str(tiny_run)],
+        capture_output=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u2191" in done.stdout
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_change_nothing_but_what_is_heard(tiny_run, tmp_path, closed):
+    command = shlex.join([*PROGRAM, "recommend", str(tiny_run)])
+    done = subprocess.run(["sh", "-c", f"{command} {closed}"], capture_output=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize(

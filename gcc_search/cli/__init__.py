@@ -16,9 +16,14 @@ from gcc_search.cli.jobs import add_job_commands
 from gcc_search.cli.networks import add_network_commands
 from gcc_search.cli.results import add_result_commands
 from gcc_search.cli.search import add_search_commands
+from gcc_search.cli.streams import make_sayable
 from gcc_search.cli.train import add_train_command
-from gcc_search.errors import GccSearchError
+from gcc_search.errors import ClusterError, GccSearchError
+from gcc_search.letters import printable, shortened
 from gcc_search.search.going_on import end_hung_up, heeded
+
+# Characters of a message: a path that fills the screen hides the rule.
+MOST_TOLD = 1200
 
 
 class _SearchByDefault(TyperGroup):
@@ -72,8 +77,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if signal.SIGHUP in heeded():
         signal.signal(signal.SIGHUP, end_hung_up)
+    make_sayable()
     try:
         app()
+    except ClusterError as error:
+        # A line for each thing that is wrong.
+        _refuse(*str(error).split("\n"))
     except GccSearchError as error:
         _refuse(str(error))
     except OSError as error:
@@ -83,14 +92,14 @@ def main() -> None:
         _refuse(f"{error.filename}: must be within reach, got: {error.strerror}; look at its name, owner and disk")
 
 
-def _refuse(told: str) -> NoReturn:
-    for line in told.splitlines():
+def _refuse(*lines: str) -> NoReturn:
+    for line in lines:
         _say(line)
     sys.exit(1)
 
 
 def _say(line: str) -> None:
-    print(f"gcc-search: {line}", file=sys.stderr)
+    print(f"gcc-search: {shortened(printable(line), MOST_TOLD)}", file=sys.stderr)
 
 
 def _show_version(asked: bool) -> None:

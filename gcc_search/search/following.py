@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gcc_search.errors import UnreachableError
-from gcc_search.saying import say
+from gcc_search.saying import pass_on, say
 from gcc_search.search.frames import read_frame
 from gcc_search.search.job_client import JobClient
 from gcc_search.search.submission import STOP_SECONDS, results_of
@@ -55,7 +55,7 @@ def show_line(line: str, live: Live, console: Console) -> None:
     """One line of a search that runs elsewhere; its table, if it is one."""
     frame = read_frame(line)
     if frame is None:
-        say(console, line)
+        pass_on(console, line)
     elif console.is_terminal:
         live.update(Text.from_ansi(frame), refresh=True)
 
@@ -74,7 +74,7 @@ def print_logs(job: str, client: JobClient, console: Console) -> None:
     *lines, rest = client.logs(job).split("\n")
     for line in (*lines, rest) if rest else lines:
         if read_frame(line) is None:
-            say(console, line)
+            pass_on(console, line)
 
 
 def stop(job: str, client: JobClient) -> str:
