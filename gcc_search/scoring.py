@@ -25,6 +25,7 @@ from gcc_search.trained import Trained, open_trained
 from gcc_search.training.evaluation import Columns, measure
 from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.image_set import ImageSet
+from gcc_search.training.listings import spelt_alike
 from gcc_search.training.networks import Network
 from gcc_search.training.passes import Passes
 from gcc_search.trial import evaluation_of
@@ -142,13 +143,14 @@ def _labelled(trained: Trained, classes: tuple[str, ...], images: ImageSet) -> I
         if len(classes) != trained.num_classes:
             raise DataError(f"{trained.place}: images must be of {trained.num_classes} classes, got {len(classes)}")
         return images
-    unknown = [name for name in classes if name not in known]
+    spelt = list(map(spelt_alike, known))
+    unknown = [name for name in classes if spelt_alike(name) not in spelt]
     if unknown:
         raise DataError(
             f"{trained.place}: classes of the images must be among those of the network, got {unknown[0]!r} "
             f"({len(unknown)} of {len(classes)} unknown); choose with --classes from {_shorten(known)}"
         )
-    return replace(images, labels=torch.tensor([known.index(name) for name in classes])[images.labels])
+    return replace(images, labels=torch.tensor([spelt.index(spelt_alike(name)) for name in classes])[images.labels])
 
 
 def _shorten(names: tuple[str, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from gcc_search.errors import DataError, GccSearchError, ResultsError, SpaceErro
 from gcc_search.exporting import export_recommended
 from gcc_search.results.reader import read_run, read_table, read_trial
 from gcc_search.results.schema import IMAGES
-from gcc_search.scoring import Asked, evaluate
+from gcc_search.scoring import Asked, _labelled, evaluate
+from gcc_search.trained import open_trained
 from gcc_search.training.evaluation import summarise
 
 
@@ -75,6 +77,13 @@ def test_some_classes_keep_their_numbers(tiny_run, model, shapes):
 
 def test_a_class_that_does_not_exist_is_one_line(model):
     assert complaint(DataError, model, classes=("checked", "cat")).startswith("data.classes: names must be classes of")
+
+
+def test_an_accent_is_the_same_however_it_is_written(model, shapes):
+    trained = replace(open_trained(model), classes=("caf\u00e9", "emu"))
+    labels = shapes.test.labels % 2
+    labelled = _labelled(trained, ("emu", "cafe\u0301"), replace(shapes.test, labels=labels))
+    assert labelled.labels.tolist() == (1 - labels).tolist()
 
 
 def test_images_of_other_classes_are_one_line(model, tmp_path):

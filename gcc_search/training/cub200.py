@@ -60,16 +60,18 @@ def _read_list(path: Path) -> dict[str, str]:
     """Id -> the rest of its line.
 
     Raises:
-        DataError: the list is missing, or a line has nothing after its id.
+        DataError: the list is missing, a line has nothing after its id, or two lines have one id and differ.
     """
     if not path.is_file():
         raise DataError(f"{path}: list must exist, got none; {_UNPACK}")
     values: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    # An editor may have put a byte-order mark in front.
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         identifier, _, value = line.strip().partition(" ")
         if not value:
             raise DataError(f"{path}: line {number} must be an id and a value, got {line!r}; {_UNPACK}")
-        values[identifier] = value.strip()
+        if values.setdefault(identifier, value.strip()) != value.strip():
+            raise DataError(f"{path}: line {number} must have an id of its own, got {identifier} again; {_UNPACK}")
     return values
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from gcc_search.errors import DataError
 from gcc_search.training.image_cache import Box, Picture
 from gcc_search.training.listings import Source
+
+# Pillow warns of an image of 90 to 180 million pixels, which is decoded as any other, and refuses larger ones, which
+# are told as unreadable. A filter for a moment is no way out: images are decoded by several threads.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 PixelBox = tuple[float, float, float, float]
 """Top, left, height, width in pixels of the original."""

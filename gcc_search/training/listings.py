@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,19 +73,25 @@ class Listing:
     """Name of an image -> name of the same photograph in a class before its own; both belong in one split."""
 
 
+def spelt_alike(name: str) -> str:
+    """`name` as it is compared: some systems write an accent as a letter of its own (NFD), most do not (NFC)."""
+    return unicodedata.normalize("NFC", name)
+
+
 def kept_classes(known: Sequence[str], settings: DataSettings) -> tuple[str, ...]:
     """The classes that `settings.classes` keeps, in the data set's own order.
 
     Raises:
         DataError: a name is not known, or fewer than two classes are left.
     """
-    wanted = set(known if settings.classes is None else settings.classes)
-    for name in sorted(wanted - set(known)):
+    asked = known if settings.classes is None else settings.classes
+    wanted, there = set(map(spelt_alike, asked)), set(map(spelt_alike, known))
+    for name in sorted(name for name in asked if spelt_alike(name) not in there):
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         some = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
         advice = f"did you mean {near[0]!r}?" if near else f"its {len(known)} classes are {some}"
         raise DataError(f"data.classes: names must be classes of {settings.name}, got {name!r}; {advice}")
-    kept = tuple(name for name in known if name in wanted)
+    kept = tuple(name for name in known if spelt_alike(name) in wanted)
     if len(kept) < 2:
         raise DataError(
             f"data.classes: classes of {settings.name} must be at least 2, got {len(kept)} ({', '.join(kept)}); "

@@ -87,3 +87,16 @@ def test_a_missing_folder_says_where_the_archive_comes_from(tmp_path, download):
     assert "\n" not in str(caught.value)
     assert "CUB_200_2011.tgz from its authors" in str(caught.value)
     assert ("--download cannot fetch it" in str(caught.value)) == download
+
+
+def test_a_byte_order_mark_is_no_part_of_an_id(cub_root):
+    for name in ("images", "classes", "image_class_labels", "train_test_split"):
+        path = cub_root / "CUB_200_2011" / f"{name}.txt"
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(list_cub200(cub_root, settings()).sources) == 12
+
+
+def test_no_image_is_lost_to_another_of_its_id(cub_root):
+    edit(cub_root, "images", "\n4 ", "\n3 ")
+    with pytest.raises(DataError, match=r"images\.txt: line 4 must have an id of its own, got 3 again; unpack"):
+        list_cub200(cub_root, settings())

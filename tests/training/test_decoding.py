@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +149,17 @@ def test_a_torn_annotation_is_left_out_and_its_image_kept(tmp_path, save_photo, 
     assert picture.pixels is not None
     assert picture.box is None
     assert picture.box_unreadable
+
+
+def test_a_large_image_is_decoded_without_pillows_warning(tmp_path):
+    path = tmp_path / "large.png"
+    Image.new("RGB", (12, 12)).save(path)
+    lines = (
+        "from PIL import Image",
+        "from gcc_search.training.decoding import _upright_rgb",
+        "Image.MAX_IMAGE_PIXELS = 100",
+        f"print(_upright_rgb(open({str(path)!r}, 'rb').read()).size)",
+    )
+    # In a Python of its own: pytest has filters for each test.
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("(12, 12)\n", "")

@@ -115,3 +115,9 @@ def test_one_class_alone_is_refused(image_folder):
 def test_kept_classes_stay_in_the_data_sets_order(image_folder, save_photo):
     save_photo(image_folder / "emu" / "1.jpg")
     assert list_imagefolder(image_folder, settings(classes=("emu", "cat"))).classes == ("cat", "emu")
+
+
+def test_an_accent_is_the_same_however_it_is_written(image_folder, save_photo):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    save_photo(image_folder / decomposed / "1.jpg")
+    assert list_imagefolder(image_folder, settings(classes=("cat", composed))).classes == (decomposed, "cat")
