@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from gcc_search import trial
-from gcc_search.atomic import fetch
 from gcc_search.errors import ResultsError, WeightsError
 from gcc_search.identity import Identity, package_versions, start_key
 from gcc_search.preparation import DataSet, check_network, choose_device, describe_images, prepare_images
@@ -23,6 +22,7 @@ from gcc_search.results.schema import EpochRow, RunRecord
 from gcc_search.results.writer import write_run
 from gcc_search.saying import say
 from gcc_search.settings import NAME_PATTERN, Recipe, TrialSettings
+from gcc_search.storage.mirror import names_in
 from gcc_search.trial import Ended
 
 
@@ -49,8 +49,7 @@ def train_one(
         rule = "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first"
         raise ResultsError(f"--name: {rule}, got {name!r}; the folder around it is --out")
     run = out / (name or _name_of(settings))
-    fetch([run / "run.json"])
-    if run.exists():
+    if run.exists() or names_in(run):
         raise ResultsError(f"{run}: must be a new name, got one that exists; choose another with --name, or remove it")
     chosen = choose_device(device)
     if settings.weights == "baseline":

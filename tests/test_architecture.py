@@ -118,6 +118,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
     },
     "single": {
+        "storage",
         "identity",
         "trial",
         "recording",

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
-from gcc_search.atomic import fetch, place_of
+from gcc_search.atomic import place_of
 from gcc_search.complaints import explain_error
 from gcc_search.errors import ResultsError, SpaceError, WeightsError
 from gcc_search.homes import expanded
@@ -28,6 +28,7 @@ from gcc_search.search.study import study_name
 from gcc_search.search.study_copy import check_storage
 from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
+from gcc_search.storage.mirror import names_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +85,13 @@ def prepare_search(space: SearchSpace, options: SearchOptions, console: Console)
     """
     space = _with_absolute_paths(space)
     run = options.out / space.name
-    fetch([run / "run.json"])
-    if (run / "run.json").exists():
+    there = names_in(run)
+    if "run.json" in there:
         raise ResultsError(
             f"{run}: must be a new name, got one that exists; choose another with --name, or go on with it: "
             f"{options.resume_command(run)}"
         )
-    if run.exists() and not _has_just_begun(run):
+    if _is_taken(run, there):
         raise ResultsError(f"{run}: must be a new name, got a folder that exists; choose another with --name")
     _check_writable(options.out)
     if options.storage is not None:
@@ -98,9 +99,13 @@ def prepare_search(space: SearchSpace, options: SearchOptions, console: Console)
     return _look_at(space, options, console, is_new=True)
 
 
-def _has_just_begun(run: Path) -> bool:
-    """Whether a search was killed there before it had written its run.json: nothing would be lost."""
-    return run.is_dir() and all(path.name == LOCK or path.name.startswith(".run.json.") for path in run.iterdir())
+def _is_taken(run: Path, there: frozenset[str]) -> bool:
+    """Whether more lies there than a search leaves that was killed before it had written its run.json.
+
+    What was removed in part, or came late from a worker that was cut off, would be gone on with as if it were ours.
+    """
+    is_file = run.exists() and not run.is_dir()
+    return is_file or not all(name.startswith((LOCK, ".run.json.")) for name in there)
 
 
 def reopen_search(run: Run, options: SearchOptions, console: Console) -> Prepared:

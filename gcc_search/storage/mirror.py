@@ -88,6 +88,11 @@ class Mirror:
             if self.fence is not None and self.root / key == self.fence / RECORD:
                 self._own_record = content
 
+    def names_in(self, folder: Path) -> frozenset[str]:
+        key = self.key(folder)
+        start = f"{key}/" if key else ""
+        return frozenset(name.removeprefix(start).partition("/")[0] for name in self.bucket.objects(key))
+
     def has(self, path: Path) -> bool:
         """Whether the file was there, here or in the bucket, when its folder was last pulled."""
         return path.exists() or self.key(path) in self._listed
@@ -220,6 +225,13 @@ def pull(folder: Path, *names: str) -> None:
     """Fetches the files called `names`, at any depth below `folder`, where it mirrors a bucket; all without names."""
     if (mirror := mirror_of(folder)) is not None:
         mirror.pull(folder, lambda path: not names or path.rpartition("/")[2] in names)
+
+
+def names_in(folder: Path) -> frozenset[str]:
+    """Names of what lies right in `folder`, in the bucket where it mirrors one; none where there is no folder."""
+    if (mirror := mirror_of(folder)) is not None:
+        return mirror.names_in(folder)
+    return frozenset(path.name for path in folder.iterdir()) if folder.is_dir() else frozenset()
 
 
 def last_change(path: Path) -> int:

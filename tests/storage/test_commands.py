@@ -126,6 +126,12 @@ def test_train_repeats_a_trial_of_a_bucket_into_a_bucket(in_bucket, here):
         run("train", "--like", TRIAL, "--out", f"s3://{BUCKET}/again", "--name", "copy")
 
 
+def test_train_takes_no_name_below_which_something_lies(in_bucket, here):
+    (in_bucket.root / BUCKET / "runs/tiny/run.json").unlink()
+    with pytest.raises(ResultsError, match=rf"^{URL}/tiny: must be a new name, got one that exists"):
+        run("train", "--like", TRIAL, "--out", URL, "--name", "tiny")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -29,7 +29,7 @@ from gcc_search.search import bucket_lock
 from gcc_search.search.bucket_run import fetch_run
 from gcc_search.search.launch import run_search
 from gcc_search.search.lock import only_driver
-from gcc_search.search.readiness import SearchOptions, reopen_search
+from gcc_search.search.readiness import SearchOptions, prepare_search, reopen_search
 from gcc_search.storage.mirror import local_folder, mirror_of
 from tests.search.conftest import ONE_AT_A_TIME, TINY, make_space, results_of, run_space
 from tests.storage.conftest import serve
@@ -126,6 +126,31 @@ def test_a_name_that_is_taken_is_refused_with_the_command_that_goes_on(searched)
         f"{URL}/tiny: must be a new name, got one that exists; choose another with --name, or go on with it: "
         f"gcc-search resume {URL}/tiny --gpus 0"
     )
+
+
+@pytest.mark.parametrize("left", ["trials/convnet_small-0000/trial.json", "baselines/k/epochs.parquet", "study.db"])
+def test_what_is_left_of_a_run_without_its_record_is_not_taken_over(s3, left):
+    path = s3.root / BUCKET / "half/tiny" / left
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"another search's")
+    with pytest.raises(ResultsError) as caught, local_folder(f"s3://{BUCKET}/half") as out:
+        prepare_search(make_space(), SearchOptions(out=out, gpus=0), Console(file=io.StringIO()))
+    assert str(caught.value) == (
+        f"s3://{BUCKET}/half/tiny: must be a new name, got a folder that exists; choose another with --name"
+    )
+    path.unlink()
+
+
+def test_a_claim_alone_takes_no_name(s3):
+    for name in ("driver.lock", "driver.lock.0123456789abcdef"):
+        path = s3.root / BUCKET / "claimed/tiny" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    with local_folder(f"s3://{BUCKET}/claimed") as out:
+        assert (
+            prepare_search(make_space(), SearchOptions(out=out, gpus=0), Console(file=io.StringIO())).run
+            == out / "tiny"
+        )
 
 
 def test_a_killed_search_goes_on_from_the_bucket_alone(local, s3, tmp_path):
