@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
-from gcc_search.atomic import remove_tree, sha256_of_file, show_life
+from gcc_search.atomic import remove_file, remove_tree, sha256_of_file, show_life
 from gcc_search.errors import DiskFullError, ResultsError, StorageError
 from gcc_search.failures import failure_kind, told
 from gcc_search.identity import Identity, package_versions
 from gcc_search.patience import Contact, patiently
-from gcc_search.results.reader import read_table, read_trial
+from gcc_search.results.reader import HEATMAPS_FILE, read_table, read_trial
 from gcc_search.results.schema import EPOCHS, IMAGES, NETWORK_FILE, EpochRow, FailureKind, TrialRecord
 from gcc_search.results.writer import write_epochs, write_heatmaps, write_images, write_trial
 from gcc_search.settings import TrialSettings
@@ -31,6 +32,10 @@ from gcc_search.trial import Ended, Progress
 EARLY_STOPPING = "early stopping"
 # How often a trial that computes says that it is alive.
 BEAT_SECONDS = 2.0
+# What a trial leaves beside its checkpoints, and its record, which goes last: alone, a checkpoint is taken for ours.
+_FILES = ("epochs.parquet", "images.parquet", HEATMAPS_FILE, NETWORK_FILE, "trial.json")
+# (Section, name) of settings that change no number.
+_NOT_DECISIVE = (("data", "root"), ("data", "download"), ("", "activation_checkpointing"), ("", "collapse"))
 
 
 class Pulse:
@@ -157,6 +162,31 @@ def image_columns(columns: Columns, names: Sequence[str]) -> dict[str, Any]:
     """What `write_images` writes: the measures of the images called `names`."""
     arrays: dict[str, Any] = {name: values.numpy() for name, values in columns.items()}
     return {"name": list(names)} | {name: arrays[name] for name in IMAGES.names if name != "name"}
+
+
+def discard_anothers(settings: TrialSettings, folder: Path, contact: Contact) -> None:
+    """Empties `folder` where its record is of other settings: nothing there is to be gone on with as ours."""
+    before = _previous(folder)
+    if before is None or _decisive(before.settings) == _decisive(settings.model_dump(mode="json")):
+        return
+    contact.tell("begins anew: what lay under its name was trained with other settings")
+    remove_tree(folder / "checkpoint")
+    for name in _FILES:
+        remove_file(folder / name)
+
+
+def _decisive(settings: dict[str, Any]) -> dict[str, Any] | None:
+    """Settings that change a number, of any version that had no others; None where this version does not know them.
+
+    Images move, and so do files of weights; that the images are the same is seen by their fingerprint.
+    """
+    try:
+        full = TrialSettings.model_validate(settings).model_dump(mode="json")
+    except ValidationError:
+        return None
+    for section, name in _NOT_DECISIVE:
+        del (full[section] if section else full)[name]
+    return full | {"weights": Path(full["weights"]).name}
 
 
 def _previous(folder: Path) -> TrialRecord | None:

@@ -15,7 +15,7 @@ from gcc_search.assistants import crew_of
 from gcc_search.atomic import remove_leftovers
 from gcc_search.errors import DataError, ResultsError, WeightsError
 from gcc_search.identity import Identity, start_key
-from gcc_search.keeper import Keeper, Pulse
+from gcc_search.keeper import Keeper, Pulse, discard_anothers
 from gcc_search.occupancy import only_writer
 from gcc_search.patience import UNHEARD, Contact
 from gcc_search.results.reader import is_finished_whole, network_problem, read_trial
@@ -39,6 +39,8 @@ def record_trial(
 ) -> Iterator[EpochRow | Ended]:
     """`run_trial`, with `folder` kept up to date. Goes on from the folder's last good checkpoint, if there is one.
 
+    Of a record there with other settings nothing is kept; where data and weights lie is none.
+
     Yields nothing where it has failed before, and its worker has ended it all the same: a machine that is cut off, and
     given up, may share the disk still.
 
@@ -61,12 +63,13 @@ def record_trial(
         ChildProcessError, MemoryError: of several processes, another one ended.
     """
     with only_writer(folder):
+        pulse = Pulse(folder / "trial.json", on_progress)
+        contact = Contact(tell=on_notice or UNHEARD.tell, beat=pulse.beat)
+        discard_anothers(settings, folder, contact)
         if failures and _has_ended(folder):
             return
         # Of an attempt whose process was killed while it wrote.
         remove_leftovers(folder)
-        pulse = Pulse(folder / "trial.json", on_progress)
-        contact = Contact(tell=on_notice or UNHEARD.tell, beat=pulse.beat)
         with Keeper(settings, folder, identity, device, contact, failures) as keeper:
             data = open_dataset(settings.data, settings.recipe.image_size)
             keeper.begin(data)

@@ -214,6 +214,46 @@ def test_a_trial_killed_before_its_test_keeps_its_validation(recorded, tiny_tria
     assert (trial.record.epochs_done, trial.record.validation) == (2, trial.epochs().to_pylist()[-1])
 
 
+def test_a_checkpoint_of_other_settings_is_not_gone_on_from(recorded, tiny_trial, tmp_path):
+    folder, told = tmp_path / "t", []
+    interrupt(tiny_trial.model_copy(update={"seed": 5}), folder)
+    (folder / NETWORK_FILE).write_bytes(b"another's")
+    events = record_trial(tiny_trial, folder, Identity(id="t"), device=CPU, on_notice=told.append)
+    assert next(events).epoch == 1
+    assert told == ["begins anew: what lay under its name was trained with other settings"]
+    assert not (folder / NETWORK_FILE).exists()
+    list(events)
+    assert repeatable(read_trial(folder)) == repeatable(read_trial(recorded[0]))
+    assert read_trial(folder).record.attempts == 1
+
+
+def test_a_trial_goes_on_where_data_and_weights_have_moved(shapes_file, tiny_trial, tmp_path):
+    first, second = (moved(tiny_trial, tmp_path / name, shapes_file) for name in ("one", "two"))
+    interrupt(first, tmp_path / "t")
+    changes = {"activation_checkpointing": True, "collapse": second.collapse.model_copy(update={"points": 99.0})}
+    events = start(second.model_copy(update=changes), tmp_path / "t", epochs=0)
+    assert next(events).epoch == 2
+
+
+def interrupt(settings: TrialSettings, folder) -> None:
+    """Leaves a checkpoint after the first epoch."""
+    with pytest.raises(KeyboardInterrupt):
+        start(settings, folder, epochs=3, on_progress=stop_in_epoch_2(KeyboardInterrupt()))
+
+
+def moved(settings: TrialSettings, folder, weights: bytes) -> TrialSettings:
+    folder.mkdir()
+    (folder / "weights.safetensors").write_bytes(weights)
+    data = settings.data.model_copy(update={"root": folder, "download": True})
+    return settings.model_copy(update={"data": data, "weights": str(folder / "weights.safetensors")})
+
+
+@pytest.fixture
+def shapes_file(recorded) -> bytes:
+    """A network to begin from."""
+    return (recorded[0] / NETWORK_FILE).read_bytes()
+
+
 @pytest.mark.parametrize("torn", ["trial.json", "epochs.parquet"])
 def test_a_torn_file_costs_epochs_at_most(recorded, tiny_trial, tmp_path, torn):
     start(tiny_trial, tmp_path / "t", epochs=2).close()
