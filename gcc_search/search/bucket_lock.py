@@ -76,15 +76,30 @@ class _Claim:
             raise ResultsError(self._told(there or b""))
 
     def keep(self, ended: threading.Event) -> None:
-        """Renews the claim until it ends, or is another's."""
+        """Renews the claim until it ends, is another's, or has been refused until it may be another's."""
+        renewed = time.monotonic()
         while not ended.wait(RENEW_SECONDS):
-            # What does not answer is asked again at the next renewal.
-            with contextlib.suppress(OutageError):
-                there = self._bucket.read_once(self._key)
-                if there is not None and not self._is_ours(there):
-                    self._mirror.barred = self._told(there)
-                    return
-                self._bucket.write_once(self._content(), self._key)
+            try:
+                self._mirror.barred = self._renew()
+                renewed = time.monotonic()
+            except OutageError:
+                # Asked again at the next renewal: nothing else arrives there meanwhile.
+                continue
+            except StorageError as refusal:
+                # What is refused once may be allowed again, as by a proxy that was overloaded.
+                if (silent := time.monotonic() - renewed) > STALE_SECONDS:
+                    told = f"{self._run}: claim must be renewed, got none for {silent:.0f} s"
+                    self._mirror.barred = f"{told}, for {refusal}"
+            if self._mirror.barred is not None:
+                return
+
+    def _renew(self) -> str | None:
+        """Why it cannot be renewed: it is another's."""
+        there = self._bucket.read_once(self._key)
+        if there is not None and not self._is_ours(there):
+            return self._told(there)
+        self._bucket.write_once(self._content(), self._key)
+        return None
 
     def give_back(self) -> None:
         # Where the bucket does not answer, the claim grows stale by itself.

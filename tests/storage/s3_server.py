@@ -37,7 +37,7 @@ class S3Server:
     """The server's address and data, what it was asked, and how it is to fail.
 
     Args:
-        num_errors: so many of the next requests that `concerned` holds for are answered with 500.
+        num_errors: so many of the next requests that `concerned` holds for are answered with `error`, status and code.
         num_halves: so many of the next objects are cut off half way.
         delay_seconds: before every answer.
     """
@@ -46,6 +46,7 @@ class S3Server:
     port: int = 0
     requests: list[str] = field(default_factory=list)
     num_errors: int = 0
+    error: tuple[int, str] = (500, "InternalError")
     num_halves: int = 0
     delay_seconds: float = 0.0
     concerned: Callable[[str], bool] = lambda line: True
@@ -132,7 +133,7 @@ def _handler(server: S3Server) -> type[S3Handler]:
             server.requests.append(line)
             time.sleep(server.delay_seconds)
             if server.takes_error(line):
-                self._refuse(500, "InternalError")
+                self._refuse(*server.error)
             elif (problem := _signature_problem(self)) is not None:
                 self._refuse(403, problem)
             elif self.command == "POST" and "delete" in urlsplit(self.path).query.split("="):

@@ -238,6 +238,44 @@ def test_a_driver_that_was_cut_off_loses_its_run_and_writes_nothing_more(s3, mon
                 write_atomically(other / "cut/run.json", b"{}")
 
 
+@pytest.fixture
+def hasty(monkeypatch):
+    """Claims are renewed so often that a test can wait for it."""
+    monkeypatch.setattr(bucket_lock, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(bucket_lock, "SETTLE_SECONDS", 0.0)
+
+
+def soon(condition) -> bool:
+    until = time.monotonic() + 10
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.02)
+    return bool(condition())
+
+
+@pytest.mark.parametrize("error", [(403, "AccessDenied"), (400, "InvalidRequest"), (409, "OperationAborted")])
+def test_a_claim_that_was_refused_once_is_renewed_again(s3, monkeypatch, hasty, error):
+    monkeypatch.setattr(s3, "error", error)
+    puts = f"PUT /{BUCKET}/runs/once/driver.lock"
+    with local_folder(URL) as out, only_driver(out / "once"):
+        s3.num_errors = 1
+        assert soon(lambda: s3.num_errors == 0)
+        s3.requests.clear()
+        assert soon(lambda: s3.requests.count(puts) >= 2)
+        assert mirror_of(out).barred is None
+
+
+def test_a_claim_that_is_refused_for_long_bars_its_holder(s3, monkeypatch, hasty):
+    monkeypatch.setattr(bucket_lock, "STALE_SECONDS", 0.5)
+    monkeypatch.setattr(s3, "error", (403, "AccessDenied"))
+    with local_folder(URL) as out, only_driver(out / "refused"):
+        s3.num_errors = 1000
+        assert soon(lambda: mirror_of(out).barred is not None)
+        s3.num_errors = 0
+        told = rf"^{URL}/refused: claim must be renewed, got none for \d s, for .*: credentials must allow"
+        with pytest.raises(StorageError, match=told):
+            write_atomically(out / "refused/run.json", b"{}")
+
+
 def test_a_search_survives_a_server_that_fails_now_and_then(local, s3, monkeypatch):
     count = itertools.count()
     monkeypatch.setattr(s3, "concerned", lambda line: next(count) % 5 == 0)
