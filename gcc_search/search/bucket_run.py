@@ -87,6 +87,18 @@ def missing_files(trial: Trial) -> Iterator[str]:
             yield f"{trial.folder / name}: must exist, got nothing; {REDO}"
 
 
+class ClaimWatch(Callback):
+    """Ray tells it of every step: one of a driver that may write nothing any more is the last."""
+
+    def __init__(self, run: Path) -> None:
+        self._mirror = mirror_of(run)
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Raises StorageError where the run is another driver's by now. Asks nobody: who renews the claim says so."""
+        if self._mirror is not None and self._mirror.barred is not None:
+            raise StorageError(self._mirror.barred)
+
+
 class StudySender(Callback):
     """Ray tells it of every step; every few minutes the study goes to the bucket."""
 

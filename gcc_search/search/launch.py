@@ -30,7 +30,7 @@ from gcc_search.results.reader import read_run, read_run_record, read_trial
 from gcc_search.results.schema import RunRecord, Status
 from gcc_search.results.writer import write_run, write_trial
 from gcc_search.saying import say
-from gcc_search.search.bucket_run import StudySender, check_silence, fetch_record, send_study
+from gcc_search.search.bucket_run import ClaimWatch, StudySender, check_silence, fetch_record, send_study
 from gcc_search.search.cluster import local_ray, remove_stale_scratch
 from gcc_search.search.frontier import find_frontier
 from gcc_search.search.job_queue import ROOM_BYTES, JobQueue, Outcome
@@ -210,7 +210,7 @@ def _tune(
                     search_alg=queue,
                     scheduler=scheduler,
                     max_concurrent_trials=machines.slots,
-                    callbacks=[reminder, watchdog, screen, StudySender(run), Unsaid()],
+                    callbacks=[reminder, ClaimWatch(run), watchdog, screen, StudySender(run), Unsaid()],
                     verbose=0,
                     reuse_actors=True,
                     raise_on_failed_trial=False,

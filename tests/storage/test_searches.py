@@ -246,7 +246,7 @@ def hasty(monkeypatch):
 
 
 def soon(condition) -> bool:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not condition() and time.monotonic() < until:
         time.sleep(0.02)
     return bool(condition())
@@ -274,6 +274,23 @@ def test_a_claim_that_is_refused_for_long_bars_its_holder(s3, monkeypatch, hasty
         told = rf"^{URL}/refused: claim must be renewed, got none for \d s, for .*: credentials must allow"
         with pytest.raises(StorageError, match=told):
             write_atomically(out / "refused/run.json", b"{}")
+
+
+def test_a_driver_that_lost_its_run_hands_out_no_more_trials(ray_that_knows_s3, s3):
+    folder = s3.root / BUCKET / "barred/tiny"
+
+    def bar() -> None:
+        soon(lambda: list(folder.glob("*/*/trial.json")))
+        mirror.barred = "it is another's now"
+
+    with local_folder(f"s3://{BUCKET}/barred") as out:
+        mirror = mirror_of(out)
+        thread = threading.Thread(target=bar)
+        thread.start()
+        with pytest.raises(StorageError, match=r"^it is another's now, then: gcc-search resume "):
+            run_space(make_space(**SEQUENTIAL), out)
+        thread.join()
+    assert not list(folder.glob("trials/*"))
 
 
 def test_a_search_survives_a_server_that_fails_now_and_then(local, s3, monkeypatch):
