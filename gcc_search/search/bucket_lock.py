@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import threading
 import time
 import uuid
@@ -24,6 +23,7 @@ from typing import Any
 import psutil
 
 from gcc_search.errors import ResultsError, StorageError
+from gcc_search.search.origin import is_from_here, origin
 from gcc_search.storage.mirror import Mirror
 from gcc_search.storage.outage import OutageError
 
@@ -63,7 +63,7 @@ class _Claim:
         self._run = mirror.place(lock.parent)
         self._id = uuid.uuid4().hex
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        self._holder = {"id": self._id, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
+        self._holder = {"id": self._id, "pid": os.getpid(), "since": since} | origin()
 
     def take(self) -> None:
         there = self._bucket.read(self._key)
@@ -110,12 +110,12 @@ class _Claim:
 
     def _lives(self, there: bytes) -> bool:
         holder = _parsed(there)
-        if holder.get("host") == socket.gethostname() and isinstance(holder.get("pid"), int):
+        if is_from_here(holder) and isinstance(holder.get("pid"), int):
             began = _beginning_of(holder["pid"])
             if began is None or holder["pid"] == os.getpid():
                 return False
-            # One that began after the claim has its number from a holder that is gone, before a reboot or in another
-            # container; unless the claim says otherwise by being renewed.
+            # One that began after the claim has its number from a holder that is gone; unless the claim says otherwise
+            # by being renewed.
             if began <= _moment(holder.get("since")) + CLOCK_SECONDS:
                 return True
         # Clocks of machines differ: what is written now says what time it is there.

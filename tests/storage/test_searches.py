@@ -29,6 +29,7 @@ from gcc_search.search import bucket_lock
 from gcc_search.search.bucket_run import fetch_run
 from gcc_search.search.launch import run_search
 from gcc_search.search.lock import only_driver
+from gcc_search.search.origin import origin
 from gcc_search.search.readiness import SearchOptions, prepare_search, reopen_search
 from gcc_search.storage.mirror import local_folder, mirror_of
 from tests.search.conftest import ONE_AT_A_TIME, TINY, make_space, results_of, run_space
@@ -185,7 +186,7 @@ def test_silence_that_no_sign_of_life_could_break_is_refused(s3):
 
 def test_a_second_driver_is_refused_and_told_of_the_first(s3, monkeypatch):
     with local_folder(URL) as one, local_folder(URL) as other:
-        monkeypatch.setattr(bucket_lock.socket, "gethostname", lambda: "node7")
+        monkeypatch.setattr(socket, "gethostname", lambda: "node7")
         with only_driver(one / "locked"):
             monkeypatch.undo()
             told = rf"locked: must have one search at a time, got another: pid {os.getpid()} on node7 since 20"
@@ -209,7 +210,7 @@ def test_another_process_under_the_number_of_a_dead_holder_holds_nothing(
     with subprocess.Popen(["sleep", "60"]) as process, local_folder(URL) as out:
         claim = s3.root / BUCKET / "runs/reused/driver.lock"
         claim.parent.mkdir(parents=True, exist_ok=True)
-        holder = {"id": "another", "pid": process.pid, "host": socket.gethostname(), "since": since}
+        holder = {"id": "another", "pid": process.pid, "since": since} | origin()
         claim.write_text(json.dumps(holder))
         try:
             refusal = pytest.raises(ResultsError, match=f"got another: pid {process.pid} on ")
@@ -219,14 +220,38 @@ def test_another_process_under_the_number_of_a_dead_holder_holds_nothing(
             process.kill()
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_refused"),
+    [
+        ({}, False),
+        # Another container of that name, where a number that is not here means nothing, nor does our own.
+        ({"pids": "pid:[1]"}, True),
+        ({"pids": "pid:[1]", "pid": os.getpid()}, True),
+        ({"boot": "another"}, True),
+        # As claims were that said neither.
+        ({"pids": None, "boot": None}, True),
+    ],
+)
+def test_a_number_that_is_gone_says_something_only_where_it_came_from(s3, changes, is_refused):
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    holder = {"id": "another", "pid": dead.pid, "since": datetime.now(UTC).isoformat()} | origin() | changes
+    claim = s3.root / BUCKET / "runs/elsewhere/driver.lock"
+    claim.parent.mkdir(parents=True, exist_ok=True)
+    claim.write_text(json.dumps({name: value for name, value in holder.items() if value is not None}))
+    refusal = pytest.raises(ResultsError, match="must have one search at a time, got another: pid ")
+    with local_folder(URL) as out, refusal if is_refused else contextlib.nullcontext(), only_driver(out / "elsewhere"):
+        pass
+
+
 def test_a_driver_that_was_cut_off_loses_its_run_and_writes_nothing_more(s3, monkeypatch):
     monkeypatch.setattr(bucket_lock, "STALE_SECONDS", 0.5)
     monkeypatch.setattr(bucket_lock, "RENEW_SECONDS", 3.0)
     with local_folder(URL) as one, local_folder(URL) as other:
-        monkeypatch.setattr(bucket_lock.socket, "gethostname", lambda: "node7")
+        monkeypatch.setattr(socket, "gethostname", lambda: "node7")
         with only_driver(one / "cut"):
             time.sleep(1.1)
-            monkeypatch.setattr(bucket_lock.socket, "gethostname", lambda: "node8")
+            monkeypatch.setattr(socket, "gethostname", lambda: "node8")
             with only_driver(other / "cut"):
                 mirror = mirror_of(one)
                 for _ in range(100):
