@@ -67,7 +67,7 @@ class _Claim:
 
     def take(self) -> None:
         there = self._bucket.read(self._key)
-        if there is not None and self._lives(there):
+        if there is not None and _is_claim(there) and self._lives(there):
             raise ResultsError(self._told(there))
         self._bucket.write(self._content(), self._key)
         time.sleep(SETTLE_SECONDS)
@@ -96,7 +96,7 @@ class _Claim:
     def _renew(self) -> str | None:
         """Why it cannot be renewed: it is another's."""
         there = self._bucket.read_once(self._key)
-        if there is not None and not self._is_ours(there):
+        if there is not None and _is_claim(there) and not self._is_ours(there):
             return self._told(there)
         self._bucket.write_once(self._content(), self._key)
         return None
@@ -135,6 +135,11 @@ class _Claim:
         holder = _parsed(there)
         named = f"pid {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('since', '?')}"
         return f"{self._run}: must have one search at a time, got another: {named}; wait for it or stop it"
+
+
+def _is_claim(content: bytes) -> bool:
+    """A run that was copied from a disk brings the lock's file from there, which claims nothing here."""
+    return "id" in _parsed(content)
 
 
 def _parsed(content: bytes) -> dict[str, Any]:

@@ -244,6 +244,16 @@ def test_a_number_that_is_gone_says_something_only_where_it_came_from(s3, change
         pass
 
 
+@pytest.mark.parametrize("content", [b"pid 12 on node7 since 2026-01-01T00:00:00+00:00", b"", b"{}", b"7"])
+def test_the_lock_of_a_run_that_was_copied_from_a_disk_claims_nothing(s3, content):
+    claim = s3.root / BUCKET / "runs/copied/driver.lock"
+    claim.parent.mkdir(parents=True, exist_ok=True)
+    claim.write_bytes(content)
+    with local_folder(URL) as out, only_driver(out / "copied"):
+        assert json.loads(claim.read_text())["pid"] == os.getpid()
+    assert not claim.exists()
+
+
 def test_a_driver_that_was_cut_off_loses_its_run_and_writes_nothing_more(s3, monkeypatch):
     monkeypatch.setattr(bucket_lock, "STALE_SECONDS", 0.5)
     monkeypatch.setattr(bucket_lock, "RENEW_SECONDS", 3.0)
