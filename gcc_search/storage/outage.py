@@ -28,6 +28,8 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
 TOLD_AFTER_SECONDS = 2.0
 
 _AWS = re.compile(r"AWS Error (?P<code>[A-Z_]+)(?: \(HTTP status (?P<status>\d+)\))? during (?P<operation>\w+)")
+# Of a code that pyarrow has no name for. An answer to HEAD has no body, and so no code.
+_UNNAMED = re.compile(r"Unable to parse ExceptionName: (?P<code>\w+)")
 _GOOGLE = re.compile(r"google::cloud::Status\((?P<code>[A-Z_]+)")
 _CREDENTIALS = {
     "ACCESS_DENIED",
@@ -45,6 +47,10 @@ _CREDENTIALS = {
     "UNAUTHENTICATED",
     "UNRECOGNIZED_CLIENT",
 }
+# As S3 spells them: pyarrow 26 has no names for these.
+_TOKENS = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
+# Of requests that are refused only for now: too slow, in conflict with another on the same object, too many.
+_PASSING = (408, 409, 429)
 _MISSING = {"NO_SUCH_BUCKET", "NOT_FOUND"}
 _VARIABLES = {"s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", "gs": "GOOGLE_APPLICATION_CREDENTIALS"}
 
@@ -126,14 +132,19 @@ class Tries:
             return None
         code = match["code"]
         status = int(match.groupdict().get("status") or 0)
-        if code in _CREDENTIALS or status in (401, 403):
+        if (unnamed := _UNNAMED.search(text)) is not None:
+            code = unnamed["code"]
+        if code in _CREDENTIALS | _TOKENS or status in (401, 403):
             what = f"{code} in {match['operation']}" if "operation" in match.groupdict() else code
-            variables = _VARIABLES[self._where.partition(":")[0]]
+            variables = "AWS_SESSION_TOKEN" if code in _TOKENS else _VARIABLES[self._where.partition(":")[0]]
             return f"{self._where}: credentials must allow to list, read and write, got {what}; check {variables}"
         if code in _MISSING:
             return str(self.missing(code))
-        if 300 <= status < 500 and status not in (408, 429):
-            return f"{self._where}: must take the request, got: {_shortly(text)}; check region and endpoint"
+        if 300 <= status < 500 and status not in _PASSING:
+            # A token that has expired is a 400 as well, and of some requests nothing says which.
+            return (
+                f"{self._where}: must take the request, got: {_shortly(text)}; check region, endpoint and credentials"
+            )
         return None
 
 

@@ -168,6 +168,32 @@ def test_wrong_credentials_are_one_line_at_once(s3, monkeypatch, variable, code)
     assert len(s3.requests) == 1
 
 
+@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidToken", "TokenRefreshRequired"])
+def test_a_session_that_has_ended_is_one_line_at_once(s3, code):
+    s3.error, s3.num_errors = (400, code), 1
+    assert refusal(URL) == (
+        f"s3://{BUCKET}: credentials must allow to list, read and write, got {code} in ListObjectsV2; "
+        "check AWS_SESSION_TOKEN"
+    )
+
+
+def test_a_refusal_without_a_reason_may_be_of_the_credentials(s3):
+    bucket = Bucket(parse_place(URL))
+    s3.error, s3.num_errors = (400, "ExpiredToken"), 1
+    with pytest.raises(
+        StorageError, match=r"got: UNKNOWN 400 in HeadObject .*; check region, endpoint and credentials"
+    ):
+        bucket.look("x")
+
+
+def test_a_conflict_of_two_requests_is_tried_again(s3):
+    with local_folder(URL) as folder:
+        s3.error, s3.num_errors = (409, "OperationAborted"), 2
+        write_atomically(folder / "run.json", CONTENT)
+    assert s3.num_errors == 0
+    assert kept(s3) == ["runs/run.json"]
+
+
 def test_a_bucket_that_does_not_exist_is_one_line_at_once(s3):
     assert refusal("s3://other/runs") == (
         "s3://other: bucket must exist, got NO_SUCH_BUCKET; create it or correct its name"
