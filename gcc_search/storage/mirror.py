@@ -49,6 +49,7 @@ class Mirror:
         self._own_record: bytes | None = None
         self._pushed_life = time.monotonic()
         self._looked: dict[Path, tuple[float, int]] = {}
+        self._unanswered = float("-inf")
 
     # What is fetched.
 
@@ -98,12 +99,17 @@ class Mirror:
         return path.exists() or self.key(path) in self._listed
 
     def last_change(self, path: Path) -> int:
-        """When the object was last written, by the bucket's clock; what was last known where it does not answer now."""
+        """When the object was last written, by the bucket's clock; what was last known where it does not answer now.
+
+        A bucket that does not answer takes half a minute to say so: it is not asked for one object after the other.
+        """
         looked, known = self._looked.get(path, (float("-inf"), 0))
-        if time.monotonic() - looked > LOOK_SECONDS:
-            with contextlib.suppress(OutageError):
+        if time.monotonic() - max(looked, self._unanswered) > LOOK_SECONDS:
+            try:
                 entry = self.bucket.look_once(self.key(path))
                 known = entry.changed if entry else 0
+            except OutageError:
+                self._unanswered = time.monotonic()
             self._looked[path] = (time.monotonic(), known)
         return known
 

@@ -185,6 +185,13 @@ def test_the_driver_sees_when_a_worker_last_gave_a_sign(s3, tiny_trial, monkeypa
     assert s3.num_errors == 0
 
 
+def test_a_bucket_that_does_not_answer_is_asked_once_for_many_trials(s3):
+    with local_folder(RUN) as run:
+        s3.num_errors = 4
+        assert [mirror_of(run).last_change(run / f"trials/t{number}/trial.json") for number in range(4)] == [0] * 4
+    assert s3.num_errors == 3
+
+
 def test_a_pull_shows_every_folder_and_fetches_what_was_asked_for(s3, tiny_trial):
     record(tiny_trial)
     with local_folder(RUN) as run:
