@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import shutil
 import signal
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +18,7 @@ from gcc_search.errors import ResourceError
 from gcc_search.search.machines import Machines, Node, plan_machines
 from gcc_search.search.ray_signals import ray_leaves_signals
 from gcc_search.search.stopping import ends_when_lost
-from gcc_search.storage.mirror import SCRATCH, scratch_parent
+from gcc_search.storage.scratch import scratch_folder
 from gcc_search.vocabulary import Resources
 
 _AS_IT_IS = contextlib.nullcontext()
@@ -77,20 +74,19 @@ def local_ray(
     Raises:
         ResourceError: Ray did not start, as on a machine that is far too busy.
     """
-    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=scratch_parent()))
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # Of each worker that dies Ray prints a paragraph on stdout, whatever `log_to_driver` says; ours is a line.
     ray_worker._worker_logs_enabled = False
-    try:
-        with contextlib.nullcontext() if ray.is_initialized() else _own_ray(machines, scratch, last_words, starting):
-            yield scratch
-    except BaseException:
-        if is_shared():
-            ray.shutdown()
-        raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with scratch_folder() as scratch:
+        ours = contextlib.nullcontext() if ray.is_initialized() else _own_ray(machines, scratch, last_words, starting)
+        try:
+            with ours:
+                yield scratch
+        except BaseException:
+            if is_shared():
+                ray.shutdown()
+            raise
 
 
 @contextlib.contextmanager
@@ -158,14 +154,3 @@ def _end_leftovers(before: set[psutil.Process]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
     psutil.wait_procs(leftovers, timeout=5)
-
-
-def remove_stale_scratch() -> None:
-    """Removes the scratch folders of searches that were killed: the process in the name is gone."""
-    for folder in scratch_parent().glob(f"{SCRATCH}*-*"):
-        pid = folder.name.removeprefix(SCRATCH).split("-")[0]
-        # Another search may end just now, or removes the same folder.
-        with contextlib.suppress(FileNotFoundError):
-            is_ours = folder.lstat().st_uid == os.getuid() and not folder.is_symlink()
-            if is_ours and pid.isdigit() and not psutil.pid_exists(int(pid)):
-                shutil.rmtree(folder, ignore_errors=True)

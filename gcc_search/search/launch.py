@@ -31,7 +31,7 @@ from gcc_search.results.schema import RunRecord, Status
 from gcc_search.results.writer import write_run, write_trial
 from gcc_search.saying import say
 from gcc_search.search.bucket_run import ClaimWatch, StudySender, check_silence, fetch_record, send_study
-from gcc_search.search.cluster import local_ray, remove_stale_scratch
+from gcc_search.search.cluster import local_ray
 from gcc_search.search.frontier import find_frontier
 from gcc_search.search.job_queue import ROOM_BYTES, JobQueue, Outcome
 from gcc_search.search.lock import only_driver
@@ -45,7 +45,7 @@ from gcc_search.search.stopping import ends_when_asked, heeds_signals
 from gcc_search.search.trainable import train_job
 from gcc_search.search.unsaid import Unsaid
 from gcc_search.search.watchdog import Watchdog
-from gcc_search.storage.mirror import scratch_parent
+from gcc_search.storage.scratch import remove_stale_scratch, scratch_parent
 
 # Of the 15 seconds in which a search ends that is asked to: what Ray and the sending of the study leave.
 LETTING_GO_SECONDS = 5.0

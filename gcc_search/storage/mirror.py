@@ -6,9 +6,6 @@ Code that works on folders works on a bucket so. The bucket is the truth, the fo
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +16,8 @@ from gcc_search.errors import GccSearchError, StorageError
 from gcc_search.storage.bucket import Bucket, Entry
 from gcc_search.storage.outage import OutageError
 from gcc_search.storage.place import is_url, parse_place
+from gcc_search.storage.scratch import scratch_folder
 
-# Of the scratch folders' names, Ray's too; the process that made one follows, so that the next search removes what a
-# kill has left.
-SCRATCH = "gcc-"
 # How often a sign of life goes to the bucket, and how often one is looked for there: requests cost money.
 LIFE_SECONDS, LOOK_SECONDS = 30.0, 15.0
 # Requests under way at one time; small files wait for answers, not for bandwidth.
@@ -198,17 +193,13 @@ def local_folder(text: str | Path) -> Iterator[Path]:
         return
     place = parse_place(str(text))
     bucket = Bucket(place)
-    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=scratch_parent())).resolve()
-    root = scratch / place.bucket
-    folder = root / place.key
-    try:
+    with scratch_folder() as scratch:
+        root = scratch.resolve() / place.bucket
+        folder = root / place.key
         root.mkdir()
         folder.parent.mkdir(parents=True, exist_ok=True)
-        mirror = Mirror(bucket, root)
-        with followed(root, mirror), _in_known_names():
+        with followed(root, Mirror(bucket, root)), _in_known_names():
             yield folder
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -254,9 +245,3 @@ def push_tree(folder: Path) -> None:
     """Sends a folder that was made by other means, where it mirrors a bucket."""
     if (mirror := mirror_of(folder)) is not None:
         mirror.push_tree(folder)
-
-
-def scratch_parent() -> Path:
-    """Where scratch folders lie, Ray's own files too, and what a kill has left of them."""
-    # Unix socket paths end after 107 characters, and Ray adds 60 of its own.
-    return Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from gcc_search.results.reader import Run, read_run
-from gcc_search.storage.mirror import SCRATCH
+from gcc_search.storage.scratch import SCRATCH
 
 TIMING = ("train_seconds", "evaluation_seconds", "peak_memory_bytes")
 

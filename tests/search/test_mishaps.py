@@ -45,7 +45,7 @@ def test_where_ray_finds_its_disk_full_the_search_ends_with_a_line(small_scratch
         return run(*given, **named)
 
     run = tune.run
-    monkeypatch.setattr("gcc_search.search.cluster.scratch_parent", lambda: small_scratch)
+    monkeypatch.setattr("gcc_search.storage.scratch.scratch_parent", lambda: small_scratch)
     monkeypatch.setattr(launch, "scratch_parent", lambda: small_scratch)
     monkeypatch.setattr(launch.tune, "run", run_on_a_full_disk)
     console = Console(file=io.StringIO(), width=200)
