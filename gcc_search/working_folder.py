@@ -13,6 +13,8 @@ from gcc_search.results.reader import read_trial
 from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.settings import TrialSettings
 from gcc_search.storage.mirror import RECORD, local_folder, mirror_of, pull
+from gcc_search.storage.place import is_url
+from gcc_search.storage.scratch import remove_stale_scratch
 
 EPOCHS_FILE = "epochs.parquet"
 
@@ -23,7 +25,8 @@ def working_folder(
 ) -> Iterator[Path]:
     """`place` in `run`, a folder or a URL; of a bucket, with what the trial goes on from and is compared to.
 
-    Whoever records there is its only writer, and ends with a StorageError where another takes its place.
+    Whoever records there is its only writer, and ends with a StorageError where another takes its place. What killed
+    processes left of such folders on this machine is removed: no driver may ever come here to do so.
 
     Args:
         place: as in trials/NAME. tell: hears of a bucket that does not answer, while the trial runs.
@@ -31,6 +34,8 @@ def working_folder(
     Raises:
         ResultsError: see `local_folder`.
     """
+    if is_url(run):
+        remove_stale_scratch()
     with local_folder(run) as here:
         folder, mirror = here / place, mirror_of(here)
         if mirror is not None:

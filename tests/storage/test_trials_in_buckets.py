@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from gcc_search.identity import START, Identity
 from gcc_search.recording import record_trial
 from gcc_search.results.reader import read_trial
 from gcc_search.storage import mirror as mirrors
+from gcc_search.storage import scratch
 from gcc_search.storage.mirror import local_folder, mirror_of, pull
 from gcc_search.trial import Ended
 from gcc_search.working_folder import working_folder
@@ -81,6 +83,17 @@ def test_nothing_is_left_on_the_machine(s3, tiny_trial):
         assert (folder / "trial.json").exists()
         events.close()
     assert not folder.parent.parent.parent.exists()
+
+
+def test_what_a_killed_worker_left_is_removed_by_the_next_one(s3, tiny_trial, tmp_path, monkeypatch):
+    monkeypatch.setattr(scratch, "scratch_parent", lambda: tmp_path)
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    left = tmp_path / f"gcc-{dead.pid}-x"
+    left.mkdir()
+    with begun(tiny_trial, epochs=0):
+        assert not left.exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_trial_goes_on_from_its_checkpoint_on_another_machine(s3, tiny_trial, local):
