@@ -20,6 +20,9 @@ from gcc_search.storage.scratch import scratch_folder
 
 # How often a sign of life goes to the bucket, and how often one is looked for there: requests cost money.
 LIFE_SECONDS, LOOK_SECONDS = 30.0, 15.0
+# Times of change are whole seconds: within one, an object may be replaced by another that is listed as the same. What
+# is older is known by its time; where our clock is behind the bucket's, it is fetched once more for nothing.
+SETTLED_SECONDS = 2.0
 # Requests under way at one time; small files wait for answers, not for bandwidth.
 FETCHERS = 8
 # With a bucket, signs of life come so seldom that silence means something only after this.
@@ -80,7 +83,8 @@ class Mirror:
         # Removed since it was listed.
         if content is not None:
             replace_file(self.root / key, content)
-            self._fetched[key] = self._listed[key]
+            if time.time_ns() - self._listed[key].changed > SETTLED_SECONDS * 1e9:
+                self._fetched[key] = self._listed[key]
             if self.fence is not None and self.root / key == self.fence / RECORD:
                 self._own_record = content
 

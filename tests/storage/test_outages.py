@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
@@ -47,12 +48,24 @@ def test_only_what_is_wanted_is_fetched_and_what_is_here_is_not_fetched_again(s3
     with local_folder(URL) as folder:
         for name in ("one/run.json", "one/network.safetensors", "two/run.json"):
             write_atomically(folder / name, CONTENT)
+    os.utime(s3.root / BUCKET / "runs/one/run.json", (0, 0))
     s3.requests.clear()
     with local_folder(f"{URL}/one") as folder:
         pull(folder, "run.json")
         pull(folder, "run.json")
         assert [path.name for path in folder.iterdir()] == ["run.json"]
     assert s3.fetched() == [f"/{BUCKET}/runs/one/run.json"]
+
+
+def test_what_is_replaced_within_a_second_by_as_many_bytes_is_fetched_again(s3):
+    path, now = s3.root / BUCKET / "runs/one/run.json", int(time.time()) + 1
+    path.parent.mkdir(parents=True)
+    with local_folder(URL) as folder:
+        for content in (b"1", b"2"):
+            path.write_bytes(content)
+            os.utime(path, (now, now))
+            pull(folder)
+            assert (folder / "one/run.json").read_bytes() == content
 
 
 def test_a_file_of_many_parts_arrives_whole(s3):
