@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -62,14 +63,7 @@ def train(
     """
     if like is not None:
         _check_no_settings(context)
-        from gcc_search.fetching import open_trials
-        from gcc_search.repeating import needs_of, read_original
-        from gcc_search.single import train_one
-        from gcc_search.storage.mirror import local_folder
-
-        with open_trials([like], needs_of) as (folder,), local_folder(out) as runs:
-            original = read_original(folder, data_root=data_root, download=download)
-            train_one(original.settings, out=runs, name=name, device=device, command=command_line(), like=original)
+        _train_again(like, device=device, name=name, out=out, data_root=data_root, download=download)
         return
     if dataset is None or model is None:
         missing = "--dataset" if dataset is None else "--model"
@@ -94,6 +88,19 @@ def train(
     settings = check_settings(content)
     with local_folder(out) as runs:
         train_one(settings, out=runs, name=name, device=device, command=command_line())
+
+
+def _train_again(
+    like: str, *, device: str | None, name: str | None, out: str, data_root: Path | None, download: bool
+) -> None:
+    from gcc_search.fetching import open_trials
+    from gcc_search.repeating import needs_of, read_original
+    from gcc_search.single import train_one
+    from gcc_search.storage.mirror import local_folder
+
+    with open_trials([like], needs_of) as (folder,), local_folder(out) as runs:
+        original = read_original(folder, data_root=data_root, download=download)
+        train_one(original.settings, out=runs, name=name, device=device, command=command_line(), like=original)
 
 
 # Which option says which setting.
