@@ -147,7 +147,8 @@ class SwinClassifier(Network):
     model: torchvision.models.SwinTransformer
 
     def _features(self, images: Images) -> FeatureMaps:
-        maps: FeatureMaps = nn.Sequential(*self.blocks)(images)
+        m = self.model
+        maps: FeatureMaps = m.permute(m.norm(m.features(images)))
         return maps
 
     def map_side(self, image_size: int) -> int:
