@@ -24,12 +24,11 @@ def check_here(option: str, path: Path) -> None:
 
 
 def check_target(option: str, path: Path, *, inputs: Sequence[Path]) -> None:
-    """Nothing, where a file can be written to `path` and is none of `inputs`, which the command reads.
+    """Nothing, where a file can be written to `path`, on this machine, and is none of `inputs`, which are read.
 
     Raises:
-        ResultsError: a URL, a folder, an input, or a place that cannot be written to.
+        ResultsError: a folder, an input, or a place that cannot be written to.
     """
-    check_here(option, path)
     if path.is_dir():
         raise ResultsError(f"{option}: {path}: must be a file, got a folder; name a file in it")
     if path.exists() and any(place.exists() and place.samefile(path) for place in inputs):
