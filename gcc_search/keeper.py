@@ -21,7 +21,7 @@ from gcc_search.failures import failure_kind, told
 from gcc_search.identity import Identity, package_versions
 from gcc_search.patience import Contact, patiently
 from gcc_search.results.reader import HEATMAPS_FILE, read_table, read_trial
-from gcc_search.results.schema import EPOCHS, IMAGES, NETWORK_FILE, EpochRow, FailureKind, TrialRecord
+from gcc_search.results.schema import CHANGE_NO_NUMBER, EPOCHS, IMAGES, NETWORK_FILE, EpochRow, FailureKind, TrialRecord
 from gcc_search.results.writer import write_epochs, write_heatmaps, write_images, write_trial
 from gcc_search.settings import TrialSettings
 from gcc_search.training.checkpoint import load_checkpoint
@@ -34,8 +34,6 @@ EARLY_STOPPING = "early stopping"
 BEAT_SECONDS = 2.0
 # What a trial leaves beside its checkpoints, and its record, which goes last: alone, a checkpoint is taken for ours.
 _FILES = ("epochs.parquet", "images.parquet", HEATMAPS_FILE, NETWORK_FILE, "trial.json")
-# (Section, name) of settings that change no number.
-_NOT_DECISIVE = (("data", "root"), ("data", "download"), ("", "activation_checkpointing"), ("", "collapse"))
 
 
 class Pulse:
@@ -184,9 +182,9 @@ def _decisive(settings: dict[str, Any]) -> dict[str, Any] | None:
         full = TrialSettings.model_validate(settings).model_dump(mode="json")
     except ValidationError:
         return None
-    for section, name in _NOT_DECISIVE:
-        del (full[section] if section else full)[name]
-    return full | {"weights": Path(full["weights"]).name}
+    data = {name: value for name, value in full["data"].items() if name not in ("root", "download")}
+    decisive = {name: value for name, value in full.items() if name not in CHANGE_NO_NUMBER}
+    return decisive | {"data": data, "weights": Path(full["weights"]).name}
 
 
 def _previous(folder: Path) -> TrialRecord | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gcc_search.results.schema import TrialRecord
+from gcc_search.results.schema import CHANGE_NO_NUMBER, TrialRecord
 
 
 def comparable_settings(record: TrialRecord) -> dict[str, Any]:
@@ -15,8 +15,7 @@ def comparable_settings(record: TrialRecord) -> dict[str, Any]:
     too, and of what all trials of a run share, and of runs that are read together (`several.SHARED`).
     """
     settings = record.settings | {"data": record.data_fingerprint}
-    # Change no number. (One says how long a trial that fails goes on.)
-    for name in ("activation_checkpointing", "collapse"):
+    for name in CHANGE_NO_NUMBER:
         settings.pop(name, None)
     if str(settings.get("weights")).startswith("start:"):
         settings["weights"] = "start"

@@ -13,6 +13,8 @@ import pyarrow as pa
 
 SCHEMA_VERSION = 1
 NETWORK_FILE = "network.safetensors"
+# Of a trial's settings: whether activations are kept or computed again, and when it is given up.
+CHANGE_NO_NUMBER = ("activation_checkpointing", "collapse")
 
 Status = Literal["running", "finished", "stopped", "diverged", "collapsed", "interrupted", "failed"]
 Role = Literal["trial", "baseline", "start"]
@@ -214,7 +216,8 @@ class RunRecord:
     """run.json: what was asked for, on which images, by whom it can be repeated.
 
     Args:
-        data: for each image size the data set's name, fingerprint, classes, images by split, and what was unreadable.
+        data: for each image size the data set's name, fingerprint, classes, images by split, what was unreadable, and
+            which files are in two splits.
         packing: how many trials share a GPU, and what was measured for it, as `search.packing.Packing` has it; None
             where nothing was, and in records from before it could be.
     """

@@ -14,7 +14,7 @@ from gcc_search import __version__
 from gcc_search.atomic import sha256_of_file
 from gcc_search.baseline import baseline_explanation
 from gcc_search.identity import START, Identity
-from gcc_search.results.schema import FailureKind, Role
+from gcc_search.results.schema import CHANGE_NO_NUMBER, FailureKind, Role
 from gcc_search.settings import Explanation, NetworkName, TrialSettings
 from gcc_search.space import SearchSpace, changes_baseline
 from gcc_search.vocabulary import Value
@@ -126,8 +126,7 @@ class JobMaker:
     def _key(self, settings: TrialSettings) -> str:
         """Folder name of a baseline: equal for equal (network, weights, images, recipe, evaluation, seed), and views
         that cross-entropy is on."""
-        # Whether activations are kept or computed again changes no number, and no baseline collapses.
-        decisive = settings.model_dump(mode="json", exclude={"activation_checkpointing", "collapse"}) | {
+        decisive = settings.model_dump(mode="json", exclude=set(CHANGE_NO_NUMBER)) | {
             "data": self.fingerprints[settings.recipe.image_size],
             "weights": _weights_identity(settings.weights),
             "package": __version__,
