@@ -23,7 +23,8 @@ from gcc_search.training.datasets import eval_crop_of
 from gcc_search.training.evaluation import INSERTION_PASSES, measure
 from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.image_set import ImageSet
-from gcc_search.training.networks import Network, build_network
+from gcc_search.training.network import Network
+from gcc_search.training.networks import build_network
 from gcc_search.training.passes import Passes
 from gcc_search.training.terms import casts_kept, precision, shown_dtype
 

@@ -25,7 +25,8 @@ from benchmarks.step import FLOOR, OURS, VARIANTS, make_batch, make_loss, saved_
 from benchmarks.timing import best_device, hardware_of, synchronise
 from gcc_search.training import terms
 from gcc_search.training.graphed import Graphed
-from gcc_search.training.networks import Network, build_network
+from gcc_search.training.network import Network
+from gcc_search.training.networks import build_network
 
 NETWORKS = ("resnet18", "convnext_tiny", "resnet50")
 

@@ -16,11 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from gcc_search.saliency.geometry import Transforms, apply_transforms, move_heatmaps
-from gcc_search.saliency.gradcam import gradcam
 from gcc_search.saliency.losses import normalise, upsample
 from gcc_search.saliency.raw_losses import explanation_terms
 from gcc_search.saliency.resampling import Resampling, make_resampling
-from gcc_search.training.networks import Network, full_precision
+from gcc_search.training.network import Network, full_precision
 from gcc_search.training.terms import precision
 
 ALPHA, BETA, P = 1.0, 0.1, 1.0
@@ -71,7 +70,7 @@ def with_three_views(network: Network, batch: Batch) -> Tensor:
     features, logits = _features_and_logits(network, torch.cat([batch.images, *two]))
     count = len(batch.labels)
     classes = logits[:count].detach().argmax(1).repeat(3)
-    maps = normalise(upsample(gradcam(features, network.head, classes), size))
+    maps = normalise(upsample(network.maps(features, classes), size))
     of_image, of_second, of_third = maps.split(count)  # type: ignore[no-untyped-call]
     moved = move_heatmaps(batch.second, of_image, size)
     queries, keys = (functional.normalize(item.flatten(1), dim=1) for item in (torch.cat([moved, of_third]), of_second))
@@ -97,7 +96,7 @@ def _features_and_logits(network: Network, images: Tensor) -> tuple[Tensor, Tens
     with precision(images.device):
         features = network.features(images)
     features = full_precision(features)
-    return features, network.head(features.mean((2, 3)))
+    return features, network.logits(features)
 
 
 def _logits(network: Network, images: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from gcc_search.saliency.geometry import apply_transforms
 from gcc_search.saliency.gradcam import gradcam
 from gcc_search.settings import Explanation
 from gcc_search.training.graphed import Graphed
-from gcc_search.training.networks import full_precision
+from gcc_search.training.network import full_precision
 from gcc_search.training.steps import Shown
 from gcc_search.training.terms import precision, terms_of_maps
 

@@ -20,7 +20,8 @@ from gcc_search.saliency.geometry import Transforms, draw_transforms
 from gcc_search.saliency.resampling import Resampling
 from gcc_search.settings import Explanation
 from gcc_search.training.graphed import Graphed
-from gcc_search.training.networks import Network, build_network
+from gcc_search.training.network import Network
+from gcc_search.training.networks import build_network
 from gcc_search.training.terms import loss_terms, matrices_for
 
 SIZE = 224

@@ -13,7 +13,8 @@ from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.learner import Learner
 from gcc_search.training.loop import EpochPlan, train_epoch
-from gcc_search.training.networks import Network, build_network
+from gcc_search.training.network import Network
+from gcc_search.training.networks import build_network
 from gcc_search.training.terms import loss_terms
 
 NUM_CLASSES = 101

@@ -32,7 +32,7 @@ from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.examples import example_indices, to_pixels
 from gcc_search.training.image_files import read_image_files
 from gcc_search.training.image_set import ImageSet
-from gcc_search.training.networks import Network
+from gcc_search.training.network import Network
 from gcc_search.training.passes import Passes
 from gcc_search.trial import evaluation_of
 

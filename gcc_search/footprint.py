@@ -27,7 +27,8 @@ from gcc_search.training.evaluation import measure
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.learner import Learner
 from gcc_search.training.loop import train_epoch
-from gcc_search.training.networks import Network, build_network
+from gcc_search.training.network import Network
+from gcc_search.training.networks import build_network
 from gcc_search.training.passes import Passes
 from gcc_search.training.terms import loss_terms
 from gcc_search.trial import evaluation_of, make_optimizer, open_dataset, plan_of

@@ -12,13 +12,16 @@ from gcc_search.analysis.recommendation import Recommendation, Wish
 from gcc_search.analysis.recommendation_text import say_settings, say_why
 from gcc_search.model_file import ModelFacts
 
+# torchvision's vit_b_16: pixels on a side of what its position embeddings are of, and of a patch.
+VIT_IMAGE, VIT_PATCH = 224, 16
+
 LIMITS = """\
 - **C\\* says that the heatmap moves along when the image is cropped or flipped, beyond what unrelated maps do.** It
   does not say that the heatmap shows what the decision rests on (insertion and deletion AUC are closer to that), nor
   that it lies on the object (box mass), nor anything about other changes of the image: rotation, colour, blur.
 - A broad map beside the object can be consistent: read C\\* together with Gini, insertion AUC and, where there is one,
   box mass.
-- The heatmap is Grad-CAM before its ReLU, of the last stage before pooling, for the predicted class. Maps of other
+- The heatmap is Grad-CAM before its ReLU, of the network's last stage, for the predicted class. Maps of other
   methods were not trained for.
 - The intervals are over the test images of this one network: another seed gives another network, whose values may lie
   outside.
@@ -121,7 +124,7 @@ def _how_to_load(facts: ModelFacts, file: str) -> str:
     return f"""\
 ```python
 {_imports(facts)}
-network.load_state_dict(load_file({json.dumps(file)}))
+network.load_state_dict({_weights(facts, file)})
 network.eval()
 ```
 
@@ -133,9 +136,23 @@ divided by standard deviation {list(facts.std)}.
 draws its heatmaps."""
 
 
+def _weights(facts: ModelFacts, file: str) -> str:
+    read = f"load_file({json.dumps(file)})"
+    if not _is_resized(facts):
+        return read
+    resize = "torchvision.models.vision_transformer.interpolate_embeddings"
+    return f"{resize}({facts.image_size}, {VIT_PATCH}, {read})"
+
+
+def _is_resized(facts: ModelFacts) -> bool:
+    """Whether the position embeddings are of another size, that of the published weights, than the images."""
+    return facts.network == "vit_b_16" and facts.image_size != VIT_IMAGE
+
+
 def _imports(facts: ModelFacts) -> str:
     if facts.network == "convnet_small":
         module, call = "from gcc_search.training.networks import SmallConvNet", f"SmallConvNet({len(facts.classes)})"
     else:
-        module, call = "import torchvision", f"torchvision.models.{facts.network}(num_classes={len(facts.classes)})"
+        asked = f"num_classes={len(facts.classes)}" + (f", image_size={facts.image_size}" if _is_resized(facts) else "")
+        module, call = "import torchvision", f"torchvision.models.{facts.network}({asked})"
     return f"{module}\nfrom safetensors.torch import load_file\nnetwork = {call}"

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from gcc_search.errors import SpaceError
 from gcc_search.objectives import closest
-from gcc_search.training.networks import Network
+from gcc_search.training.network import Network
 
 # As one types it -> the class in pytorch_grad_cam.
 METHODS = {
@@ -65,7 +66,7 @@ def posthoc_heatmaps(network: Network, images: Tensor, labels: Sequence[int], me
     finer = method == "finercam"
     asked = {"target_idx": labels[0]} if finer else {"targets": [ClassifierOutputTarget(label) for label in labels]}
     # ShapleyCAM alone asks for the gradient of the image as well.
-    with contextlib.nullcontext() if method == "shapleycam" else _gradients_end_at_the_maps(network):
+    with _maps_of_their_own(network, gradients_end_there=method != "shapleycam"):
         explain: Any = getattr(pytorch_grad_cam, METHODS[method])(model=network, target_layers=[network.last_stage])
         # Not its `with` block, which swallows an IndexError; its bars on stderr would tear ours apart.
         try:
@@ -79,11 +80,21 @@ def posthoc_heatmaps(network: Network, images: Tensor, labels: Sequence[int], me
 
 
 @contextlib.contextmanager
-def _gradients_end_at_the_maps(network: Network) -> Iterator[None]:
-    """Where these methods look at them: none goes through the rest of the network, which is most of their cost."""
+def _maps_of_their_own(network: Network, *, gradients_end_there: bool) -> Iterator[None]:
+    """Maps and gradients that these methods may change in place, as they do; they are no views of others.
+
+    Where gradients end at the maps, none goes through the rest of the network, which is most of their cost.
+    """
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    hook = network.last_stage.register_forward_hook(lambda module, inputs, maps: maps.detach().requires_grad_())
-    network.requires_grad_(False)
+
+    def copied(module: nn.Module, inputs: object, maps: Tensor) -> Tensor:
+        own = maps.detach().clone().requires_grad_() if gradients_end_there else maps.clone()
+        if own.requires_grad:
+            own.register_hook(torch.clone)  # type: ignore[no-untyped-call]
+        return own
+
+    hook = network.last_stage.register_forward_hook(copied)
+    network.requires_grad_(not gradients_end_there)
     try:
         yield
     finally:

@@ -26,7 +26,7 @@ from gcc_search.training.evaluation import Columns, measure
 from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.listings import spelt_alike
-from gcc_search.training.networks import Network
+from gcc_search.training.network import Network
 from gcc_search.training.passes import Passes
 from gcc_search.trial import evaluation_of
 

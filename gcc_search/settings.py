@@ -41,7 +41,7 @@ NonNegative = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
 
 
-NetworkName = Literal["resnet18", "resnet50", "convnext_tiny", "swin_t", "convnet_small"]
+NetworkName = Literal["resnet18", "resnet50", "convnext_tiny", "swin_t", "vit_b_16", "convnet_small"]
 
 
 # Of a run, which is a folder: no path, and nothing that a shell would take for an option.

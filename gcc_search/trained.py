@@ -14,7 +14,8 @@ from gcc_search.model_file import read_model
 from gcc_search.results.reader import Trial, network_problem, read_run_record, read_trial
 from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.settings import TrialSettings
-from gcc_search.training.networks import Network, restore_network
+from gcc_search.training.network import Network
+from gcc_search.training.networks import restore_network
 from gcc_search.training.weights import read_tensors
 
 

@@ -30,7 +30,8 @@ from gcc_search.training.fresh_network import fresh_network
 from gcc_search.training.learner import Learner, leading
 from gcc_search.training.loop import EpochPlan, TrainStats, train_epoch
 from gcc_search.training.memory import peak_bytes
-from gcc_search.training.networks import Network, build_network
+from gcc_search.training.network import Network
+from gcc_search.training.networks import build_network
 from gcc_search.training.passes import Passes
 from gcc_search.training.terms import LossTerms, loss_terms
 

@@ -26,7 +26,7 @@ metrics: [{name: gini}]
 run_cap: 4
 """
 ALPHA = "alpha: {distribution: log_uniform_values, min: 1.0e-3, max: 10}"
-NETWORKS = "resnet18, resnet50, convnext_tiny, swin_t or convnet_small"
+NETWORKS = "resnet18, resnet50, convnext_tiny, swin_t, vit_b_16 or convnet_small"
 ONE_NUMBER = "write it as 0.001 or 1e-3, without quotes"
 ONE_WHOLE_NUMBER = "write it as 16, without quotes"
 

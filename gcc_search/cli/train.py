@@ -19,7 +19,7 @@ def train(
     context: typer.Context,
     dataset: Annotated[str | None, typer.Option(help="shapes, caltech101, cub200 or imagefolder.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="resnet18, resnet50, convnext_tiny, swin_t or convnet_small.")
+        str | None, typer.Option(help="resnet18, resnet50, convnext_tiny, swin_t, vit_b_16 or convnet_small.")
     ] = None,
     like: Annotated[
         str | None,

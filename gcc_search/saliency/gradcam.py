@@ -1,18 +1,21 @@
-"""Signed, differentiable Grad-CAM of a network "features -> global average pool -> head".
+"""Signed, differentiable Grad-CAM: M = (1 / HW) sum_k v_k A_k. No network is differentiated twice.
 
-No network is differentiated twice. The score depends on the feature maps A only through their mean g, so its gradient
-is the same at every position: with v = d y_c / d g, the map is M = (1 / HW) sum_k v_k A_k. Differs from
-`pytorch_grad_cam.GradCAM` in keeping the sign and the graph.
+Of a network "features -> global average pool -> head" the score depends on the feature maps A only through their mean
+g, so its gradient is the same at every position, and v = d y_c / d g. Of a vision transformer with a class token, its
+last block is all that is differentiated. Differs from `pytorch_grad_cam.GradCAM` in keeping the sign and the graph.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from gcc_search.saliency.products import multiply
-from gcc_search.saliency.shapes import Classes, FeatureMaps, Pooled, RawMaps
+from gcc_search.saliency.shapes import Classes, FeatureMaps, Logits, Pooled, RawMaps
 
 
 def gradcam(features: FeatureMaps, head: nn.Module, classes: Classes, *, detach_head: bool = False) -> RawMaps:
@@ -39,11 +42,42 @@ def gradcam(features: FeatureMaps, head: nn.Module, classes: Classes, *, detach_
         # Evaluation runs without grad or in inference mode; the head's own gradient is needed all the same.
         with torch.inference_mode(False), torch.enable_grad():
             weights = _score_gradient(head, features.detach().mean((2, 3)), classes, keep_graph=False)
+    return _weighted(features, weights)
+
+
+def gradcam_of_patches(
+    read: Sequence[Tensor], logits_of: Callable[..., Logits], classes: Classes, *, detach_head: bool = False
+) -> RawMaps:
+    """Map of each image for its class, signed, where the score depends on each patch of A in a way of its own.
+
+    With v_k the sum over patches of d y_c / d A_k, the map is M = (1 / HW) sum_k v_k A_k, as above. And v is the
+    gradient by one vector that is added to all patches alike: a small tensor, whatever the number of patches.
+
+    Args:
+        read: A, as feature maps in full precision, then what else the score depends on, such as a class token.
+        logits_of: logits of all of `read` and of the (batch, features) vectors that are added; differentiable twice.
+        detach_head: treat v as a constant.
+    """
+    patches = read[0]
+    shift = patches.new_zeros(patches.shape[:2])
+    if torch.is_grad_enabled() and not detach_head:
+        weights = _score_gradient(functools.partial(logits_of, *read), shift, classes, keep_graph=True)
+    else:
+        with torch.inference_mode(False), torch.enable_grad():
+            constant = [tensor.detach().clone() for tensor in (*read, shift)]
+            weights = _score_gradient(
+                functools.partial(logits_of, *constant[:-1]), constant[-1], classes, keep_graph=False
+            )
+    return _weighted(patches, weights)
+
+
+def _weighted(features: FeatureMaps, weights: Pooled) -> RawMaps:
+    """(1 / HW) sum_k v_k A_k."""
     cells = multiply((weights / features.shape[2:].numel())[:, None], features.flatten(2))
     return cells.view(len(features), *features.shape[2:])
 
 
-def _score_gradient(head: nn.Module, pooled: Pooled, classes: Classes, *, keep_graph: bool) -> Pooled:
+def _score_gradient(head: Callable[[Pooled], Logits], pooled: Pooled, classes: Classes, *, keep_graph: bool) -> Pooled:
     """v = d y_c / d g, differentiable where `keep_graph`."""
     if not pooled.requires_grad:
         pooled.requires_grad_()

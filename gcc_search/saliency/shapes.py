@@ -9,6 +9,9 @@ SizedImages = Float[Tensor, "batch channels {size} {size}"]
 States = Float[Tensor, "states channels height width"]
 """Images, each in several states of insertion and deletion."""
 FeatureMaps = Float[Tensor, "batch features rows columns"]
+Tokens = Float[Tensor, "batch tokens features"]
+Features = Float[Tensor, "batch *rest"]
+"""Feature maps or tokens: what a network's logits and maps are made of."""
 Pooled = Float[Tensor, "batch features"]
 RawMaps = Float[Tensor, "batch rows columns"]
 """Signed Grad-CAM maps at the network's own resolution, 7 x 7 for most networks at 224 pixels."""

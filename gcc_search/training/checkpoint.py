@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from gcc_search.atomic import remove_file, sha256, write_atomically
-from gcc_search.training.networks import Network
+from gcc_search.training.network import Network
 
 KEPT = 2
 _NAME = re.compile(r"epoch-(\d{6})-([0-9a-f]{16})\.safetensors")

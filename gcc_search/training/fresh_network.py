@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 
-from gcc_search.training.networks import Network, build_network
+from gcc_search.training.network import Network
+from gcc_search.training.networks import build_network
 from gcc_search.training.weights import weights_file
 
 # In a process: a search of three networks in turn has each of them ready.

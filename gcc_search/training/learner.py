@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gcc_search.training.crew import ALONE, OVER, Crew, Share
 from gcc_search.training.graphed import Graphed
-from gcc_search.training.networks import Network
+from gcc_search.training.network import Network
 
 Terms = TypeVar("Terms")
 # Any but OVER: the others load what they need, then wait for the first epoch.

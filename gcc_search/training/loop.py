@@ -16,7 +16,7 @@ from gcc_search.seeding import derive_seed
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.image_set import ImageSet
 from gcc_search.training.learner import Learner
-from gcc_search.training.networks import Network
+from gcc_search.training.network import Network
 from gcc_search.training.prefetch import prepared
 from gcc_search.training.showing import Drawn, ReplayedShowing, Showing
 from gcc_search.training.steps import Shown, Steps, Taken

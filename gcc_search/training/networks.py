@@ -1,12 +1,7 @@
-"""Classifiers as "features -> global average pool -> head", the split that closed-form Grad-CAM needs.
-
-No hooks: an in-place ReLU would make a hook see another tensor than the head does. Parameters keep torchvision's names,
-so that a trained network loads into torchvision as it is.
-"""
+"""The networks by name. Parameters keep torchvision's names: a trained network loads into torchvision as it is."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +10,8 @@ from torch import Tensor, nn
 from gcc_search.errors import WeightsError
 from gcc_search.saliency.shapes import FeatureMaps, Images, Logits, Pooled
 from gcc_search.seeding import derive_seed
-from gcc_search.training.recomputing import recomputed
+from gcc_search.training.network import Network, PooledNetwork
+from gcc_search.training.vit import VisionTransformerClassifier
 from gcc_search.training.weights import read_weights
 
 if TYPE_CHECKING:
@@ -23,56 +19,7 @@ if TYPE_CHECKING:
     import torchvision
 
 
-def full_precision(features: FeatureMaps) -> FeatureMaps:
-    """Float32, or float64 where `features` are: maps, heatmaps and logits drown in bfloat16's 8 bits."""
-    return features.to(torch.promote_types(features.dtype, torch.float32))
-
-
-class Network(nn.Module):
-    """A classifier whose last feature maps and head can be called apart. `model` holds the parameters."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.is_recomputed = False
-        """Whether blocks are computed again in the backward pass, for memory (activation checkpointing)."""
-
-    def features(self, images: Images) -> FeatureMaps:
-        """Output of the last stage before pooling: ResNet `layer4`, ConvNeXt `features`, Swin `norm`."""
-        if self.is_recomputed and torch.is_grad_enabled():
-            return recomputed(self.blocks, images)
-        return self._features(images)
-
-    @abstractmethod
-    def _features(self, images: Images) -> FeatureMaps: ...
-
-    @abstractmethod
-    def map_side(self, image_size: int) -> int:
-        """Cells on a side of the feature maps of a square image of `image_size` pixels."""
-
-    @property
-    @abstractmethod
-    def blocks(self) -> list[nn.Module]:
-        """What `features` is made of, in turn; none changes its input in place."""
-
-    @property
-    @abstractmethod
-    def last_stage(self) -> nn.Module:
-        """The module whose output `features` is: where methods that hook into a network do so."""
-
-    @property
-    @abstractmethod
-    def head(self) -> nn.Module:
-        """Maps pooled features (B, K) to logits (B, C)."""
-
-    def forward(self, images: Images) -> Logits:
-        features = full_precision(self.features(images))
-        with torch.autocast(features.device.type, enabled=False):
-            logits: Logits = self.head(features.mean((2, 3)))
-        return logits
-
-
-class ResNetClassifier(Network):
+class ResNetClassifier(PooledNetwork):
     model: torchvision.models.ResNet
 
     def _features(self, images: Images) -> FeatureMaps:
@@ -101,7 +48,7 @@ class ResNetClassifier(Network):
         return head
 
 
-class ConvNeXtClassifier(Network):
+class ConvNeXtClassifier(PooledNetwork):
     model: torchvision.models.ConvNeXt
 
     def _features(self, images: Images) -> FeatureMaps:
@@ -141,7 +88,7 @@ class _PooledClassifier(nn.Module):
         return logits
 
 
-class SwinClassifier(Network):
+class SwinClassifier(PooledNetwork):
     """A vision transformer whose last tokens lie on a grid and are averaged: maps come from it as from a ResNet."""
 
     model: torchvision.models.SwinTransformer
@@ -190,7 +137,7 @@ def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
-class SmallClassifier(Network):
+class SmallClassifier(PooledNetwork):
     model: SmallConvNet
 
     def _features(self, images: Images) -> FeatureMaps:
@@ -219,7 +166,12 @@ _CLASSIFIERS: dict[str, type[Network]] = {
     "resnet50": ResNetClassifier,
     "convnext_tiny": ConvNeXtClassifier,
     "swin_t": SwinClassifier,
+    "vit_b_16": VisionTransformerClassifier,
 }
+
+
+# How the names of a classifier's parameters begin.
+_HEADS = ("fc.", "classifier.", "head.", "heads.")
 
 
 def build_network(name: str, *, num_classes: int, weights: str, seed: int) -> Network:
@@ -249,7 +201,7 @@ def restore_network(name: str, tensors: dict[str, Tensor], *, where: str) -> Net
     Raises:
         WeightsError: a tensor is missing, too many or of another shape.
     """
-    heads = [tensors[key] for key in ("fc.bias", "classifier.2.bias", "head.bias") if key in tensors]
+    heads = [tensors[key] for key in ("fc.bias", "classifier.2.bias", "head.bias", "heads.head.bias") if key in tensors]
     # What it draws is written over; nobody else's draws may change by it.
     with torch.random.fork_rng(devices=[]):
         network = _empty_network(name, len(heads[0]) if heads else 1)
@@ -274,9 +226,7 @@ def _load_weights(model: nn.Module, state: dict[str, Tensor], *, where: str) -> 
     own = model.state_dict()
     fitting = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
     # The classifier may be another's; counters are missing from files of before torch 0.4.
-    optional = {
-        key for key in own if key.startswith(("fc.", "classifier.", "head.")) or key.endswith("num_batches_tracked")
-    }
+    optional = {key for key in own if key.startswith(_HEADS) or key.endswith("num_batches_tracked")}
     missing = sorted(own.keys() - fitting.keys() - optional)
     if missing:
         raise WeightsError(

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from gcc_search.saliency.geometry import sample
-from gcc_search.saliency.gradcam import gradcam
 from gcc_search.saliency.shapes import Classes, Images, Logits, PerImage, RawMaps
 from gcc_search.training.graphed import Graphed
-from gcc_search.training.networks import Network, full_precision
+from gcc_search.training.network import Network, full_precision
 from gcc_search.training.terms import precision, shown_dtype
 
 # Of one kind and size, before they become a graph: to make it takes about as long.
@@ -91,9 +90,9 @@ def _explain(network: Network, x: Images, positions: Tensor) -> tuple[Tensor, ..
     with precision(x.device):
         features = network.features(views)
     features = full_precision(features)
-    probabilities = network.head(features[:count].mean((2, 3))).softmax(1)
+    probabilities = network.logits(features[:count]).softmax(1)
     confidence, predicted = probabilities.max(1)
-    maps = gradcam(features, network.head, predicted.repeat(2))
+    maps = network.maps(features, predicted.repeat(2))
     return predicted, confidence, maps[:count], maps[count:]
 
 

@@ -11,13 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from gcc_search.saliency.geometry import Transforms, apply_transforms, move_maps
-from gcc_search.saliency.gradcam import gradcam
 from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss, upsample
 from gcc_search.saliency.raw_losses import explanation_terms, raw_sparsity
 from gcc_search.saliency.resampling import Resampling, is_worthwhile, make_resampling
 from gcc_search.saliency.shapes import Classes, Images, PerImage, RawMaps
 from gcc_search.settings import Explanation
-from gcc_search.training.networks import Network, full_precision
+from gcc_search.training.network import Network, full_precision
 from gcc_search.training.views import view_features
 
 
@@ -82,7 +81,7 @@ def loss_terms(
     """
     count = len(x)
     features = _features(network, x, transforms, explanation)
-    logits = network.head(features.mean((2, 3)))
+    logits = network.logits(features)
     cross_entropy = functional.cross_entropy(logits[:count], labels, reduction="none")
     if explanation.ce_on_views == "both":
         second = functional.cross_entropy(logits[count:], labels, reduction="none")
@@ -91,7 +90,7 @@ def loss_terms(
         return LossTerms(cross_entropy=cross_entropy, consistency=None, sparsity=None)
 
     classes = _explained_classes(logits, count, explanation)
-    maps = gradcam(features, network.head, classes, detach_head=explanation.detach == "head")
+    maps = network.maps(features, classes, detach_head=explanation.detach == "head")
     consistency, sparsity = terms_of_maps(maps, transforms, x.shape[-1], explanation, matrices)
     return LossTerms(cross_entropy=cross_entropy, consistency=consistency, sparsity=sparsity)
 
@@ -110,7 +109,7 @@ def matrices_for(
 
 
 def _features(network: Network, x: Images, transforms: Transforms, explanation: Explanation) -> Tensor:
-    """Feature maps of the first view, then of the second one where anything asks for it, (B or 2B, K, h, w)."""
+    """Features of the first view, then of the second one where anything asks for it, of B or 2B images."""
     with precision(x.device):
         if explanation.alpha == 0 and explanation.ce_on_views != "both":
             return full_precision(network.features(x))

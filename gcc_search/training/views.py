@@ -13,11 +13,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from gcc_search.saliency.shapes import Images
 from gcc_search.training.learner import WholeBatchNorm
-from gcc_search.training.networks import Network
+from gcc_search.training.network import Network
 
 
 def view_features(network: Network, first: Images, second: Images, *, second_is_target: bool) -> Tensor:
-    """Feature maps of the first view, then of the second, (2B, K, h, w).
+    """Features of the first view, then of the second, of 2B images.
 
     Together, the views share their batch statistics. A target goes through the network that the first view saw, batch
     statistics and all, and leaves no graph: half of the bytes, and 0.67 to 0.74 of the time of a step (CPU).

@@ -21,7 +21,8 @@ from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
 from gcc_search.seeding import derive_seed
 from gcc_search.training.evaluation import INSERTION_PASSES, explain, measure, summarise
 from gcc_search.training.evaluation_plan import Evaluation
-from gcc_search.training.networks import Network, build_network
+from gcc_search.training.network import Network
+from gcc_search.training.networks import build_network
 from gcc_search.training.passes import Passes
 from gcc_search.training.showing import prepare
 

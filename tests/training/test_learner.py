@@ -17,7 +17,8 @@ from gcc_search.saliency.resampling import make_resampling
 from gcc_search.settings import Explanation
 from gcc_search.training.crew import Crew, Share
 from gcc_search.training.learner import Learner, WholeBatch, WholeStochasticDepth
-from gcc_search.training.networks import ConvNeXtClassifier, Network, SmallClassifier, SmallConvNet
+from gcc_search.training.network import Network
+from gcc_search.training.networks import ConvNeXtClassifier, SmallClassifier, SmallConvNet
 from gcc_search.training.terms import loss_terms
 from tests.mates import Mates
 

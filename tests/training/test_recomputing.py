@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gcc_search.saliency.geometry import draw_transforms
 from gcc_search.settings import Explanation
-from gcc_search.training.networks import Network, build_network
+from gcc_search.training.network import Network
+from gcc_search.training.networks import build_network
 from gcc_search.training.terms import loss_terms
 
 NAMES = ("convnet_small", "resnet18", "resnet50", "convnext_tiny", "swin_t")
