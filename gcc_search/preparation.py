@@ -15,6 +15,7 @@ from gcc_search.letters import printable
 from gcc_search.saying import say
 from gcc_search.settings import DataSettings, TrialSettings
 from gcc_search.training.datasets import DataSet, load_dataset
+from gcc_search.training.network import Network
 from gcc_search.training.networks import build_network
 from gcc_search.training.weights import is_published, weights_file
 
@@ -99,15 +100,26 @@ def check_network(settings: TrialSettings, data: DataSet, *, is_new: bool) -> No
 
     Raises:
         WeightsError: weights that are not there, torn, or of another network.
-        SpaceError: a new one whose maps of such images have one cell: constant, whatever is trained.
+        SpaceError: a new one whose maps of such images have one cell: constant, whatever is trained; or whose patches
+            leave a border that it would not see.
     """
     # The network that `weights: baseline` means does not exist yet.
     weights = "none" if settings.weights == "baseline" else settings.weights
     network = build_network(settings.network, num_classes=len(data.classes), weights=weights, seed=settings.seed)
-    asked = settings.recipe.image_size
-    smallest = next(size for size in itertools.count(asked) if network.map_side(size) > 1)
-    if is_new and asked < smallest:
+    if is_new:
+        _check_size(network, settings.network, settings.recipe.image_size)
+
+
+def _check_size(network: Network, name: str, asked: int) -> None:
+    patch = network.patch_size
+    if unseen := asked % patch:
         raise SpaceError(
-            f"image_size: must be at least {smallest} for {settings.network}, whose maps have one cell below that, "
+            f"image_size: must be a multiple of {patch} for {name}, which cuts images into patches of that size, "
+            f"got {asked}; use {asked - unseen} or {asked - unseen + patch}"
+        )
+    smallest = next(size for size in itertools.count(asked) if network.map_side(size) > 1)
+    if asked < smallest:
+        raise SpaceError(
+            f"image_size: must be at least {smallest} for {name}, whose maps have one cell below that, "
             f"got {asked}; raise it, or use another network"
         )

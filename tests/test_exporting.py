@@ -90,6 +90,17 @@ def test_the_card_tells_what_of_an_image_of_its_data_set_the_network_sees(export
     ) in model_card(found, WISH, photographs, images, file="model.safetensors")
 
 
+@pytest.mark.parametrize(("size", "expected"), [(224, False), (96, True)])
+def test_the_card_tells_how_torchvision_takes_a_transformer_of_other_images(exported, found, size, expected):
+    facts = replace(read_model(exported[0])[0], network="vit_b_16", image_size=size)
+    images = read_run(found.trial.folder.parent.parent).record.data[0]
+    card = model_card(found, WISH, facts, images, file="model.safetensors")
+    resized = 'interpolate_embeddings(96, 16, load_file("model.safetensors"))'
+    assert (f"network.load_state_dict(torchvision.models.vision_transformer.{resized})" in card) == expected
+    assert ("network = torchvision.models.vit_b_16(num_classes=8, image_size=96)" in card) == expected
+    assert ('network.load_state_dict(load_file("model.safetensors"))' in card) != expected
+
+
 @pytest.mark.parametrize(("width", "height"), [(400, 200), (200, 300)])
 def test_what_the_card_says_of_photographs_is_what_the_evaluation_shows(tmp_path, width, height):
     across, down = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))

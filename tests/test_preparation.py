@@ -116,3 +116,14 @@ def test_maps_of_one_cell_are_refused_with_the_smallest_size_that_has_more(tiny_
         f"image_size: must be at least {smallest} for {network}, whose maps have one cell below that, "
         f"got {smallest - 1}; raise it, or use another network"
     )
+
+
+def test_a_size_that_leaves_a_border_beside_the_patches_is_refused_with_its_neighbours(tiny_trial, shapes):
+    recipe = tiny_trial.recipe.model_copy(update={"image_size": 50})
+    settings = tiny_trial.model_copy(update={"network": "vit_b_16", "weights": "none", "recipe": recipe})
+    with pytest.raises(SpaceError) as caught:
+        check_network(settings, shapes, is_new=True)
+    assert str(caught.value) == (
+        "image_size: must be a multiple of 16 for vit_b_16, which cuts images into patches of that size, "
+        "got 50; use 48 or 64"
+    )

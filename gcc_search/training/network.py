@@ -23,6 +23,9 @@ def full_precision(features: Features) -> Features:
 class Network(nn.Module):
     """A classifier whose last features, logits and maps can be asked for apart. `model` holds the parameters."""
 
+    patch_size = 1
+    """A side of images is to be a multiple of it, in pixels."""
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model

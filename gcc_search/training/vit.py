@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class VisionTransformerClassifier(Network):
     """Features are the tokens that enter the last block: the class token's, then those of patches, row by row.
 
-    Images may have any size. Position embeddings of another grid are what torchvision's `interpolate_embeddings` makes
+    Images may have any number of patches. Position embeddings of another grid are what torchvision's `interpolate_embeddings` makes
     of the network's own, which stay as they are: for torchvision, an exported network is to go through that.
     """
 
@@ -38,6 +38,7 @@ class VisionTransformerClassifier(Network):
 
     def __init__(self, model: torchvision.models.VisionTransformer) -> None:
         super().__init__(model)
+        self.patch_size = model.patch_size
         self._patch_maps = nn.Identity()
 
     def _features(self, images: Images) -> Tokens:
@@ -59,8 +60,7 @@ class VisionTransformerClassifier(Network):
         return self._patch_maps
 
     def map_side(self, image_size: int) -> int:
-        # Patches side by side: what is left over at the border is not seen.
-        return image_size // int(self.model.patch_size)
+        return image_size // self.patch_size
 
     def logits(self, features: Tokens) -> Logits:
         return self._logits_of(*self._read(features))
