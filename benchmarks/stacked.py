@@ -18,10 +18,9 @@ from torch import Tensor, nn
 
 from benchmarks.trial_at_hand import Case, make_sgd
 from gcc_search.saliency.geometry import apply_transforms
-from gcc_search.saliency.gradcam import gradcam
 from gcc_search.settings import Explanation
 from gcc_search.training.graphed import Graphed
-from gcc_search.training.network import full_precision
+from gcc_search.training.network import Network, PooledNetwork, full_precision
 from gcc_search.training.steps import Shown
 from gcc_search.training.terms import precision, terms_of_maps
 
@@ -36,7 +35,7 @@ class _Stacked:
 
     @functools.cached_property
     def optimizer(self) -> torch.optim.SGD:
-        heads = [parameter for network in self.networks for parameter in network.head.parameters()]
+        heads = [parameter for network in self.networks for parameter in _head_of(network).parameters()]
         return make_sgd([*(value for name, value in self.bodies().items() if not name.startswith("model.fc.")), *heads])
 
     def bodies(self) -> dict[str, nn.Parameter]:
@@ -60,19 +59,24 @@ class _Stacked:
         with precision(x.device):
             features = self.features(torch.cat([x, apply_transforms(shown.moved, x, x.shape[-1])]))
         trials = zip(features, self.networks, self.explanations, strict=True)
-        losses = torch.stack([_loss(maps, network.head, shown, asked) for maps, network, asked in trials])
+        losses = torch.stack([_loss(maps, network, shown, asked) for maps, network, asked in trials])
         self.optimizer.zero_grad(set_to_none=True)
         losses.sum().backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return losses.detach()
 
 
-def _loss(features: Tensor, head: nn.Module, shown: Shown, explanation: Explanation) -> Tensor:
+def _head_of(network: Network) -> nn.Module:
+    assert isinstance(network, PooledNetwork), "a ResNet, as others have no batch statistics of their own to be kept"
+    return network.head
+
+
+def _loss(features: Tensor, network: Network, shown: Shown, explanation: Explanation) -> Tensor:
     """Equation 4 from one trial's feature maps of both views, as `loss_terms` has it."""
     features, count = full_precision(features), len(shown.x)
-    logits = head(features.mean((2, 3)))
+    logits = network.logits(features)
     predicted = logits.detach()[:count].argmax(1)
-    maps = gradcam(features, head, predicted.repeat(2))
+    maps = network.maps(features, predicted.repeat(2))
     consistency, sparsity = terms_of_maps(maps, shown.moved, shown.x.shape[-1], explanation, shown.matrices)
     assert consistency is not None, "alpha is above 0"
     assert sparsity is not None, "beta is above 0"

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 class VisionTransformerClassifier(Network):
     """Features are the tokens that enter the last block: the class token's, then those of patches, row by row.
 
-    Images may have any number of patches. Position embeddings of another grid are what torchvision's `interpolate_embeddings` makes
-    of the network's own, which stay as they are: for torchvision, an exported network is to go through that.
+    Images may have any number of patches. Position embeddings of another grid are what torchvision's
+    `interpolate_embeddings` makes of the network's own, which stay as they are: for torchvision, an exported network is
+    to go through that.
     """
 
     model: torchvision.models.VisionTransformer
