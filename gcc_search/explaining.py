@@ -218,15 +218,15 @@ def _views_of(
     heat, moved, of_moved = explained.heatmaps(rows, evaluation.image_size)
     consistency = structural_similarity(moved, of_moved).tolist()
     on_step(len(x))
-    others = [_others_of(network, x, explained.predicted, method, on_step) for method in methods]
+    others = [_others_of(network, x, explained.seen.predicted, method, on_step) for method in methods]
     views = []
     for row in range(len(x)):
-        label = int(explained.predicted[row])
+        label = int(explained.seen.predicted[row])
         views.append(
             View(
                 network=trained.name,
                 predicted=trained.class_name(label),
-                confidence=float(explained.confidence[row]),
+                confidence=float(explained.seen.confidence[row]),
                 heat=_numpy(heat[row]),
                 moved_heat=_numpy(moved[row]),
                 heat_of_moved=_numpy(of_moved[row]),

@@ -48,11 +48,11 @@ EXPLANATION: dict[str, Any] = {
     },
     **{"warmup_epochs": 0, "transform_scale_min": 0.08},
 }
-# In evaluation, whatever `cam_class` is in training: maps of two classes punish right behaviour. A ResNet18 on ten
-# classes of Caltech101, which predicts another class on t(x) for 20 of 89 images: 76.6 against 75.2.
+# Where x 100 is not written beside it, whatever `cam_class` is in training: maps of two classes punish right behaviour.
+# A ResNet18 on ten classes of Caltech101, which predicts another class on t(x) for 20 of 89 images: 76.6, not 75.2.
 MEASURED = (
-    "consistency is of maps for the class predicted on the first view "
-    "(paper: each view's own; a point or two of x 100 lower)"
+    "the figure of consistencies is of maps for the class predicted on the first view "
+    "(paper, and x 100 in the table: each view's own; a point or two lower)"
 )
 
 

@@ -13,8 +13,9 @@ from gcc_search.analysis.bootstrap import Floats
 from gcc_search.earned import earned_consistency
 from gcc_search.errors import ResultsError
 from gcc_search.results.reader import Trial
+from gcc_search.results.schema import SINCE_2
 
-READ = ("correct", "consistency", "chance", "iauc", "dauc", "gini", "box_mass", "degenerate")
+READ = ("correct", "consistency", "chance", "iauc", "dauc", "gini", "box_mass", "degenerate", *SINCE_2)
 EARNED = "earned_consistency"
 """The consistency that C* is made of."""
 MEASURED = (*READ, EARNED)

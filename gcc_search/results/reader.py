@@ -16,7 +16,17 @@ import pyarrow as pa
 from gcc_search.atomic import sha256_of_file
 from gcc_search.errors import DiskError, ResultsError
 from gcc_search.results.checks import complain, shown
-from gcc_search.results.schema import EPOCHS, HEATMAPS, IMAGES, NETWORK_FILE, SCHEMA_VERSION, RunRecord, TrialRecord
+from gcc_search.results.schema import (
+    EPOCHS,
+    HEATMAPS,
+    IMAGES,
+    NETWORK_FILE,
+    READ_VERSIONS,
+    SCHEMA_VERSION,
+    SINCE_2,
+    RunRecord,
+    TrialRecord,
+)
 from gcc_search.results.seal import TAIL_BYTES, ends_are_whole, is_whole, read_sealed
 from gcc_search.results.writer import checksum
 
@@ -245,24 +255,36 @@ def _read_record(path: Path, kind: type[Record]) -> Record:
 
 
 def _check_version(path: Path, version: object) -> None:
-    if version != SCHEMA_VERSION:
-        rule = f"schema_version must be {SCHEMA_VERSION}"
+    if version not in READ_VERSIONS:
+        rule = f"schema_version must be {' or '.join(map(str, READ_VERSIONS))}"
         raise ResultsError(f"{path}: {rule}, got {shown(version)}; read it with the gcc-search that wrote it")
 
 
 def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
     """A Parquet table of ours, its seal verified over the whole file, only `columns` of it where given.
 
+    Columns that an older version did not have yet are there, without values.
+
     Raises:
         ResultsError: missing, torn, changed by a single bit, or not of this schema.
     """
     content = _read_bytes(path, missing=NOT_WRITTEN)
     _check_whole(path, is_whole(content))
-    table = read_sealed(content, columns=None if columns is None else list(columns))
-    _check_version(path, _table_version(table))
+    table = read_sealed(content, columns)
+    version = _table_version(table)
+    _check_version(path, version)
     expected = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    if version == 1:
+        table = _with_later_columns(table, expected)
     if not table.schema.equals(expected):
         raise ResultsError(f"{path}: columns must be those of schema version {SCHEMA_VERSION}, got others; {REDO}")
+    return table
+
+
+def _with_later_columns(table: pa.Table, expected: pa.Schema) -> pa.Table:
+    for place, field in enumerate(expected):
+        if field.name in SINCE_2 and field.name not in table.column_names:
+            table = table.add_column(place, field, pa.nulls(len(table), field.type))
     return table
 
 

@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READ_VERSIONS = (1, SCHEMA_VERSION)
+"""Tables of version 1 have none of `SINCE_2`, and no value of them when read."""
 NETWORK_FILE = "network.safetensors"
 # Of a trial's settings: whether activations are kept or computed again, and when it is given up.
 CHANGE_NO_NUMBER = ("activation_checkpointing", "collapse")
@@ -45,6 +47,7 @@ def _measure(name: str, direction: Direction, meaning: str, *, unit: str = "1", 
 CORRECTED = "C* = (consistency - chance) / (1 - chance); of a constant map chance counts as its consistency"
 NO_MAPS = "the loss was not finite"
 NO_REGIONS = "the image has neither box nor mask, or its positive map is empty"
+BEFORE_2 = "not measured yet by the gcc-search that wrote it"
 NOT_INSERTED = "not among the images insertion and deletion were run on"
 
 EPOCH_COLUMNS = (
@@ -93,7 +96,16 @@ IMAGE_COLUMNS = (
     _measure("box_share", "none", "area share of box or mask: what a uniform map scores", missing=NO_REGIONS),
     Column(name="degenerate", type=pa.bool_(), unit="0 or 1", direction="down", meaning="the map is constant"),
     _measure("crop_mass", "none", "share of the positive map inside t's crop", unit="0 to 1", missing="the map is 0"),
+    _measure(
+        "own_consistency",
+        "up",
+        "SSIM of t(M(x)) and M(t(x)), each for the class predicted on its own view",
+        unit="-1 to 1",
+        missing=BEFORE_2,
+    ),
+    _measure("moved_correct", "up", "the class predicted on t(x) is label", unit="0 or 1", missing=BEFORE_2),
 )
+SINCE_2 = ("own_consistency", "moved_correct")
 
 HEATMAP_COLUMNS = (
     Column(name="index", type=pa.int64(), unit="image", direction="none", meaning="position in the test split"),

@@ -7,6 +7,7 @@ of those in the footer read without a word as another unit, meaning, version or 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -58,9 +59,12 @@ def ends_are_whole(head: bytes, tail: bytes, size: int) -> bool:
     return head == _MAGIC and tail.endswith(_MAGIC) and fits and _MARK in tail[-_TRAILER_BYTES - footer :]
 
 
-def read_sealed(content: bytes, columns: list[str] | None = None) -> pa.Table:
-    """The table of a whole file. Call `is_whole` first: Arrow is no judge of torn bytes."""
-    return pq.read_table(pa.BufferReader(content), columns=columns, page_checksum_verification=True)
+def read_sealed(content: bytes, columns: Iterable[str] | None = None) -> pa.Table:
+    """The table of a whole file, with those of `columns` that it has. Call `is_whole` first: Arrow is no judge of torn
+    bytes."""
+    file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+    there = file.schema_arrow.names
+    return file.read(columns=None if columns is None else [name for name in columns if name in there])
 
 
 def _digest_place(content: bytes) -> tuple[int, int]:

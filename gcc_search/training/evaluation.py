@@ -20,12 +20,12 @@ from gcc_search.saliency.scores import (
     draw_tie_orders,
     insertion_deletion,
 )
-from gcc_search.saliency.shapes import Heatmaps, Images, Logits, RawMaps
+from gcc_search.saliency.shapes import Heatmaps, Images, Logits
 from gcc_search.seeding import derive_seed
 from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.image_set import ImageSet
-from gcc_search.training.map_scores import Replay, map_scores
-from gcc_search.training.passes import Passes
+from gcc_search.training.map_scores import Replay, map_scores, similarity
+from gcc_search.training.passes import Passes, Seen
 from gcc_search.training.prefetch import prepared
 from gcc_search.training.terms import casts_kept, shown_dtype
 
@@ -40,19 +40,16 @@ Columns = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Explained:
-    """What one pass over the images gives: predictions, and the maps of both views for the first view's class."""
+    """What one pass over the images gives, and the transforms of their second views."""
 
-    predicted: Tensor
-    confidence: Tensor
-    maps: RawMaps
-    moved_maps: RawMaps
+    seen: Seen
     transforms: Transforms
 
     def heatmaps(self, rows: Tensor | slice, size: int) -> tuple[Heatmaps, Heatmaps, Heatmaps]:
         """M(x), t(M(x)) and M(t(x)) of the images at `rows`, at size x size, in [0, 1]."""
-        full = upsample(self.maps[rows], size)
+        full = upsample(self.seen.maps[rows], size)
         moved = move_heatmaps(self.transforms.select(rows), full, size)
-        return normalise(full), normalise(moved), normalise(upsample(self.moved_maps[rows], size))
+        return normalise(full), normalise(moved), normalise(upsample(self.seen.moved_maps[rows], size))
 
 
 @torch.no_grad()
@@ -76,13 +73,15 @@ def measure(
     with _replays(images, evaluation, cells) as replays, insertion.begun() as batches:
         explained = explain(passes, images, evaluation, progress=progress)
         # Nothing is fetched before all is asked for.
-        of_maps = {"confidence": explained.confidence} | _map_columns(explained, cycle, replays)
-        of_insertion = insertion.columns(passes, explained, batches, progress)
+        of_maps = {"confidence": explained.seen.confidence} | _map_columns(explained.seen, cycle, replays)
+        of_insertion = insertion.columns(passes, explained.seen, batches, progress)
+        of_maps["own_consistency"] = _own_consistency(explained, of_maps["consistency"], evaluation)
     nothing = {name: torch.full((count,), math.nan, dtype=torch.float64) for name in REGION_COLUMNS + INSERTION_COLUMNS}
     measured = nothing | _to_cpu(of_maps, count) | _to_cpu(of_insertion, count, insertion.chosen)
-    predicted = explained.predicted.cpu()
+    predicted, moved_predicted = (found.cpu() for found in (explained.seen.predicted, explained.seen.moved_predicted))
     known = {"index": torch.arange(count), "label": images.labels, "predicted": predicted}
     decided = {"correct": predicted == images.labels, "degenerate": measured["degenerate"] > 0}
+    decided["moved_correct"] = (moved_predicted == images.labels).double()
     return known | measured | decided
 
 
@@ -113,7 +112,7 @@ def explain(
     passes.network.eval()
     chosen = torch.arange(len(images)) if chosen is None else chosen
     transforms = evaluation.transforms(len(images)).select(chosen.to(evaluation.device))
-    size, parts = evaluation.image_size, list[tuple[Tensor, ...]]()
+    size, parts = evaluation.image_size, list[Seen]()
 
     def show(rows: slice) -> tuple[Images, Tensor]:
         positions = sample_positions(transforms.select(rows), size, size, size).float()
@@ -125,10 +124,8 @@ def explain(
             parts.append(passes.explain(x, positions))
             if progress:
                 progress.add(2 * len(x))
-    predicted, confidence, maps, moved_maps = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Explained(
-        predicted=predicted, confidence=confidence, maps=maps, moved_maps=moved_maps, transforms=transforms
-    )
+    seen = Seen(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    return Explained(seen=seen, transforms=transforms)
 
 
 def _replays(
@@ -148,16 +145,28 @@ def _replays(
 
 
 def _map_columns(
-    explained: Explained, cycle: Tensor, replays: Iterator[tuple[slice, Replay, Tensor | None]]
+    seen: Seen, cycle: Tensor, replays: Iterator[tuple[slice, Replay, Tensor | None]]
 ) -> dict[str, Tensor]:
     """On the device, in the maps' precision."""
-    maps, moved_maps = explained.maps, explained.moved_maps
+    maps, moved_maps = seen.maps, seen.moved_maps
     partners = choose_partners(cycle, is_degenerate(maps))
     parts = [
         map_scores(maps[rows], moved_maps[rows], maps[partners[rows]], replay, regions)
         for rows, replay, regions in replays
     ]
     return {name: torch.cat([part[name] for part in parts]).to(maps.dtype) for name in parts[0]}
+
+
+def _own_consistency(explained: Explained, consistency: Tensor, evaluation: Evaluation) -> Tensor:
+    """The same where each view's map is for the class predicted on it: another number where that is another class."""
+    seen, own = explained.seen, consistency.clone()
+    (others,) = torch.where(seen.moved_predicted != seen.predicted)
+    for part in _parts(len(others), evaluation.num_maps_together):
+        rows = others[part]
+        transforms = explained.transforms.select(rows)
+        replay = Replay.of(transforms, seen.maps.shape[1], evaluation.image_size, is_correlating=False)
+        own[rows] = similarity(seen.maps[rows], seen.own_maps[rows], replay).to(own.dtype)
+    return own
 
 
 class _Insertion:
@@ -184,7 +193,7 @@ class _Insertion:
     def columns(
         self,
         passes: Passes,
-        explained: Explained,
+        seen: Seen,
         batches: Iterator[tuple[Images, Tensor, Tensor]],
         progress: _Progress,
     ) -> dict[str, Tensor]:
@@ -202,8 +211,8 @@ class _Insertion:
                 scores = insertion_deletion(
                     classify,
                     x,
-                    upsample(explained.maps[rows], size),
-                    classes=explained.predicted[rows],
+                    upsample(seen.maps[rows], size),
+                    classes=seen.predicted[rows],
                     tie_orders=orders,
                     batch_size=evaluation.num_states_together,
                     dtype=shown_dtype(evaluation.device),

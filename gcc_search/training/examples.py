@@ -39,9 +39,9 @@ def example_columns(
         "name": [images.names[index] for index in chosen.tolist()],
         **{name: measured[name][chosen].tolist() for name in ("label", "predicted", "confidence", "consistency")},
         "picture": [_jpeg(picture) for picture in evaluation.show(images, chosen).cpu()],
-        "rows": [explained.maps.shape[1]] * len(chosen),
-        "map": explained.maps.flatten(1).float().cpu().tolist(),
-        "moved_map": explained.moved_maps.flatten(1).float().cpu().tolist(),
+        "rows": [explained.seen.maps.shape[1]] * len(chosen),
+        "map": explained.seen.maps.flatten(1).float().cpu().tolist(),
+        "moved_map": explained.seen.moved_maps.flatten(1).float().cpu().tolist(),
         "crop": transforms.boxes.tolist(),
         "flipped": transforms.flips.tolist(),
     }

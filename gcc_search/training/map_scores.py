@@ -32,10 +32,10 @@ class Replay:
     correlating: Resampling | None
 
     @classmethod
-    def of(cls, transforms: Transforms, cells: int, size: int) -> Replay:
-        """For float32 maps of `cells` x `cells`, by the way that is the faster."""
-        device = transforms.boxes.device
-        ways = [way for way in (True, False) if is_worthwhile(cells, size, device, in_windows=way)]
+    def of(cls, transforms: Transforms, cells: int, size: int, *, is_correlating: bool = True) -> Replay:
+        """For float32 maps of `cells` x `cells`, by the way that is the faster; not for correlation, unless asked."""
+        device, asked = transforms.boxes.device, (True, False) if is_correlating else (True,)
+        ways = [way for way in asked if is_worthwhile(cells, size, device, in_windows=way)]
         made = dict(zip(ways, make_resamplings(transforms, cells, size, torch.float32, in_windows=ways), strict=True))
         return cls(transforms=transforms, size=size, windows=made.get(True), correlating=made.get(False))
 
@@ -77,6 +77,22 @@ def _of_heatmaps(heatmaps: Heatmaps) -> dict[str, PerImage]:
 
 def _agreement(maps: RawMaps, moved_maps: RawMaps, other_maps: RawMaps, replay: Replay) -> dict[str, PerImage]:
     """Of M(t(x)) with t(M(x)), and for chance with t(M) of the other images."""
+    compare = _comparing_with(moved_maps, replay)
+    return {
+        "consistency": compare(maps, replay.windows, structural_similarity),
+        "chance": compare(other_maps, replay.windows, structural_similarity),
+        "correlation": compare(maps, replay.correlating, pearson_correlation),
+    }
+
+
+def similarity(maps: RawMaps, moved_maps: RawMaps, replay: Replay) -> PerImage:
+    """SSIM of t(M(x)) and M(t(x))."""
+    return _comparing_with(moved_maps, replay)(maps, replay.windows, structural_similarity)
+
+
+def _comparing_with(
+    moved_maps: RawMaps, replay: Replay
+) -> Callable[[RawMaps, Resampling | None, Callable[..., PerImage]], PerImage]:
     size = replay.size
     of_moved = functools.cache(lambda: normalise(upsample(moved_maps, size)))
 
@@ -85,8 +101,4 @@ def _agreement(maps: RawMaps, moved_maps: RawMaps, other_maps: RawMaps, replay: 
             return 1 - explanation_terms(torch.cat([first, moved_maps]), matrices, p=None, size=size)[0]
         return by_pixels(normalise(move_heatmaps(replay.transforms, upsample(first, size), size)), of_moved())
 
-    return {
-        "consistency": compare(maps, replay.windows, structural_similarity),
-        "chance": compare(other_maps, replay.windows, structural_similarity),
-        "correlation": compare(maps, replay.correlating, pearson_correlation),
-    }
+    return compare

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Hashable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +21,22 @@ _PLAIN_PASSES = 5
 
 # A network and tensors to show it.
 Pass = Callable[..., tuple[Tensor, ...]]
+
+
+class Seen(NamedTuple):
+    """What a network makes of images x and of their second views t(x).
+
+    Args:
+        maps, moved_maps: of x and of t(x), both for the class predicted on x.
+        own_maps: of t(x), for the class predicted on t(x).
+    """
+
+    predicted: Classes
+    confidence: PerImage
+    maps: RawMaps
+    moved_predicted: Classes
+    moved_maps: RawMaps
+    own_maps: RawMaps
 
 
 class Passes:
@@ -43,10 +60,9 @@ class Passes:
         self._taken: Counter[Hashable] = Counter()
         self._graphs: dict[Hashable, Graphed[tuple[Tensor, ...]]] = {}
 
-    def explain(self, x: Images, positions: Tensor) -> tuple[Classes, PerImage, RawMaps, RawMaps]:
-        """Predictions, confidences, and the maps of both views; the second one is sampled at these positions."""
-        predicted, confidence, maps, moved_maps = self._take(_explain, x, positions)
-        return predicted, confidence, maps, moved_maps
+    def explain(self, x: Images, positions: Tensor) -> Seen:
+        """What the network makes of both views; the second one is sampled at these positions."""
+        return Seen(*self._take(_explain, x, positions))
 
     def classify(self, shown: Images) -> Logits:
         (logits,) = self._take(_classify, shown)
@@ -93,7 +109,9 @@ def _explain(network: Network, x: Images, positions: Tensor) -> tuple[Tensor, ..
     probabilities = network.logits(features[:count]).softmax(1)
     confidence, predicted = probabilities.max(1)
     maps = network.maps(features, predicted.repeat(2))
-    return predicted, confidence, maps[:count], maps[count:]
+    moved_predicted = network.logits(features[count:]).argmax(1)
+    own_maps = network.maps(features[count:], moved_predicted)
+    return Seen(predicted, confidence, maps[:count], moved_predicted, maps[count:], own_maps)
 
 
 def _classify(network: Network, shown: Images) -> tuple[Tensor, ...]:

@@ -169,6 +169,8 @@ def _images(given: dict[str, Any]) -> dict[str, Any]:
         "norm_p0",
         "norm_p1",
         "norm_p2",
+        "own_consistency",
+        "moved_correct",
     )
     return {
         "index": np.arange(num_images),

@@ -14,6 +14,7 @@ from gcc_search.analysis.findings import find
 from gcc_search.analysis.measures import FEWEST_IMAGES, Line, corrected_consistency, means_of
 from gcc_search.analysis.table import to_csv
 from gcc_search.results.reader import read_run
+from gcc_search.results.schema import SINCE_2
 
 
 def comparisons_of(builder):
@@ -34,6 +35,8 @@ def scored_images(seed, num_images=50):
         "chance": random.uniform(0.3, 0.7, num_images),
         "correct": random.uniform(size=num_images) < 0.8,
         "iauc": iauc,
+        "own_consistency": np.linspace(0.2, 0.4 + seed / 10, num_images),
+        "moved_correct": (np.arange(num_images) % (seed + 2) > 0).astype(float),
     }
 
 
@@ -93,9 +96,23 @@ def test_a_mean_is_given_with_error_difference_and_paired_interval(compared):
     )
 
 
-def test_the_papers_consistency_is_a_hundred_times_ours(compared):
-    lines = lines_of(compared[0])
-    assert lines["consistency x 100"].low == pytest.approx(100 * lines["consistency"].low)
+def test_the_papers_consistency_is_of_maps_for_each_views_own_class_times_a_hundred(compared):
+    run, before, after = compared
+    line = lines_of(run)["consistency x 100"]
+    own = [100 * images["own_consistency"].mean() for images in (before, after)]
+    assert (line.baseline, line.trained) == pytest.approx(own)
+
+
+def test_accuracy_on_second_views_is_told_in_points(compared):
+    run, _, after = compared
+    assert lines_of(run)["accuracy on t(x)"].trained == pytest.approx(100 * after["moved_correct"].mean())
+
+
+def test_what_one_of_two_tables_has_not_yet_is_left_out(new_run):
+    run, before = new_run(), scored_images(1)
+    run.baseline(images=before | dict.fromkeys(SINCE_2, np.full(50, np.nan)))
+    run.trial("t1", images=before)
+    assert {"consistency x 100", "accuracy on t(x)"}.isdisjoint(lines_of(run))
 
 
 def test_corrected_consistency_is_a_ratio_of_means_in_each_resample(compared):
@@ -142,7 +159,7 @@ def test_what_a_constant_map_is_consistent_with_earns_nothing(partly_constant):
 
 def test_means_of_one_network_have_the_same_corrected_consistency(partly_constant):
     run, _, after = partly_constant
-    unknown = dict.fromkeys(("dauc", "gini", "box_mass"), np.full(50, np.nan))
+    unknown = dict.fromkeys(("dauc", "gini", "box_mass", *SINCE_2), np.full(50, np.nan))
     (found,) = (mean for mean in means_of(unknown | after) if mean.measure == "C*")
     line = lines_of(run)["C*"]
     assert (found.value, found.standard_error) == (pytest.approx(line.trained), pytest.approx(line.trained_se))
@@ -152,7 +169,7 @@ def test_constant_maps_are_told_beside_corrected_consistency(partly_constant):
     run, _, after = partly_constant
     line = lines_of(run)["constant maps"]
     assert (line.baseline, line.trained, line.verdict) == (0, pytest.approx(0.2), "apart")
-    unknown = dict.fromkeys(("dauc", "gini", "box_mass"), np.full(50, np.nan))
+    unknown = dict.fromkeys(("dauc", "gini", "box_mass", *SINCE_2), np.full(50, np.nan))
     assert {mean.measure: mean.value for mean in means_of(unknown | after)}["constant maps"] == pytest.approx(0.2)
     nothing = {"degenerate": np.zeros(50)}
     assert "constant maps" not in {mean.measure for mean in means_of(unknown | after | nothing)}

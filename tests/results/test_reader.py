@@ -104,10 +104,10 @@ def test_a_torn_trial_is_named_and_the_others_are_read(tmp_path, run_record, tri
     assert missing.startswith(f"{tmp_path}/trials/t3: must be a trial directory (with a trial.json), got a folder ")
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_a_record_of_another_schema_version_is_refused(tmp_path, run_record, version):
     write_json(tmp_path / "run.json", asdict(run_record) | {"schema_version": version})
-    with pytest.raises(ResultsError, match=rf"run.json: schema_version must be 1, got {version}; read it with"):
+    with pytest.raises(ResultsError, match=rf"run.json: schema_version must be 1 or 2, got {version}; read it with"):
         read_run(tmp_path)
 
 
@@ -115,11 +115,11 @@ def test_a_trial_of_another_schema_version_is_named_and_the_others_are_read(tmp_
     write_run(tmp_path, run_record)
     for name in ("t1", "t2"):
         write_trial(tmp_path / "trials" / name, replace(trial_record, id=name))
-    write_json(tmp_path / "trials/t1/trial.json", asdict(trial_record) | {"schema_version": 2})
+    write_json(tmp_path / "trials/t1/trial.json", asdict(trial_record) | {"schema_version": 3})
     run = read_run(tmp_path)
     assert [trial.record.id for trial in run.trials] == ["t2"]
     (problem,) = run.problems
-    assert problem.startswith(f"{tmp_path}/trials/t1/trial.json: schema_version must be 1, got 2; ")
+    assert problem.startswith(f"{tmp_path}/trials/t1/trial.json: schema_version must be 1 or 2, got 3; ")
 
 
 def test_how_many_trials_are_read_is_told(tmp_path, run_record, trial_record):

@@ -19,7 +19,7 @@ def test_every_column_has_unit_direction_meaning_and_says_what_missing_means(col
 def test_the_file_itself_carries_what_each_column_means(schema):
     for item in schema:
         assert set(item.metadata) == {b"unit", b"direction", b"meaning", b"missing"}
-    assert schema.metadata[b"gcc_search.schema_version"] == b"1"
+    assert schema.metadata[b"gcc_search.schema_version"] == b"2"
 
 
 @pytest.mark.parametrize("columns", [EPOCH_COLUMNS, IMAGE_COLUMNS], ids=["epochs", "images"])

@@ -5,7 +5,7 @@ import pytest
 
 from gcc_search.errors import ResultsError
 from gcc_search.results.reader import check_table, read_table
-from gcc_search.results.schema import EPOCHS, IMAGES
+from gcc_search.results.schema import EPOCHS, IMAGES, SINCE_2
 from gcc_search.results.seal import KEY, TAIL_BYTES, ends_are_whole, is_whole, read_sealed, sealed_parquet
 from gcc_search.results.writer import write_epochs
 
@@ -105,17 +105,17 @@ def test_a_table_with_a_flipped_bit_is_refused_even_where_only_another_column_is
 
 def test_a_table_of_another_kind_is_refused(tmp_path, epoch_rows):
     write_epochs(tmp_path, epoch_rows)
-    with pytest.raises(ResultsError, match=r"epochs.parquet: columns must be those of schema version 1, got others"):
+    with pytest.raises(ResultsError, match=r"epochs.parquet: columns must be those of schema version 2, got others"):
         read_table(tmp_path / "epochs.parquet", IMAGES)
 
 
-@pytest.mark.parametrize(("metadata", "got"), [({"gcc_search.schema_version": "2"}, "2"), ({}, "None")])
+@pytest.mark.parametrize(("metadata", "got"), [({"gcc_search.schema_version": "3"}, "3"), ({}, "None")])
 def test_a_table_of_another_schema_version_is_refused(tmp_path, metadata, got):
     table = EPOCHS.with_metadata(metadata).empty_table()
     (tmp_path / "epochs.parquet").write_bytes(sealed_parquet(table))
-    with pytest.raises(ResultsError, match=rf"schema_version must be 1, got {got}; "):
+    with pytest.raises(ResultsError, match=rf"schema_version must be 1 or 2, got {got}; "):
         read_table(tmp_path / "epochs.parquet", EPOCHS)
-    with pytest.raises(ResultsError, match=rf"schema_version must be 1, got {got}; "):
+    with pytest.raises(ResultsError, match=rf"schema_version must be 1 or 2, got {got}; "):
         check_table(tmp_path / "epochs.parquet")
 
 
@@ -127,3 +127,23 @@ def test_a_table_that_is_there_and_whole_passes(tmp_path, epoch_rows):
 def test_a_table_that_is_missing_is_told(tmp_path):
     with pytest.raises(ResultsError, match="must exist, got nothing; the trial has not written it"):
         check_table(tmp_path / "images.parquet")
+
+
+@pytest.mark.parametrize("columns", [None, ["index", "moved_correct", "gini"]])
+def test_columns_that_version_1_had_not_yet_are_read_without_values(tmp_path, tiny_run, columns):
+    whole = read_table(tiny_run / "trials/t1/images.parquet", IMAGES)
+    older = whole.drop_columns(list(SINCE_2)).replace_schema_metadata({"gcc_search.schema_version": "1"})
+    (tmp_path / "images.parquet").write_bytes(sealed_parquet(older))
+    found = read_table(tmp_path / "images.parquet", IMAGES, columns)
+    assert found.column_names == (columns or IMAGES.names)
+    assert found["gini"] == whole["gini"]
+    assert found["moved_correct"].null_count == len(whole)
+
+
+@pytest.mark.parametrize("missing", ["gini", "moved_correct"])
+def test_a_column_that_its_version_had_is_missed(tmp_path, tiny_run, missing):
+    whole = read_table(tiny_run / "trials/t1/images.parquet", IMAGES)
+    (tmp_path / "images.parquet").write_bytes(sealed_parquet(whole.drop_columns([missing])))
+    for columns in (None, ["index", missing]):
+        with pytest.raises(ResultsError, match="columns must be those of schema version 2, got others"):
+            read_table(tmp_path / "images.parquet", IMAGES, columns)

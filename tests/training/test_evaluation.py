@@ -21,7 +21,7 @@ from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
 from gcc_search.seeding import derive_seed
 from gcc_search.training.evaluation import INSERTION_PASSES, explain, measure, summarise
 from gcc_search.training.evaluation_plan import Evaluation
-from gcc_search.training.network import Network
+from gcc_search.training.network import Network, PooledNetwork
 from gcc_search.training.networks import build_network
 from gcc_search.training.passes import Passes
 from gcc_search.training.showing import prepare
@@ -52,7 +52,7 @@ def columns(network, shapes):
     return measure(Passes(network), shapes.test, make_evaluation(insertion_images=3))
 
 
-class Painter(Network):
+class Painter(PooledNetwork):
     """Gives the same feature map whatever it is shown."""
 
     def __init__(self, painted: torch.Tensor) -> None:
@@ -91,8 +91,10 @@ def reference_scores(network, images, evaluation, index):
     """Measures of one image by themselves, for the class that the network sees in the whole image."""
     x, t = evaluation.show(images, index), evaluation.transforms(len(images)).select(index)
     with torch.no_grad():
-        logits, features = network(x), network.features(torch.cat([x, apply_transforms(t, x, 32)]))
+        moved = apply_transforms(t, x, 32)
+        logits, features, on_moved = network(x), network.features(torch.cat([x, moved])), network(moved).argmax(1)
     raw, raw_moved = gradcam(features, network.head, logits.argmax(1).repeat(2)).detach().split(1)
+    own_moved = gradcam(features[1:], network.head, on_moved).detach()
     full, regions = upsample(raw, 32), evaluation.regions(images, index)
     pair = normalise(move_heatmaps(t, full, 32)), normalise(upsample(raw_moved, 32))
     return {
@@ -100,6 +102,8 @@ def reference_scores(network, images, evaluation, index):
         "confidence": logits.softmax(1).amax(1),
         "correct": logits.argmax(1) == images.labels[index],
         "consistency": structural_similarity(*pair),
+        "own_consistency": structural_similarity(pair[0], normalise(upsample(own_moved, 32))),
+        "moved_correct": on_moved == images.labels[index],
         "correlation": pearson_correlation(*pair),
         "gini": scores.gini_index(raw),
         "mass_half": scores.mass_half(normalise(full)),
@@ -319,8 +323,8 @@ def test_no_image_is_compared_with_a_constant_map_for_chance(quitters, quitting,
     partners = scores.choose_partners(make_evaluation().cycle(count), is_constant)
     assert not is_constant[partners].any()
     explained = explain(quitters[1], shapes.test, make_evaluation())
-    other = normalise(move_heatmaps(explained.transforms, upsample(explained.maps[partners], 32), 32))
-    expected = structural_similarity(other, normalise(upsample(explained.moved_maps, 32)))
+    other = normalise(move_heatmaps(explained.transforms, upsample(explained.seen.maps[partners], 32), 32))
+    expected = structural_similarity(other, normalise(upsample(explained.seen.moved_maps, 32)))
     assert_close(some["chance"].float(), expected, rtol=0, atol=1e-5)
 
 

@@ -58,7 +58,7 @@ def play(network):
 def test_views_are_explained_on_the_device_alone(pretended, transforms):
     explain(pretended, transforms)
     with Crossings() as crossings:
-        predicted, _, maps, moved_maps = explain(pretended, transforms)
+        predicted, _, maps, _, moved_maps, _ = explain(pretended, transforms)
     assert crossings.found == []
     assert {predicted.device, maps.device, moved_maps.device} == {CUDA}
 

@@ -191,7 +191,7 @@ def test_an_evaluations_pass_gives_prediction_and_maps_of_both_views(network, im
     single = network.float()
     still = torch.linspace(-31 / 32, 31 / 32, 32).expand(2, 2, -1)
     with torch.no_grad():
-        predicted, confidence, maps, moved_maps = Passes(single).explain(images.float(), still)
+        predicted, confidence, maps, _, moved_maps, _ = Passes(single).explain(images.float(), still)
     logits = single(images.float()).detach()
     assert_close(predicted, logits.argmax(1))
     assert_close(confidence, logits.softmax(1).amax(1))
