@@ -13,14 +13,16 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torchvision.models import VisionTransformer
 
 from gcc_search.saliency import geometry, resampling, ssim
 from gcc_search.saliency.geometry import Transforms
 from gcc_search.settings import Explanation
-from gcc_search.training import showing
+from gcc_search.training import showing, vit
 from gcc_search.training.networks import build_network
 from gcc_search.training.showing import Showing
 from gcc_search.training.terms import loss_terms, matrices_for
+from gcc_search.training.vit import VisionTransformerClassifier
 
 CUDA = torch.device("cuda", 0)
 EXPLANATIONS = {
@@ -73,6 +75,7 @@ def pretended():
         resampling._windows_of_whole,
         resampling.stretching_of_whole,
         showing._channel_scales,
+        vit._bicubic,
     )
     network = build_network("convnet_small", num_classes=5, weights="none", seed=0).train()
     with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True):
@@ -121,3 +124,15 @@ def test_a_crossing_would_be_noticed(pretended):
         torch.arange(3.0).to(CUDA)
         values[[0, 1]]
     assert len(crossings.found) == 2
+
+
+@pytest.mark.usefixtures("pretended")
+def test_a_transformer_sees_other_positions_than_its_own_on_the_device_alone():
+    """Its forward pass alone: its maps need a backward pass, which no pretended GPU can run."""
+    sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 16, "num_classes": 5}
+    network = VisionTransformerClassifier(on_cuda(VisionTransformer(image_size=48, patch_size=8, **sizes)))
+    x = torch.rand(4, 3, 64, 64, device=CUDA)
+    network(x)
+    with Crossings() as crossings:
+        assert network(x).device == CUDA
+    assert crossings.found == []
