@@ -126,12 +126,17 @@ def test_a_crossing_would_be_noticed(pretended):
     assert len(crossings.found) == 2
 
 
-@pytest.mark.usefixtures("pretended")
-def test_a_transformer_sees_other_positions_than_its_own_on_the_device_alone():
-    """Its forward pass alone: its maps need a backward pass, which no pretended GPU can run."""
+@pytest.fixture(scope="module")
+def transformer():
+    """Drawn where there are values, before a GPU is pretended."""
     sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 16, "num_classes": 5}
-    network = VisionTransformerClassifier(on_cuda(VisionTransformer(image_size=48, patch_size=8, **sizes)))
-    x = torch.rand(4, 3, 64, 64, device=CUDA)
+    return VisionTransformer(image_size=48, patch_size=8, **sizes)
+
+
+@pytest.mark.usefixtures("pretended")
+def test_a_transformer_sees_other_positions_than_its_own_on_the_device_alone(transformer):
+    """Its forward pass alone: its maps need a backward pass, which no pretended GPU can run."""
+    network, x = VisionTransformerClassifier(on_cuda(transformer)), torch.rand(4, 3, 64, 64, device=CUDA)
     network(x)
     with Crossings() as crossings:
         assert network(x).device == CUDA

@@ -78,6 +78,16 @@ def test_random_draws_go_on_between_replays(shapes):
 
 
 @needs_cuda
+def test_a_step_through_a_transformers_last_block_is_replayed(shapes):
+    recipe = {"network": "vit_b_16", "epochs": 1, "lr": 1e-3}
+    (plain,), (replayed,) = (
+        train(shapes, EXPLANATIONS["both terms"], replayed=way, **recipe)[1] for way in (False, True)
+    )
+    assert replayed.cross_entropy == pytest.approx(plain.cross_entropy, rel=0.02)
+    assert replayed.consistency_loss == pytest.approx(plain.consistency_loss, rel=0.05)
+
+
+@needs_cuda
 def test_a_graph_that_draws_nothing_changes_no_draw_of_another():
     """Replayed beside it, before it has come to its draws."""
     device, noise = torch.device("cuda"), torch.zeros(8, device="cuda")
