@@ -79,6 +79,11 @@ for _kind, (_pattern, _firsts) in _OWN_READING.items():
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern, re.ASCII), list(_firsts))
 
 
+def as_yaml(content: dict[str, Any]) -> str:
+    """Text that `read_yaml` reads as `content`, keys in their order, what has no further level on one line."""
+    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in `path`.
 

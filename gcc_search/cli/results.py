@@ -52,7 +52,14 @@ def recommend(
         Path | None,
         typer.Option(help="Write its network to this .safetensors file, for evaluate and explain; a card lies beside."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that --export finds in its way.")] = False,
+    confirm: Annotated[
+        Path | None,
+        typer.Option(help="Write a space file that trains its settings again, under seeds that did not choose them."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=2, max=100, help="How many, for --confirm.")] = 5,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files that --export and --confirm find in their way.")
+    ] = False,
 ) -> None:
     """Name the trial to use, and say why: the highest C* among those that keep the constraints and the accuracy.
 
@@ -70,6 +77,10 @@ def recommend(
         from gcc_search.exporting import check_target
 
         check_target(export, force=force)
+    if confirm is not None:
+        from gcc_search.confirming import check_space_target, write_confirming_space
+
+        check_space_target(confirm, force=force)
     wish = Wish(max_accuracy_drop=max_accuracy_drop, network=network)
     with open_runs(runs) as folders:
         found = recommend_trial(read_runs(folders), wish)
@@ -79,3 +90,5 @@ def recommend(
 
             model, card = export_recommended(found, wish, export)
             print(f"\nwrote {model} and {card}")
+        if confirm is not None:
+            print(f"\nwrote {confirm}; train it: {write_confirming_space(found, confirm, num_seeds=seeds)}")
