@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from gcc_search.analysis.means_table import means_table
 from gcc_search.analysis.measures import means_of
+from gcc_search.cose import score_cose
 from gcc_search.errors import DataError, ResultsError, SpaceError
 from gcc_search.keeper import image_columns
 from gcc_search.preparation import DataSet, choose_device, prepare_images
 from gcc_search.results.reader import read_table
-from gcc_search.results.schema import IMAGES
-from gcc_search.results.writer import write_image_table
+from gcc_search.results.schema import IMAGES, PAIRS
+from gcc_search.results.writer import write_image_table, write_pair_table
 from gcc_search.saying import say
 from gcc_search.settings import TrialSettings
 from gcc_search.space import check_settings
@@ -42,7 +44,8 @@ class Asked:
 
     Args:
         dataset, classes: other images; their classes must be among those of the network.
-        out: where images.parquet is written; `force`: whatever table is there.
+        cose_images: COSE over at most so many of them; None: without.
+        out: where images.parquet is written, COSE's pairs beside it; `force`: whatever tables are there.
     """
 
     data_root: Path | None = None
@@ -50,9 +53,15 @@ class Asked:
     classes: tuple[str, ...] | None = None
     split: str = "test"
     insertion_images: int | None = None
+    cose_images: int | None = None
     device: str | None = None
     out: Path | None = None
     force: bool = False
+
+    @property
+    def pairs_out(self) -> Path | None:
+        """Where COSE's pairs are written: `x.cose.parquet` beside `x.parquet`."""
+        return None if self.out is None or self.cose_images is None else self.out.with_suffix(".cose.parquet")
 
 
 def evaluate(place: Path, asked: Asked, console: Console) -> Columns:
@@ -64,7 +73,8 @@ def evaluate(place: Path, asked: Asked, console: Console) -> Columns:
         ResourceError: a GPU that is not there.
     """
     device, split = choose_device(asked.device), _check_split(asked.split)
-    _check_out(asked, place)
+    _check_out(asked.out, IMAGES, asked, place)
+    _check_out(asked.pairs_out, PAIRS, asked, place)
     trained = open_trained(place, data_root=asked.data_root)
     settings = _settings_for(trained, asked)
     data = _prepare(settings, asked, console)
@@ -76,6 +86,11 @@ def evaluate(place: Path, asked: Asked, console: Console) -> Columns:
     if asked.out is not None:
         write_image_table(asked.out, image_columns(columns, images.names))
         say(console, f"wrote {asked.out}")
+    if asked.cose_images is not None:
+        pairs = score_cose(trained, images, evaluation, most=asked.cose_images, console=console)
+        if asked.pairs_out is not None:
+            write_pair_table(asked.pairs_out, pairs)
+            say(console, f"wrote {asked.pairs_out}")
     return columns
 
 
@@ -85,9 +100,8 @@ def _check_split(asked: str) -> str:
     return asked
 
 
-def _check_out(asked: Asked, place: Path) -> None:
+def _check_out(out: Path | None, schema: pa.Schema, asked: Asked, place: Path) -> None:
     # Told before the work, not after it.
-    out = asked.out
     if out is None:
         return
     check_here("--out", out)
@@ -98,14 +112,14 @@ def _check_out(asked: Asked, place: Path) -> None:
     check_target("--out", out, inputs=[place])
     if out.exists() and (out.absolute().parent / TRIAL_FILE).exists():
         raise ResultsError(f"--out: {out}: must be no trial's own table, got one; choose another name")
-    if out.exists() and not asked.force and not _is_image_table(out):
+    if out.exists() and not asked.force and not _is_table(out, schema):
         told = "must be a new name or a table that evaluate wrote, got another file"
         raise ResultsError(f"--out: {out}: {told}; choose another, or add --force")
 
 
-def _is_image_table(path: Path) -> bool:
+def _is_table(path: Path, schema: pa.Schema) -> bool:
     try:
-        read_table(path, IMAGES)
+        read_table(path, schema)
     except ResultsError:
         return False
     return True

@@ -100,7 +100,9 @@ ALLOWED: dict[str, set[str]] = {
         "targets",
         "yaml_file",
     },
+    "cose": {"trained", "training", "analysis", "saying"},
     "scoring": {
+        "cose",
         "targets",
         "trained",
         "trial",

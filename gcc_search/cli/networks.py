@@ -10,6 +10,8 @@ from typer.core import TyperCommand
 
 from gcc_search.cli.options import Classes, DataRoot, Device, listed_classes, table_width
 
+COSE_IMAGES = 1000
+
 
 class _ImagesInARow(TyperCommand):
     """`--images A B C` is `--images A --images B --images C`, so that a shell's `--images *.jpg` works."""
@@ -40,8 +42,17 @@ def evaluate(
     insertion_images: Annotated[
         int | None, typer.Option(help="Images for insertion and deletion AUC. Default: as the trial had.")
     ] = None,
+    cose: Annotated[
+        bool, typer.Option("--cose", help="COSE (Daroya et al., 2023) as well: 15 forward passes for each image.")
+    ] = False,
+    cose_images: Annotated[
+        int | None, typer.Option(min=1, help="COSE on at most so many fixed images. Default with --cose: 1000.")
+    ] = None,
     device: Device = None,
-    out: Annotated[Path | None, typer.Option(help="Write the measures of each image to this .parquet file.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the measures of each image to this .parquet file; COSE's pairs to .cose.parquet."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace another file that --out finds in its way.")] = False,
 ) -> None:
     """Measure a trained network on a split of the images it was searched with, or of others of the same classes.
@@ -61,6 +72,7 @@ def evaluate(
         classes=listed_classes(classes),
         split=split,
         insertion_images=insertion_images,
+        cose_images=COSE_IMAGES if cose and cose_images is None else cose_images,
         device=device,
         out=out,
         force=force,

@@ -130,6 +130,28 @@ HEATMAP_COLUMNS = (
     Column(name="flipped", type=pa.bool_(), unit="0 or 1", direction="none", meaning="t mirrors after cropping"),
 )
 
+PAIR_COLUMNS = (
+    Column(name="index", type=pa.int64(), unit="image", direction="none", meaning="position in the split"),
+    Column(name="name", type=pa.string(), unit="path", direction="none", meaning="image, below the data set's folder"),
+    Column(name="transform", type=pa.string(), unit="name", direction="none", meaning="of COSE's, or random weights"),
+    _measure(
+        "amount",
+        "none",
+        "how far the transform goes",
+        unit="share of the side, degree, or factor - 1",
+        missing="it has no amount",
+    ),
+    Column(name="label", type=pa.int64(), unit="class", direction="none", meaning="true class"),
+    Column(name="predicted", type=pa.int64(), unit="class", direction="none", meaning="class with the highest logit"),
+    Column(name="predicted_then", type=pa.int64(), unit="class", direction="none", meaning="the same, transformed"),
+    _measure(
+        "similarity",
+        "none",
+        "SSIM of M(x) and M(t(x)) moved back, window 5; better up where both predictions are the label",
+        unit="-1 to 1",
+    ),
+)
+
 
 def _schema(kind: str, columns: tuple[Column, ...]) -> pa.Schema:
     return pa.schema(
@@ -141,6 +163,7 @@ def _schema(kind: str, columns: tuple[Column, ...]) -> pa.Schema:
 EPOCHS = _schema("epochs", EPOCH_COLUMNS)
 IMAGES = _schema("images", IMAGE_COLUMNS)
 HEATMAPS = _schema("heatmaps", HEATMAP_COLUMNS)
+PAIRS = _schema("cose pairs", PAIR_COLUMNS)
 
 
 @dataclass(frozen=True, kw_only=True)

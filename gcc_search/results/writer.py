@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from gcc_search.atomic import write_atomically
-from gcc_search.results.schema import EPOCHS, HEATMAPS, IMAGES, EpochRow, RunRecord, TrialRecord
+from gcc_search.results.schema import EPOCHS, HEATMAPS, IMAGES, PAIRS, EpochRow, RunRecord, TrialRecord
 from gcc_search.results.seal import sealed_parquet
 
 
@@ -49,14 +49,23 @@ def write_images(folder: Path, columns: Mapping[str, Any]) -> None:
 
 def write_image_table(path: Path, columns: Mapping[str, Any]) -> None:
     """An images.parquet from arrays by column name; NaN is written as null in columns that may be missing."""
-    arrays = [pa.array(columns[field.name], type=field.type, from_pandas=field.nullable) for field in IMAGES]
-    _write_table(path, pa.Table.from_arrays(arrays, schema=IMAGES))
+    _write_columns(path, columns, IMAGES)
+
+
+def write_pair_table(path: Path, columns: Mapping[str, Any]) -> None:
+    """COSE's pairs from arrays by column name; NaN as above."""
+    _write_columns(path, columns, PAIRS)
 
 
 def write_heatmaps(folder: Path, columns: Mapping[str, Any]) -> None:
     """heatmaps.parquet from lists by column name."""
     arrays = [pa.array(columns[field.name], type=field.type) for field in HEATMAPS]
     _write_table(folder / "heatmaps.parquet", pa.Table.from_arrays(arrays, schema=HEATMAPS))
+
+
+def _write_columns(path: Path, columns: Mapping[str, Any], schema: pa.Schema) -> None:
+    arrays = [pa.array(columns[field.name], type=field.type, from_pandas=field.nullable) for field in schema]
+    _write_table(path, pa.Table.from_arrays(arrays, schema=schema))
 
 
 def _write_table(path: Path, table: pa.Table) -> None:

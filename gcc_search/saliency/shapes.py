@@ -1,6 +1,6 @@
 """Names for the tensors of this package. Shapes are checked under pytest only (`--jaxtyping-packages`)."""
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int, UInt8
 from torch import Tensor
 
 Images = Float[Tensor, "batch channels height width"]
@@ -20,6 +20,15 @@ TwiceRawMaps = Float[Tensor, "twice rows columns"]
 Heatmaps = Float[Tensor, "batch height width"]
 """Maps at the resolution of the image."""
 SizedHeatmaps = Float[Tensor, "batch {size} {size}"]
+SquareMaps = Float[Tensor, "batch side side"]
+Masks = Bool[Tensor, "batch height width"]
+"""Which pixels of a heatmap count."""
+Frames = UInt8[Tensor, "batch channels side side"]
+"""Square images as they are stored, 0 to 255."""
+Turns = Float64[Tensor, "batch 2 2"]
+"""One matrix per image, of (row, column)."""
+Shifts = Float64[Tensor, "batch 2"]
+"""Rows, columns, in pixels."""
 Regions = Float[Tensor, "batch height width"]
 """Share of each pixel that lies inside a box or mask, in [0, 1]."""
 Logits = Float[Tensor, "batch classes"]

@@ -2,9 +2,19 @@ from dataclasses import fields
 
 import pytest
 
-from gcc_search.results.schema import EPOCH_COLUMNS, EPOCHS, HEATMAP_COLUMNS, HEATMAPS, IMAGE_COLUMNS, IMAGES, EpochRow
+from gcc_search.results.schema import (
+    EPOCH_COLUMNS,
+    EPOCHS,
+    HEATMAP_COLUMNS,
+    HEATMAPS,
+    IMAGE_COLUMNS,
+    IMAGES,
+    PAIR_COLUMNS,
+    PAIRS,
+    EpochRow,
+)
 
-COLUMNS = [*EPOCH_COLUMNS, *IMAGE_COLUMNS, *HEATMAP_COLUMNS]
+COLUMNS = [*EPOCH_COLUMNS, *IMAGE_COLUMNS, *HEATMAP_COLUMNS, *PAIR_COLUMNS]
 
 
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)
@@ -15,20 +25,20 @@ def test_every_column_has_unit_direction_meaning_and_says_what_missing_means(col
     assert column.direction in ("up", "down", "none")
 
 
-@pytest.mark.parametrize("schema", [EPOCHS, IMAGES, HEATMAPS], ids=["epochs", "images", "heatmaps"])
+@pytest.mark.parametrize("schema", [EPOCHS, IMAGES, HEATMAPS, PAIRS], ids=["epochs", "images", "heatmaps", "pairs"])
 def test_the_file_itself_carries_what_each_column_means(schema):
     for item in schema:
         assert set(item.metadata) == {b"unit", b"direction", b"meaning", b"missing"}
     assert schema.metadata[b"gcc_search.schema_version"] == b"2"
 
 
-@pytest.mark.parametrize("columns", [EPOCH_COLUMNS, IMAGE_COLUMNS], ids=["epochs", "images"])
+@pytest.mark.parametrize("columns", [EPOCH_COLUMNS, IMAGE_COLUMNS, PAIR_COLUMNS], ids=["epochs", "images", "pairs"])
 def test_column_names_are_unique(columns):
     assert len({column.name for column in columns}) == len(columns)
 
 
 def test_a_column_is_nullable_exactly_where_missing_has_a_meaning():
-    for column, item in zip(COLUMNS, [*EPOCHS, *IMAGES, *HEATMAPS], strict=True):
+    for column, item in zip(COLUMNS, [*EPOCHS, *IMAGES, *HEATMAPS, *PAIRS], strict=True):
         assert item.nullable == (column.missing != "never")
 
 
