@@ -114,7 +114,10 @@ def test_other_mistakes_are_one_line_too(tmp_path, arguments, message):
         (["--space", "x", "--format", "xml"], "--format: must be one of 'text', 'json', got xml; see gcc-search sea"),
         (["analyze"], "RUNS: must be given, got nothing; see gcc-search analyze --help"),
         (["recommend", "x", "--max-accuracy-drop", "nan"], "--max-accuracy-drop: must be greater than or equal to 0, "),
-        (["evaluate", "x", "--cose-images", "0"], "--cose-images: must be greater than or equal to 1, got 0; see gcc-sea"),
+        (
+            ["evaluate", "x", "--cose-images", "0"],
+            "--cose-images: must be greater than or equal to 1, got 0; see gcc-sea",
+        ),
         (["--space"], "Option '--space' requires an argument; see gcc-search --help"),
         (["anlyze", "x"], "No such command 'anlyze'"),
     ],

@@ -58,7 +58,8 @@ class Motions:
     def undo(self, heatmaps: SquareMaps) -> tuple[SquareMaps, Masks]:
         """Heatmaps of moved frames in the original frame, bilinear; and where there is something to see.
 
-        That is at pixels which the motion did not take out of the frame. Elsewhere heatmaps are 0.
+        That is at pixels which the motion left in the frame, whose values nothing beyond it is mixed into. Elsewhere
+        heatmaps are 0.
         """
         side = heatmaps.shape[-1]
         from_shift = _places(side, self.turns) - self.shifts[:, None, None]
@@ -71,7 +72,10 @@ class Motions:
 
 
 def _diagonal(row: int, column: int, *, like: Tensor) -> Tensor:
-    return torch.diag(like.new_tensor([row, column])).expand(len(like), 2, 2)
+    turn = torch.eye(2, dtype=like.dtype, device=like.device)
+    turn[0] *= row
+    turn[1] *= column
+    return turn.expand(len(like), 2, 2)
 
 
 def _places(side: int, like: Tensor) -> Tensor:

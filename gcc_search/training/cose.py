@@ -4,8 +4,10 @@ R. Daroya, A. Sun, S. Maji, "COSE: A Consistency-Sensitivity Metric for Saliency
 workshops, arXiv 2309.10989. Heatmaps are those of Grad-CAM with its ReLU, brought to the image's size and to [0, 1],
 each for the class that is predicted on what was shown. Settled here:
 
-- An image is the centre crop that the network sees, rounded to 8 bits: the transforms are those of 8-bit images.
-- Each transform is drawn once for an image, its amount fixed by (evaluation seed, image).
+- An image is the centre crop that the network sees, rounded to 8 bits: the transforms are those of 8-bit images. What
+  comes in from beyond the frame is black.
+- Each transform is drawn once for an image, its amount fixed by (evaluation seed, image); `weight_of` says what it
+  counts for.
 - Sensitivity is over pairs whose prediction was right and is another one now: under a transform, or under random
   weights. States from the middle of training, which the paper takes as well, are not kept by a trial.
 """

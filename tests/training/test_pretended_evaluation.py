@@ -8,6 +8,8 @@ import torch
 from gcc_search.saliency.geometry import Transforms, sample_positions
 from gcc_search.saliency.losses import is_degenerate
 from gcc_search.saliency.scores import choose_partners, insertion_deletion
+from gcc_search.training import cose
+from gcc_search.training.cose_transforms import TRANSFORMS
 from gcc_search.training.map_scores import Replay, map_scores
 from gcc_search.training.passes import Passes
 from gcc_search.training.terms import casts_kept, shown_dtype
@@ -79,3 +81,15 @@ def test_states_are_made_and_scored_on_the_device_alone(pretended):
         scores = play(pretended)
     assert crossings.found == []
     assert scores.iauc.device == CUDA
+
+
+@torch.no_grad()
+def test_pairs_are_compared_on_the_device_alone(pretended):
+    views = [torch.zeros(4, 3, 64, 64, dtype=torch.uint8, device=CUDA) for _ in (None, *TRANSFORMS)]
+    amounts = torch.rand(4, len(TRANSFORMS), dtype=torch.float64, device=CUDA)
+    networks = (pretended, pretended)
+    cose._compare(networks, views, amounts, CUDA)
+    with Crossings() as crossings:
+        predicted, predicted_then, similarity = cose._compare(networks, views, amounts, CUDA)
+    assert crossings.found == []
+    assert {predicted.device, predicted_then.device, similarity.device} == {CUDA}
