@@ -90,7 +90,7 @@ def test_every_transform_has_its_line_and_the_key_says_what_is_what(printed):
     for name in NAMES:
         assert len(row_of(printed, name)) == 4
     assert "COSE = sqrt(consistency (1 - sensitivity))" in printed
-    assert max(map(len, printed.split("wrote ")[0].splitlines())) <= 110
+    assert max(map(len, printed.partition("similarity of")[2].split("wrote ")[0].splitlines())) <= 100
 
 
 def test_cose_changes_no_other_number_and_is_left_out_unless_asked_for(trial, printed):

@@ -14,8 +14,9 @@ from gcc_search.analysis.cose import PairMean
 HEADINGS = ("similarity of heatmaps", "mean", "± s.e.", "pairs", "images")
 
 KEY = (
-    "consistency: the prediction is right, and still is under the transform | sensitivity: it was right, and is\n"
-    "another one under a transform or random weights | COSE = sqrt(consistency (1 - sensitivity))"
+    "consistency: the prediction is right, and still is under the transform | sensitivity: it was right,\n"
+    "and is another one under a transform or random weights | COSE = sqrt(consistency (1 - sensitivity))\n"
+    "± standard error over images | a transform that has an amount counts six times"
 )
 
 
