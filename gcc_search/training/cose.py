@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 from gcc_search.saliency.cose import similarity_inside
-from gcc_search.saliency.gradcam import gradcam
 from gcc_search.saliency.losses import normalise, upsample
 from gcc_search.saliency.shapes import Classes, Frames, SquareMaps
 from gcc_search.seeding import derive_seed
@@ -29,7 +28,8 @@ from gcc_search.training.cose_transforms import TRANSFORMS, draw_amounts
 from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.examples import to_pixels
 from gcc_search.training.image_set import ImageSet
-from gcc_search.training.networks import Network, build_network, full_precision
+from gcc_search.training.network import Network, full_precision
+from gcc_search.training.networks import build_network
 from gcc_search.training.prefetch import prepared
 from gcc_search.training.showing import prepare
 from gcc_search.training.terms import casts_kept, precision
@@ -136,6 +136,6 @@ def _explain(network: Network, frames: Frames, device: torch.device) -> tuple[Cl
     with precision(device):
         features = network.features(prepare(frames, device))
     features = full_precision(features)
-    predicted = network.head(features.mean((2, 3))).argmax(1)
-    maps = gradcam(features, network.head, predicted)
+    predicted = network.logits(features).argmax(1)
+    maps = network.maps(features, predicted)
     return predicted, normalise(upsample(maps.relu(), frames.shape[-1]))

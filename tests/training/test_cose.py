@@ -16,7 +16,8 @@ from gcc_search.training.cose import PASSES, choose_images, measure_cose, untrai
 from gcc_search.training.cose_transforms import TRANSFORMS, draw_amounts
 from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.examples import to_pixels
-from gcc_search.training.networks import Network, build_network
+from gcc_search.training.network import Network, PooledNetwork
+from gcc_search.training.networks import build_network
 from gcc_search.training.showing import prepare
 from tests.training.test_cose_transforms import as_frame, as_picture
 
@@ -31,7 +32,7 @@ def make_evaluation(**changes) -> Evaluation:
     return Evaluation(**({"image_size": 32, "crop": 1.0, "seed": 0, "batch_size": 16, "device": CPU} | changes))
 
 
-class Toy(Network):
+class Toy(PooledNetwork):
     """Feature maps are a function of the image; the head is a linear layer of fixed weights."""
 
     def __init__(self, paint, *, num_features: int = 3) -> None:
