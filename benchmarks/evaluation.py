@@ -106,7 +106,8 @@ def _measure(name: str, network: Network, images: ImageSet, size: Size, *, split
     kept = None if split == "test" else Passes(network)
 
     def measured() -> None:
-        measure(kept or Passes(network), images, _evaluation(size, seed=next(seeds), inserted=inserted))
+        evaluation = _evaluation(size, seed=next(seeds), inserted=inserted)
+        measure(kept or Passes(network), images, evaluation, own_classes=split == "test")
 
     works = {
         "measure": measured,

@@ -201,7 +201,7 @@ def _run_epoch(
     if stats.finite:
         evaluation = evaluation_of(settings, device, insertion=False)
         on_step = _report(surroundings, "validate", epoch)
-        columns = measure(passes, data.validation, evaluation, on_step=on_step)
+        columns = measure(passes, data.validation, evaluation, own_classes=False, on_step=on_step)
         # Finite weights can be so large that the images overflow in them.
         if columns["confidence"].isfinite().all():
             validation = summarise(columns)

@@ -33,6 +33,7 @@ from gcc_search.training.terms import casts_kept, shown_dtype
 INSERTION_PASSES = 57
 INSERTION_COLUMNS = ("iauc", "dauc", "iauc_start", "iauc_end")
 REGION_COLUMNS = ("box_mass", "pointing", "box_share")
+NOT_ALWAYS = (*REGION_COLUMNS, *INSERTION_COLUMNS, "own_consistency")
 
 # One column of per-image measures; NaN where an image has none.
 Columns = dict[str, Tensor]
@@ -58,12 +59,14 @@ def measure(
     images: ImageSet,
     evaluation: Evaluation,
     *,
+    own_classes: bool = True,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Columns:
     """Every per-image measure of METHOD 5, one float64 or integer tensor of len(images) a column, on the CPU.
 
     Args:
         passes: the network's; the same ones for whoever measures it again and again.
+        own_classes: `own_consistency` as well, which no search is led by; NaN otherwise.
         on_step: called with (forward passes done, in all), in images.
     """
     count, insertion = len(images), _Insertion(images, evaluation)
@@ -75,8 +78,9 @@ def measure(
         # Nothing is fetched before all is asked for.
         of_maps = {"confidence": explained.seen.confidence} | _map_columns(explained.seen, cycle, replays)
         of_insertion = insertion.columns(passes, explained.seen, batches, progress)
-        of_maps["own_consistency"] = _own_consistency(explained, of_maps["consistency"], evaluation)
-    nothing = {name: torch.full((count,), math.nan, dtype=torch.float64) for name in REGION_COLUMNS + INSERTION_COLUMNS}
+        if own_classes:
+            of_maps["own_consistency"] = _own_consistency(explained, of_maps["consistency"], evaluation)
+    nothing = {name: torch.full((count,), math.nan, dtype=torch.float64) for name in NOT_ALWAYS}
     measured = nothing | _to_cpu(of_maps, count) | _to_cpu(of_insertion, count, insertion.chosen)
     predicted, moved_predicted = (found.cpu() for found in (explained.seen.predicted, explained.seen.moved_predicted))
     known = {"index": torch.arange(count), "label": images.labels, "predicted": predicted}

@@ -117,6 +117,13 @@ def reference_scores(network, images, evaluation, index):
     }
 
 
+def test_the_own_class_of_the_second_view_is_left_out_where_nobody_asks(network, shapes, columns):
+    fewer = measure(Passes(network), shapes.test, make_evaluation(insertion_images=3), own_classes=False)
+    assert fewer["own_consistency"].isnan().all()
+    assert summarise(fewer)["own_consistency"] is None
+    assert_close(fewer | {"own_consistency": columns["own_consistency"]}, columns, rtol=0, atol=0, equal_nan=True)
+
+
 def test_some_image_is_another_class_once_it_is_transformed(network, shapes):
     """Else the tests beside this one could not tell whose class is explained."""
     evaluation = make_evaluation()
