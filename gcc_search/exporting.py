@@ -15,7 +15,7 @@ from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.targets import check_here
 from gcc_search.trained import Trained, open_trained
 from gcc_search.training.datasets import eval_crop_of
-from gcc_search.training.showing import CHANNEL_MEAN, CHANNEL_STD
+from gcc_search.training.normalisation import CHANNEL_MEAN, CHANNEL_STD
 
 
 def check_target(path: Path, *, force: bool) -> None:

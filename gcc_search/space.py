@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from gcc_search.baseline import SHARED
+from gcc_search.baseline import shared_names
 from gcc_search.complaints import explain_complaint, explain_error, shown
 from gcc_search.errors import SpaceError
 from gcc_search.objectives import Constraint, closest, parse_constraint
@@ -110,7 +110,7 @@ class SearchSpace(Settings):
     @model_validator(mode="after")
     def _whole(self) -> SearchSpace:
         for name, parameter in self.parameters.items():
-            _check_parameter(name, parameter)
+            self._check_parameter(name, parameter)
         _check_differ("networks", self.networks)
         _check_differ("metrics", tuple(metric.name for metric in self.metrics))
         self._check_weights()
@@ -118,6 +118,23 @@ class SearchSpace(Settings):
         self._check_points()
         self._check_run_cap()
         return self
+
+    def _check_parameter(self, name: str, parameter: Parameter) -> None:
+        where = f"parameters.{name}"
+        if name not in parameter_names():
+            raise ValueError(f"{where}: unknown parameter; {closest(name, parameter_names())}")
+        if parameter.values is not None:
+            for number, value in enumerate(parameter.values):
+                _check_setting(f"{where}.values.{number}", name, value)
+        elif parameter.value is not None:
+            _check_setting(f"{where}.value", name, parameter.value)
+        elif self.changes_baseline(name):
+            raise ValueError(
+                f"{where}: must list values, got a range; {name} changes the baseline, which is trained once for each "
+                "value"
+            )
+        else:
+            _check_ends(where, name, parameter)
 
     def _check_weights(self) -> None:
         if isinstance(self.weights, dict):
@@ -206,6 +223,12 @@ class SearchSpace(Settings):
             return self.recipe.epochs
         return max(int(epochs) for epochs in parameter.choices)
 
+    def changes_baseline(self, name: str) -> bool:
+        """Whether a parameter is one of the baseline's own settings, so that each of its values needs a baseline."""
+        views = self.parameters.get("ce_on_views")
+        asked = (self.explanation.ce_on_views,) if views is None else views.choices or ()
+        return name in shared_names(on_both_views="both" in asked) or name not in Explanation.model_fields
+
     def parsed_constraints(self) -> tuple[Constraint, ...]:
         return tuple(parse_constraint(text) for text in self.constraints)
 
@@ -217,11 +240,6 @@ class _Seed(Settings):
 def parameter_names() -> tuple[str, ...]:
     """What a space file may search."""
     return (*Explanation.model_fields, *Recipe.model_fields, "seed")
-
-
-def changes_baseline(name: str) -> bool:
-    """Whether a parameter is one of the baseline's own settings, so that each of its values needs a baseline."""
-    return name in SHARED or name not in Explanation.model_fields
 
 
 def load_space(path: Path, overrides: dict[str, Any] | None = None) -> SearchSpace:
@@ -280,23 +298,6 @@ def _check_heeded(path: Path, space: SearchSpace) -> None:
 def _check_differ(where: str, values: tuple[str, ...]) -> None:
     if len(set(values)) < len(values):
         raise ValueError(f"{where}: must differ, got {shown(values)}")
-
-
-def _check_parameter(name: str, parameter: Parameter) -> None:
-    where = f"parameters.{name}"
-    if name not in parameter_names():
-        raise ValueError(f"{where}: unknown parameter; {closest(name, parameter_names())}")
-    if parameter.values is not None:
-        for number, value in enumerate(parameter.values):
-            _check_setting(f"{where}.values.{number}", name, value)
-    elif parameter.value is not None:
-        _check_setting(f"{where}.value", name, parameter.value)
-    elif changes_baseline(name):
-        raise ValueError(
-            f"{where}: must list values, got a range; {name} changes the baseline, which is trained once for each value"
-        )
-    else:
-        _check_ends(where, name, parameter)
 
 
 def _check_ends(where: str, name: str, parameter: Parameter) -> None:

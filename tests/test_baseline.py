@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gcc_search.baseline import SHARED, baseline_explanation
+from gcc_search.baseline import baseline_explanation, shared_names
 from gcc_search.settings import Explanation
 
 
@@ -14,5 +14,13 @@ def test_a_baseline_has_neither_term_and_cross_entropy_on_its_trials_views(views
     assert baseline_explanation(asked) == Explanation(ce_on_views=views)
 
 
+@pytest.mark.parametrize(("views", "expected"), [("first", 0.0), ("both", 0.5)])
+def test_a_baseline_is_recoloured_as_its_trials_are_where_it_learns_from_the_second_view(views, expected):
+    asked = Explanation(alpha=1, ce_on_views=views, photometric=0.5)
+    assert baseline_explanation(asked) == Explanation(ce_on_views=views, photometric=expected)
+
+
 def test_what_is_shared_are_settings_of_the_explanation():
-    assert set(SHARED) <= set(Explanation.model_fields)
+    assert (
+        set(shared_names(on_both_views=False)) < set(shared_names(on_both_views=True)) < set(Explanation.model_fields)
+    )

@@ -73,9 +73,9 @@ def test_a_baseline_is_billed_for_both_views_where_cross_entropy_is_on_both(tiny
     timed = []
     monkeypatch.setattr(costing, "_step_seconds", lambda settings, *given: timed.append(settings.explanation) or 0.5)
     monkeypatch.setattr(costing, "_scoring_seconds", lambda *given: (0.25, 2.0))
-    explanation = tiny_trial.explanation.model_copy(update={"ce_on_views": "both"})
+    explanation = tiny_trial.explanation.model_copy(update={"ce_on_views": "both", "photometric": 0.5})
     cost_of(tiny_trial.model_copy(update={"explanation": explanation}), shapes, start=Recipe(epochs=3))
-    assert timed == [Explanation(ce_on_views="both"), explanation, Explanation()]
+    assert timed == [Explanation(ce_on_views="both", photometric=0.5), explanation, Explanation()]
 
 
 def test_a_start_network_is_billed_by_steps_of_its_own_batch_size(tiny_trial, shapes, steps_taken):

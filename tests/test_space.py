@@ -8,7 +8,7 @@ import pytest
 
 from gcc_search.errors import SpaceError
 from gcc_search.settings import Explanation, Recipe
-from gcc_search.space import SearchSpace, changes_baseline, check_settings, load_space, parameter_names
+from gcc_search.space import SearchSpace, check_settings, load_space, parameter_names
 from gcc_search.vocabulary import Parameter
 
 SHIPPED = sorted((Path(__file__).parent.parent / "search_spaces").glob("*.yaml"))
@@ -377,17 +377,28 @@ def test_every_network_gets_a_trial(complaint):
     assert message == "bad.yaml: run_cap: must give each of 2 networks a trial, got 1"
 
 
-def test_a_parameter_that_changes_the_baseline_lists_its_values(complaint):
+def test_a_parameter_that_changes_the_baseline_lists_its_values(load, complaint):
     why = "changes the baseline, which is trained once for each value"
     ranged = "{distribution: uniform, min: 0.1, max: 0.2}"
-    names = [name for name in parameter_names() if changes_baseline(name)]
+    names = [name for name in parameter_names() if load().changes_baseline(name)]
     cases = [
         (ALPHA, f"{name}: {ranged}", f"parameters.{name}: must list values, got a range; {name} {why}")
         for name in names
     ]
     assert {"lr", "image_size", "seed", "ce_on_views"} <= set(names)
-    assert {"alpha", "beta", "p", "transform_scale_min"}.isdisjoint(names)
+    assert {"alpha", "beta", "p", "transform_scale_min", "photometric"}.isdisjoint(names)
     check_all(complaint, cases)
+
+
+@pytest.mark.parametrize(
+    "views", ["explanation: {ce_on_views: both}\nparameters:", "parameters:\n  ce_on_views: {values: [first, both]}"]
+)
+def test_photometric_is_a_range_where_it_is_no_baselines(load, complaint, views):
+    ranged = f"{ALPHA}\n  photometric: {{distribution: uniform, min: 0, max: 1}}"
+    assert not load(ALPHA, ranged).changes_baseline("photometric")
+    message = complaint(f"parameters:\n  {ALPHA}", f"{views}\n  {ranged}")
+    why = "photometric changes the baseline, which is trained once for each value"
+    assert message == f"bad.yaml: parameters.photometric: must list values, got a range; {why}"
 
 
 def test_points_are_settings_of_the_parameters(complaint):

@@ -75,6 +75,29 @@ def test_activations_that_are_computed_again_change_no_bit(tiny_trial, undisturb
     assert_close(ended.columns["consistency"], undisturbed[1].columns["consistency"], rtol=0, atol=0, equal_nan=True)
 
 
+def with_explanation(settings: TrialSettings, **changes) -> TrialSettings:
+    return settings.model_copy(update={"explanation": settings.explanation.model_copy(update=changes)})
+
+
+def test_a_photometric_trial_is_another_that_is_resumed_bit_for_bit(tiny_trial, undisturbed, tmp_path):
+    settings = with_explanation(with_recipe(tiny_trial, epochs=3), photometric=0.5)
+    rows, ended = run(settings)
+    assert ended.status == "finished"
+    assert rows[0].loss != undisturbed[0][0].loss
+    first = run_trial(settings, replace(CPU, checkpoints=tmp_path))
+    before = [next(first) for _ in range(2)]
+    first.close()
+    after, ended_again = run(settings, replace(CPU, checkpoints=tmp_path))
+    assert repeatable(before[:1] + after) == repeatable(rows)
+    assert ended_again.summary == ended.summary
+
+
+def test_photometric_is_nothing_to_a_trial_of_one_view(tiny_trial):
+    one_view = {"alpha": 0.0, "beta": 0.1}
+    rows, others = (run(with_explanation(tiny_trial, **one_view, photometric=share))[0] for share in (0.0, 1.0))
+    assert repeatable(rows) == repeatable(others)
+
+
 def test_another_seed_gives_other_rows(tiny_trial, undisturbed):
     rows, _ = run(tiny_trial.model_copy(update={"seed": 8}))
     assert rows[0].loss != undisturbed[0][0].loss

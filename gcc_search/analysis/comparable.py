@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gcc_search.results.schema import CHANGE_NO_NUMBER, TrialRecord
+from gcc_search.results.schema import CHANGE_NO_NUMBER, NOTED_LATER, TrialRecord
 
 
 def comparable_settings(record: TrialRecord) -> dict[str, Any]:
@@ -14,9 +14,15 @@ def comparable_settings(record: TrialRecord) -> dict[str, Any]:
     search trained first, `start:KEY`, are `start`: the key is made of the seed and the image size, which are settings
     too, and of what all trials of a run share, and of runs that are read together (`several.SHARED`).
     """
-    settings = record.settings | {"data": record.data_fingerprint}
+    settings = record.settings | {"data": record.data_fingerprint, "explanation": explanation_of(record)}
     for name in CHANGE_NO_NUMBER:
         settings.pop(name, None)
     if str(settings.get("weights")).startswith("start:"):
         settings["weights"] = "start"
     return settings
+
+
+def explanation_of(record: TrialRecord) -> dict[str, Any]:
+    """The settings of the trial's explanation, those too that its record is older than."""
+    explanation: dict[str, Any] = record.settings.get("explanation", {})
+    return NOTED_LATER | explanation

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gcc_search.analysis.comparable import comparable_settings
+from gcc_search.analysis.comparable import comparable_settings, explanation_of
 from gcc_search.analysis.measures import MEASURES, Measure
 from gcc_search.analysis.pairing import Pair
 from gcc_search.analysis.student import mean_interval
@@ -36,9 +36,9 @@ def over_seeds(chosen: Pair, pairs: Sequence[Pair]) -> tuple[SeedSpread, ...]:
 
     A seed under which the trial collapsed counts: it is what these settings lead to.
     """
-    asked, explanation = _without_seed(chosen), chosen.trial.settings["explanation"]
+    asked, explanation = _without_seed(chosen), explanation_of(chosen.trial)
     # Compared first, as it is: few trials share it, and writing settings as text takes its time.
-    near = [pair for pair in pairs if pair.trial.settings["explanation"] == explanation]
+    near = [pair for pair in pairs if explanation_of(pair.trial) == explanation]
     same = {pair.trial.settings["seed"]: pair for pair in near if _without_seed(pair) == asked}
     same[chosen.trial.settings["seed"]] = chosen
     spreads = (_spread(measure, same) for measure in MEASURES)

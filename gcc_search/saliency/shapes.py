@@ -40,6 +40,8 @@ Lengths = Int[Tensor, "batch"]
 """One height or width per image, in pixels."""
 Boxes = Float[Tensor, "batch 4"]
 """Top, left, height, width as fractions of the frame."""
+Photometries = Float[Tensor, "batch 5"]
+"""Brightness, contrast, saturation, hue and blur, as `photometry.Photometry` has them."""
 Order = Int[Tensor, "batch"]
 """A permutation of the images."""
 Orders = Int[Tensor, "batch pixels"]

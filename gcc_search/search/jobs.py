@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,9 @@ from gcc_search import __version__
 from gcc_search.atomic import sha256_of_file
 from gcc_search.baseline import baseline_explanation
 from gcc_search.identity import START, Identity
-from gcc_search.results.schema import CHANGE_NO_NUMBER, FailureKind, Role
+from gcc_search.results.schema import CHANGE_NO_NUMBER, NOTED_LATER, FailureKind, Role
 from gcc_search.settings import Explanation, NetworkName, TrialSettings
-from gcc_search.space import SearchSpace, changes_baseline
+from gcc_search.space import SearchSpace
 from gcc_search.vocabulary import Value
 
 FOLDERS: dict[Role, str] = {"trial": "trials", "baseline": "baselines", "start": "baselines"}
@@ -125,8 +126,10 @@ class JobMaker:
 
     def _key(self, settings: TrialSettings) -> str:
         """Folder name of a baseline: equal for equal (network, weights, images, recipe, evaluation, seed), and views
-        that cross-entropy is on."""
+        that cross-entropy is on. It stays what it was before there were more settings."""
+        explanation = settings.explanation.model_dump(mode="json").items()
         decisive = settings.model_dump(mode="json", exclude=set(CHANGE_NO_NUMBER)) | {
+            "explanation": {name: value for name, value in explanation if (name, value) not in NOTED_LATER.items()},
             "data": self.fingerprints[settings.recipe.image_size],
             "weights": _weights_identity(settings.weights),
             "package": __version__,
@@ -145,7 +148,12 @@ def image_sizes(space: SearchSpace) -> tuple[int, ...]:
 
 def baseline_combinations(space: SearchSpace) -> int:
     """How many baselines each network needs: one for each combination of values that change it."""
-    return _combinations(space, [name for name in space.parameters if changes_baseline(name)])
+    names = [name for name in space.parameters if space.changes_baseline(name)]
+    shared = [name for name in names if name in Explanation.model_fields]
+    listed = itertools.product(*(space.parameters[name].choices or () for name in shared))
+    asked = (space.explanation.model_copy(update=dict(zip(shared, values, strict=True))) for values in listed)
+    explanations = {baseline_explanation(explanation) for explanation in asked}
+    return len(explanations) * _combinations(space, [name for name in names if name not in shared])
 
 
 def start_combinations(space: SearchSpace) -> int:

@@ -76,6 +76,9 @@ def heaviest_trials(space: SearchSpace) -> list[TrialSettings]:
         batches.append(space.start.batch_size)
     # A rate so low that the loss stays finite.
     terms: dict[str, Value] = {"alpha": 1.0, "beta": 1.0, "p": 1.0, "lr": 1e-6}
+    if "photometric" in space.parameters:
+        # Any strength takes as much as any other.
+        terms["photometric"] = 1.0
     sizes: dict[str, Value] = {"image_size": max(image_sizes(space)), "batch_size": max(batches)}
     return [space.settings(network, terms | sizes | heaviest_words(space)) for network in space.networks]
 

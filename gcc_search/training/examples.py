@@ -15,8 +15,8 @@ from gcc_search.seeding import derive_seed
 from gcc_search.training.evaluation import Columns, explain
 from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.image_set import ImageSet
+from gcc_search.training.normalisation import CHANNEL_MEAN, CHANNEL_STD
 from gcc_search.training.passes import Passes
-from gcc_search.training.showing import CHANNEL_MEAN, CHANNEL_STD
 
 NUM_EXAMPLES = 8
 # Pixels and JPEG quality of a kept picture: some 6 kB each.

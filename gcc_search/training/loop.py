@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gcc_search.saliency.geometry import Transforms, draw_transforms
+from gcc_search.saliency.photometry import Photometry, draw_photometry
 from gcc_search.seeding import derive_seed
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.image_set import ImageSet
@@ -20,7 +21,7 @@ from gcc_search.training.network import Network
 from gcc_search.training.prefetch import prepared
 from gcc_search.training.showing import Drawn, ReplayedShowing, Showing
 from gcc_search.training.steps import Shown, Steps, Taken
-from gcc_search.training.terms import LossTerms, loss_terms
+from gcc_search.training.terms import LossTerms, has_second_view, loss_terms
 
 # So many images' transforms are drawn in the hundred small operations that one batch's would take.
 _DRAWN_TOGETHER = 2048
@@ -189,7 +190,7 @@ def batches_of(
 
 def _draws(images: ImageSet, batches: list[Tensor], plan: EpochPlan, learner: Learner[LossTerms]) -> Iterator[Drawn]:
     """Of each batch, drawn for many at once: a generator gives the numbers that it gives for one after the other."""
-    augment, transform = plan.generator("augment"), plan.generator("transform")
+    augment, transform, recolour = (plan.generator(purpose) for purpose in ("augment", "transform", "photometric"))
     step = max(1, _DRAWN_TOGETHER // plan.recipe.batch_size)
     for first in range(0, len(batches), step):
         together = batches[first : first + step]
@@ -197,11 +198,18 @@ def _draws(images: ImageSet, batches: list[Tensor], plan: EpochPlan, learner: Le
         labels = images.labels[indices].to(plan.device, non_blocking=True)
         crop = _draw_crops(images, indices, plan, augment).to(plan.device)
         moved = _draw_moved(len(indices), plan, transform).to(plan.device)
+        photometry = _draw_photometry(len(indices), plan, recolour)
         begin = 0
         for batch in together:
             rows = learner.rows_of(len(batch))
             ours = slice(begin + rows.start, begin + rows.stop)
-            yield Drawn(indices=indices[ours], labels=labels[ours], crop=crop.select(ours), moved=moved.select(ours))
+            yield Drawn(
+                indices=indices[ours],
+                labels=labels[ours],
+                crop=crop.select(ours),
+                moved=moved.select(ours),
+                photometry=None if photometry is None else photometry.select(ours),
+            )
             begin += len(batch)
 
 
@@ -229,6 +237,13 @@ def _draw_crops(images: ImageSet, indices: Tensor, plan: EpochPlan, generator: t
 def _draw_moved(count: int, plan: EpochPlan, generator: torch.Generator) -> Transforms:
     frame = torch.full((count,), plan.recipe.image_size)
     return draw_transforms(frame, frame, scale=(plan.explanation.transform_scale_min, 1.0), generator=generator)
+
+
+def _draw_photometry(count: int, plan: EpochPlan, generator: torch.Generator) -> Photometry | None:
+    strength = plan.explanation.photometric
+    if strength == 0 or not has_second_view(plan.explanation):
+        return None
+    return draw_photometry(count, strength=strength, generator=generator).to(plan.device)
 
 
 def _batches(order: Tensor, batch_size: int) -> list[Tensor]:

@@ -10,17 +10,16 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from gcc_search.saliency.geometry import Transforms, apply_transforms
+from gcc_search.saliency.photometry import Photometry
+from gcc_search.saliency.resampling import Resampling
 from gcc_search.saliency.shapes import Classes, Images
 from gcc_search.settings import Explanation
 from gcc_search.training.graphed import Graphed
 from gcc_search.training.image_set import Indices
+from gcc_search.training.normalisation import CHANNEL_MEAN, CHANNEL_STD
 from gcc_search.training.prefetch import stream_beside
 from gcc_search.training.steps import Shown
 from gcc_search.training.terms import matrices_for
-
-# ImageNet's channel means and standard deviations, as torchvision's weights expect them.
-CHANNEL_MEAN = (0.485, 0.456, 0.406)
-CHANNEL_STD = (0.229, 0.224, 0.225)
 
 Pixels = UInt8[Tensor, "batch 3 side side"]
 
@@ -45,12 +44,16 @@ class Drawn:
     """Images of a batch and what was drawn for them: crops of the stored images, transforms of the second views.
 
     All but the images' positions in their split is on the device.
+
+    Args:
+        photometry: of the second views; None where none is asked for.
     """
 
     indices: Indices
     labels: Classes
     crop: Transforms
     moved: Transforms
+    photometry: Photometry | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,4 +113,10 @@ class ReplayedShowing:
 
 def _shown(made: list[Tensor], drawn: Drawn) -> Shown:
     x, *matrices = made
-    return Shown.of_tensors(x, drawn.labels, drawn.moved.boxes, drawn.moved.flips, *matrices)
+    return Shown(
+        x=x,
+        labels=drawn.labels,
+        moved=drawn.moved,
+        photometry=drawn.photometry,
+        matrices=Resampling.of_tensors(*matrices) if matrices else None,
+    )

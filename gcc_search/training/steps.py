@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gcc_search.saliency.geometry import Transforms
+from gcc_search.saliency.photometry import Photometry
 from gcc_search.saliency.resampling import Resampling
 from gcc_search.saliency.shapes import Classes, Images
 from gcc_search.settings import Explanation
@@ -39,24 +40,39 @@ class Shown:
     Args:
         x: images as the network sees them.
         moved: the transforms of the second views.
-        matrices: those of `terms.matrices_for`, or none, in all steps alike.
+        photometry: their new colours and blurs, or none, in all steps alike.
+        matrices: those of `terms.matrices_for`, or none, likewise.
     """
 
     x: Images
     labels: Classes
     moved: Transforms
+    photometry: Photometry | None
     matrices: Resampling | None
 
     def tensors(self) -> list[Tensor]:
         """All of it, in the order in which `of_tensors` takes them."""
+        photometry = [] if self.photometry is None else [self.photometry.values]
         matrices = [] if self.matrices is None else self.matrices.tensors()
-        return [self.x, self.labels, self.moved.boxes, self.moved.flips, *matrices]
+        return [self.x, self.labels, self.moved.boxes, self.moved.flips, *photometry, *matrices]
 
     @classmethod
-    def of_tensors(cls, x: Tensor, labels: Tensor, boxes: Tensor, flips: Tensor, *matrices: Tensor) -> Shown:
-        """What had these `tensors`."""
-        others = Resampling.of_tensors(*matrices) if matrices else None
-        return cls(x=x, labels=labels, moved=Transforms(boxes=boxes, flips=flips), matrices=others)
+    def of_tensors(
+        cls, x: Tensor, labels: Tensor, boxes: Tensor, flips: Tensor, *others: Tensor, is_photometric: bool = False
+    ) -> Shown:
+        """What had these `tensors`, a photometry's among them where it `is_photometric`."""
+        values, matrices = (others[0], others[1:]) if is_photometric else (None, others)
+        return cls(
+            x=x,
+            labels=labels,
+            moved=Transforms(boxes=boxes, flips=flips),
+            photometry=None if values is None else Photometry(values=values),
+            matrices=Resampling.of_tensors(*matrices) if matrices else None,
+        )
+
+    def given(self, explanation: Explanation) -> tuple[object, ...]:
+        """What `terms.loss_terms` is given beside the network."""
+        return self.x, self.labels, self.moved, explanation, self.matrices, self.photometry
 
 
 class Steps:
@@ -89,7 +105,7 @@ class Steps:
         return whole.take(shown, alpha=self._alpha, beta=self._beta)
 
     def _plainly(self, shown: Shown, of: int) -> Taken:
-        terms = self._learner.terms(shown.x, shown.labels, shown.moved, self._explanation, shown.matrices)
+        terms = self._learner.terms(*shown.given(self._explanation))
         # Gradients are averaged over the shares: each share's loss is that of a batch of its size.
         shares = self._learner.num_shares
         loss = terms.total(self._alpha, self._beta, of=None if shares == 1 else of / shares)
@@ -129,6 +145,7 @@ class ReplayedStep:
         example: Shown,
     ) -> None:
         self.count = len(example.x)
+        is_photometric = example.photometry is not None
         self._optimizer = optimizer
         # What changes from epoch to epoch: alpha, beta, the learning rate.
         self._weights = weights = torch.zeros(3, device=example.x.device)
@@ -136,8 +153,8 @@ class ReplayedStep:
 
         def step(*tensors: Tensor) -> Tensor:
             optimizer.zero_grad(set_to_none=True)
-            shown = Shown.of_tensors(*tensors)
-            terms = learner.terms(shown.x, shown.labels, shown.moved, explanation, shown.matrices)
+            shown = Shown.of_tensors(*tensors, is_photometric=is_photometric)
+            terms = learner.terms(*shown.given(explanation))
             loss = terms.total(weights[0], weights[1])
             sums = _sums(loss, terms)
             loss.backward()  # type: ignore[no-untyped-call]

@@ -12,11 +12,13 @@ from torch.nn import functional
 
 from gcc_search.saliency.geometry import Transforms, apply_transforms, move_maps
 from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss, upsample
+from gcc_search.saliency.photometry import Photometry
 from gcc_search.saliency.raw_losses import explanation_terms, raw_sparsity
 from gcc_search.saliency.resampling import Resampling, is_worthwhile, make_resampling
 from gcc_search.saliency.shapes import Classes, Images, PerImage, RawMaps
 from gcc_search.settings import Explanation
 from gcc_search.training.network import Network, full_precision
+from gcc_search.training.normalisation import recoloured
 from gcc_search.training.views import view_features
 
 
@@ -69,18 +71,19 @@ def loss_terms(
     transforms: Transforms,
     explanation: Explanation,
     matrices: Resampling | None = None,
+    photometry: Photometry | None = None,
 ) -> LossTerms:
     """Forward pass and losses of one batch. Both views go through the network together: batch statistics are shared.
 
     A second view that is detached is a target and goes through it by itself (see `view_features`), unless cross-entropy
-    is taken on it as well. The second view is left out where nothing asks for it (alpha = 0 and cross-entropy on the
-    first view alone).
+    is taken on it as well. The second view is left out where nothing asks for it (see `has_second_view`).
 
     Args:
         matrices: those of `matrices_for`, where they are there already.
+        photometry: the second view's new colours and blur, on top of its transform; its map stays where it is.
     """
     count = len(x)
-    features = _features(network, x, transforms, explanation)
+    features = _features(network, x, transforms, explanation, photometry)
     logits = network.logits(features)
     cross_entropy = functional.cross_entropy(logits[:count], labels, reduction="none")
     if explanation.ce_on_views == "both":
@@ -108,13 +111,23 @@ def matrices_for(
     return make_resampling(transforms, cells, side, dtype, in_windows=in_windows)
 
 
-def _features(network: Network, x: Images, transforms: Transforms, explanation: Explanation) -> Tensor:
+def has_second_view(explanation: Explanation) -> bool:
+    """Whether anything asks for the second view: the comparison of maps, or cross-entropy on both."""
+    return explanation.alpha > 0 or explanation.ce_on_views == "both"
+
+
+def _features(
+    network: Network, x: Images, transforms: Transforms, explanation: Explanation, photometry: Photometry | None
+) -> Tensor:
     """Features of the first view, then of the second one where anything asks for it, of B or 2B images."""
-    with precision(x.device):
-        if explanation.alpha == 0 and explanation.ce_on_views != "both":
+    if not has_second_view(explanation):
+        with precision(x.device):
             return full_precision(network.features(x))
-        moved = apply_transforms(transforms, x, x.shape[-1])
-        is_target = explanation.detach == "second-view" and explanation.ce_on_views != "both"
+    moved = apply_transforms(transforms, x, x.shape[-1])
+    if photometry is not None:
+        moved = recoloured(moved, photometry)
+    is_target = explanation.detach == "second-view" and explanation.ce_on_views != "both"
+    with precision(x.device):
         return full_precision(view_features(network, x, moved, second_is_target=is_target))
 
 

@@ -104,11 +104,12 @@ def test_what_cannot_be_compared_is_not_and_says_why(caltech, sections, why):
 
 
 def test_a_recipe_that_differs_is_told(caltech):
-    run = change(caltech, weights="my.pth", recipe={"epochs": 5, "lr": 0.001}, explanation={"sparsity": "searched"})
+    explanation = {"sparsity": "searched", "photometric": 0.5}
+    run = change(caltech, weights="my.pth", recipe={"epochs": 5, "lr": 0.001}, explanation=explanation)
     (note,) = find(run, with_paper=True).paper.notes
     assert note.endswith(
         f"; differs: {MEASURED}, weights my.pth (paper: IMAGENET1K_V1), epochs 5 (paper: 20), "
-        "sparsity searched (paper: paper)"
+        "sparsity searched (paper: paper), photometric 0.5 (paper: 0)"
     )
 
 

@@ -14,7 +14,7 @@ from gcc_search.analysis.findings import find
 from gcc_search.analysis.measures import FEWEST_IMAGES, Line, corrected_consistency, means_of
 from gcc_search.analysis.table import to_csv
 from gcc_search.results.reader import read_run
-from gcc_search.results.schema import SINCE_2
+from gcc_search.results.schema import NOTED_LATER, SINCE_2
 
 
 def comparisons_of(builder):
@@ -275,6 +275,16 @@ def test_over_seeds_images_may_lie_elsewhere_and_each_seed_has_a_start_of_its_ow
         settings = {"data": {"name": "shapes", "root": f"/disk-{seed}"}, "weights": f"start:resnet18-{seed}"}
         values = {"corrected": 0.5 - seed / 10, "settings": settings, "fingerprint": images}
         run.trial(f"t{seed}", baseline=f"base-{seed}", seed=seed, alpha=2.0, **values)
+    (item,) = comparisons_of(run)
+    assert {spread.seeds for spread in item.seeds} == {(0, 1)}
+
+
+def test_over_seeds_an_older_record_is_of_what_was_not_noted_then(new_run):
+    run, asked = new_run(), {"alpha": 2.0, "beta": 0.0, "p": 1.0, "distance": "ssim"}
+    for seed, later in enumerate(({}, NOTED_LATER, {"photometric": 0.5})):
+        run.baseline(key=f"base-{seed}", seed=seed)
+        settings = {"explanation": asked | later}
+        run.trial(f"t{seed}", baseline=f"base-{seed}", seed=seed, corrected=0.5 - seed / 10, settings=settings)
     (item,) = comparisons_of(run)
     assert {spread.seeds for spread in item.seeds} == {(0, 1)}
 

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
+import pytest
+
+from gcc_search import __version__
+from gcc_search.results.schema import CHANGE_NO_NUMBER, NOTED_LATER
 from gcc_search.search.jobs import JobMaker, baseline_combinations
 from gcc_search.settings import Explanation
 from tests.search.conftest import make_space
@@ -52,8 +59,39 @@ def test_each_value_of_a_searched_ce_on_views_has_a_baseline():
     assert baselines["first"].id == jobs_of()[1].id != baselines["both"].id
 
 
+@pytest.mark.parametrize(
+    ("views", "shares", "expected"),
+    [(["first"], [0, 0.5], 1), (["both"], [0, 0.5], 2), (["first", "both"], [0, 0.5], 3), (["both"], [0.5], 1)],
+)
+def test_each_photometric_baseline_is_counted_once(views, shares, expected):
+    parameters = {"alpha": {"value": 1}, "ce_on_views": {"values": views}, "photometric": {"values": shares}}
+    space = make_space(parameters=parameters | {"seed": {"values": [0, 1]}})
+    assert baseline_combinations(space) == 2 * expected
+    baselines = {
+        jobs_of({"ce_on_views": view, "photometric": share}, parameters=parameters)[1].id
+        for view in views
+        for share in shares
+    }
+    assert len(baselines) == expected
+
+
+def test_a_baseline_keeps_the_name_that_it_had_before_there_were_more_settings():
+    settings = jobs_of()[1].settings
+    kept = settings.model_dump(mode="json", exclude={*CHANGE_NO_NUMBER, "explanation"})
+    explanation = {name: value for name, value in settings.explanation if name not in NOTED_LATER}
+    decisive = kept | {"explanation": explanation, "data": "made-up", "package": __version__}
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    assert jobs_of()[1].id == f"convnet_small-{digest[:12]}"
+
+
+def test_what_older_records_lack_was_what_it_is_by_default():
+    defaults = dict(Explanation())
+    assert {name: defaults[name] for name in NOTED_LATER} == NOTED_LATER
+
+
 def test_the_baseline_of_other_trials_keeps_its_name():
-    for explanation in ({}, {"distance": "correlation"}, {"transform_scale_min": 0.5, "detach": "second-view"}):
+    others = ({"distance": "correlation"}, {"transform_scale_min": 0.5, "detach": "second-view"}, {"photometric": 0.5})
+    for explanation in ({}, *others):
         baseline = jobs_of(explanation=explanation)[1]
         assert baseline.settings.explanation == Explanation()
         assert baseline.id == jobs_of()[1].id

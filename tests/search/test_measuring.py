@@ -150,3 +150,10 @@ def test_the_heaviest_trial_that_a_space_may_sample_is_measured(changes, expecte
     assert (recipe.image_size, recipe.batch_size, explanation.detach) == expected
     assert explanation.alpha > 0
     assert explanation.beta > 0
+    assert explanation.photometric == 0
+
+
+def test_a_photometric_trial_that_a_space_may_sample_is_the_one_that_is_measured():
+    parameters = {"alpha": {"value": 1}, "photometric": {"values": [0, 0.5]}}
+    (settings,) = heaviest_trials(make_space(**SHORT | {"parameters": parameters}))
+    assert settings.explanation.photometric > 0

@@ -13,6 +13,7 @@ from torchvision.models.convnext import CNBlockConfig
 from torchvision.ops import StochasticDepth
 
 from gcc_search.saliency.geometry import draw_transforms
+from gcc_search.saliency.photometry import draw_photometry
 from gcc_search.saliency.resampling import make_resampling
 from gcc_search.settings import Explanation
 from gcc_search.training.crew import Crew, Share
@@ -69,7 +70,9 @@ def step(
         moved = transforms.select(rows)
         in_windows = explanation.distance == "ssim"
         matrices = make_resampling(moved, 4, 32, x.dtype, in_windows=in_windows) if explanation.alpha > 0 else None
-        terms = learner.terms(x[rows], labels[rows], moved, explanation, matrices)
+        photometry = draw_photometry(count, strength=1.0, generator=generator).select(rows)
+        recolour = photometry if explanation.photometric else None
+        terms = learner.terms(x[rows], labels[rows], moved, explanation, matrices, recolour)
         draw_after = torch.rand(1)
     loss = terms.total(1.0, 0.1, of=count / learner.num_shares)
     loss.backward()
@@ -98,6 +101,7 @@ def step(
         (2, 6, Explanation(alpha=1.0, beta=0.1, detach="second-view")),
         (2, 6, Explanation(alpha=1.0, detach="head", cam_class="own", distance="correlation")),
         (2, 6, Explanation(alpha=1.0, ce_on_views="both")),
+        (2, 6, Explanation(alpha=1.0, photometric=1.0)),
     ],
 )
 @pytest.mark.parametrize("name", ["convnet_small", "convnext"])

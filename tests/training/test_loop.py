@@ -14,9 +14,11 @@ from gcc_search.saliency import resampling
 from gcc_search.saliency.geometry import Transforms, apply_transforms, draw_transforms, move_heatmaps
 from gcc_search.saliency.gradcam import gradcam
 from gcc_search.saliency.losses import consistency_loss, normalise, sparsity_loss
+from gcc_search.saliency.photometry import Photometry, draw_photometry
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training.loop import EpochPlan, train_epoch
 from gcc_search.training.networks import SmallClassifier, SmallConvNet, build_network
+from gcc_search.training.normalisation import recoloured
 from gcc_search.training.showing import prepare
 from gcc_search.training.terms import loss_terms, matrices_for
 
@@ -193,6 +195,35 @@ def test_a_target_is_compared_as_a_constant(network, batch):
     assert_close(network.seen, apply_transforms(transforms, x, 32), rtol=0, atol=0)
     assert not network.given.requires_grad
     assert gradients(network, terms.consistency.sum())["stages.0.0.weight"].any()
+
+
+@pytest.mark.parametrize("explanation", [BOTH_TERMS, Explanation(ce_on_views="both")])
+def test_photometry_changes_what_is_seen_of_the_second_view(network, batch, explanation):
+    x, _, transforms = batch
+    photometry = draw_photometry(4, strength=0.5, generator=torch.Generator().manual_seed(0))
+    loss_terms(network, *batch, explanation, None, photometry)
+    moved = apply_transforms(transforms, x, 32)
+    assert_close(network.seen, torch.cat([x, recoloured(moved, photometry)]), rtol=0, atol=0)
+    assert not torch.allclose(network.seen[4:], moved)
+
+
+def test_photometry_leaves_heatmaps_where_they_are(network, batch):
+    """Of what changes no colour, the terms are those of the transform alone."""
+    x, labels, transforms = batch
+    # As colours, none of them beyond [0, 1].
+    x = recoloured(x, Photometry.identity(4))
+    plain, still = (
+        loss_terms(network, x, labels, transforms, BOTH_TERMS, None, photometry)
+        for photometry in (None, Photometry.identity(4))
+    )
+    assert_close(vars(still), vars(plain), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("explanation", [Explanation(), Explanation(beta=1.0)])
+def test_photometry_does_nothing_where_there_is_no_second_view(network, batch, explanation):
+    photometry = draw_photometry(4, strength=0.5, generator=torch.Generator().manual_seed(0))
+    loss_terms(network, *batch, explanation, None, photometry)
+    assert torch.equal(network.seen, batch[0])
 
 
 def test_counting_pixels_has_no_gradient(network, batch):

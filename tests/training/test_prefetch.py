@@ -118,7 +118,7 @@ def test_all_that_a_step_is_shown_is_kept_until_the_step_has_read_it(shapes, dis
     """What is missed here would be written over by the next batch, on a GPU, while it is read."""
     # As on a GPU.
     monkeypatch.setattr(resampling, "_LEAST_PIXELS_A_CELL", 0)
-    explanation = Explanation(alpha=1.0, distance=distance)
+    explanation = Explanation(alpha=1.0, distance=distance, photometric=0.5)
     plan = EpochPlan(recipe=RECIPE, explanation=explanation, epoch=1, seed=0, device=CPU)
     learner = Learner(build_network("convnet_small", num_classes=8, weights="none", seed=0), loss_terms)
     with batches_of(shapes.train, plan, learner) as batches:
@@ -158,7 +158,11 @@ def test_a_gpu_gets_the_same_values_and_keeps_them_while_it_works_on_them():
 @needs_cuda
 @pytest.mark.parametrize(
     "explanation",
-    [Explanation(), Explanation(alpha=1.0, beta=0.1), Explanation(alpha=1.0, beta=0.1, distance="correlation")],
+    [
+        Explanation(),
+        Explanation(alpha=1.0, beta=0.1, photometric=0.5),
+        Explanation(alpha=1.0, beta=0.1, distance="correlation"),
+    ],
 )
 def test_a_gpus_batches_are_those_of_a_cpu(shapes, explanation, monkeypatch):
     # Maps this small are compared by their pixels on a CPU.

@@ -17,8 +17,9 @@ from torchvision.models import VisionTransformer
 
 from gcc_search.saliency import geometry, resampling, ssim
 from gcc_search.saliency.geometry import Transforms
+from gcc_search.saliency.photometry import Photometry
 from gcc_search.settings import Explanation
-from gcc_search.training import showing, vit
+from gcc_search.training import normalisation, showing, vit
 from gcc_search.training.networks import build_network
 from gcc_search.training.showing import Showing
 from gcc_search.training.terms import loss_terms, matrices_for
@@ -34,6 +35,8 @@ EXPLANATIONS = {
     "paper": Explanation(alpha=1.0, beta=0.1, sparsity="paper", p=2.0),
     "sparsity alone": Explanation(beta=0.1),
     "two views": Explanation(ce_on_views="both"),
+    "photometric": Explanation(alpha=1.0, beta=0.1, photometric=0.5),
+    "two views, photometric": Explanation(ce_on_views="both", photometric=0.5),
     "cross-entropy": Explanation(),
 }
 
@@ -76,6 +79,7 @@ def pretended():
         resampling.stretching_of_whole,
         showing._channel_scales,
         vit._bicubic,
+        normalisation._channels,
     )
     network = build_network("convnet_small", num_classes=5, weights="none", seed=0).train()
     with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True):
@@ -94,10 +98,11 @@ def test_a_step_takes_nothing_from_the_cpu_and_waits_for_no_value(pretended, exp
     x, labels = torch.rand(4, 3, 64, 64, device=CUDA), torch.zeros(4, dtype=torch.long, device=CUDA)
     boxes, flips = torch.rand(4, 4, dtype=torch.float64, device=CUDA), torch.zeros(4, dtype=torch.bool, device=CUDA)
     transforms, weights = Transforms(boxes=boxes, flips=flips), torch.rand(2, device=CUDA)
+    photometry = Photometry(values=torch.rand(4, 5, device=CUDA)) if explanation.photometric else None
 
     def step() -> torch.Tensor:
         matrices = matrices_for(explanation, transforms, 8, 64) if made_ahead else None
-        return loss_terms(pretended, x, labels, transforms, explanation, matrices).total(*weights)
+        return loss_terms(pretended, x, labels, transforms, explanation, matrices, photometry).total(*weights)
 
     # Constants are sent once.
     step()

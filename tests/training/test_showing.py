@@ -9,6 +9,7 @@ import torch
 
 from gcc_search.saliency import resampling
 from gcc_search.saliency.geometry import apply_transforms, draw_transforms
+from gcc_search.saliency.photometry import draw_photometry
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training import loop, showing
 from gcc_search.training.crew import Share
@@ -84,21 +85,45 @@ def test_what_is_shown_depends_on_the_seed_alone(photographs):
 
 
 def test_processes_have_a_batch_between_them(photographs):
-    whole = batches(photographs, make_plan(explanation=Explanation()))
-    parts = [
-        batches(photographs, make_plan(explanation=Explanation()), make_learner(Share(rank=rank, size=2)))
-        for rank in (0, 1)
-    ]
+    plan = make_plan(explanation=Explanation(ce_on_views="both", photometric=1.0))
+    whole = batches(photographs, plan)
+    assert {len(tensors) for tensors in whole} == {5}
+    parts = [batches(photographs, plan, make_learner(Share(rank=rank, size=2))) for rank in (0, 1)]
     joined = [[torch.cat(pair) for pair in zip(*both, strict=True)] for both in zip(*parts, strict=True)]
     assert [len(x) for x, *_ in parts[0]] == [6, 6, 6, 6, 6, 2]
     assert are_equal(joined, whole)
+
+
+@pytest.mark.parametrize("explanation", [SSIM, Explanation(ce_on_views="both")], ids=["SSIM", "two views"])
+def test_photometry_is_drawn_beside_all_else_and_changes_no_other_draw(photographs, explanation):
+    plain = batches(photographs, make_plan(explanation=explanation))
+    recoloured = explanation.model_copy(update={"photometric": 0.5})
+    plan = make_plan(explanation=recoloured)
+    found = batches(photographs, plan)
+    generator = plan.generator("photometric")
+    expected = [draw_photometry(len(x), strength=0.5, generator=generator).values for x, *_ in plain]
+    assert are_equal([[batch.pop(4)] for batch in found], [[values] for values in expected])
+    assert are_equal(found, plain)
+
+
+@pytest.mark.parametrize("explanation", [Explanation(photometric=0.5), Explanation(beta=1.0, photometric=0.5)])
+def test_no_photometry_is_drawn_for_a_second_view_that_nobody_asks_for(photographs, explanation):
+    plain = explanation.model_copy(update={"photometric": 0.0})
+    found, expected = (batches(photographs, make_plan(explanation=asked)) for asked in (explanation, plain))
+    assert are_equal(found, expected)
 
 
 def draw(seed: int) -> tuple[torch.Tensor, Drawn]:
     generator, frame = torch.Generator().manual_seed(seed), torch.full((4,), 64)
     crop, moved = (draw_transforms(frame, frame, scale=(0.3, 1.0), generator=generator) for _ in range(2))
     pixels = torch.randint(256, (4, 3, 48, 48), dtype=torch.uint8, generator=generator)
-    return pixels, Drawn(indices=torch.arange(4), labels=torch.arange(4) + seed, crop=crop, moved=moved)
+    return pixels, Drawn(
+        indices=torch.arange(4),
+        labels=torch.arange(4) + seed,
+        crop=crop,
+        moved=moved,
+        photometry=draw_photometry(4, strength=0.5, generator=generator),
+    )
 
 
 @pytest.mark.parametrize("explanation", [SSIM, Explanation()], ids=["SSIM", "cross-entropy"])
@@ -117,7 +142,7 @@ def test_what_a_graph_has_made_outlives_its_next_replay(monkeypatch, explanation
     plain = Showing(explanation=explanation, cells=8, size=64)
     replayed = ReplayedShowing(plain, count=4, side=48, device=CPU)
     expected, found = ([make(*draw(seed)).tensors() for seed in range(3)] for make in (plain, replayed))
-    assert (len(found[0]) > 4) == (explanation.alpha > 0)
+    assert (len(found[0]) > 5) == (explanation.alpha > 0)
     assert are_equal(found, expected)
 
 
@@ -136,7 +161,11 @@ def test_a_cpu_has_no_graph(shapes):
 
 
 @needs_cuda
-@pytest.mark.parametrize("explanation", [SSIM, Explanation()], ids=["SSIM", "cross-entropy"])
+@pytest.mark.parametrize(
+    "explanation",
+    [SSIM, SSIM.model_copy(update={"photometric": 0.5}), Explanation()],
+    ids=["SSIM", "photometric", "cross-entropy"],
+)
 def test_a_graphs_batches_are_those_that_are_made_plainly(photographs, explanation, monkeypatch):
     """Five of 12 by the graph and one of 4 without it, in each of two epochs, all of them kept to the end."""
     learner, found = make_learner(), []

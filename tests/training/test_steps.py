@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from gcc_search.training.graphed import Graphed
 from gcc_search.training.learner import Learner
 from gcc_search.training.loop import EpochPlan, batches_of, train_epoch
 from gcc_search.training.networks import build_network
-from gcc_search.training.steps import ReplayedStep, Shown
+from gcc_search.training.steps import ReplayedStep, Shown, Steps
 from gcc_search.training.terms import loss_terms
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use: no step is replayed")
@@ -26,6 +27,8 @@ EXPLANATIONS = {
     "both terms": Explanation(alpha=1.0, beta=0.1, warmup_epochs=2),
     "second view detached": Explanation(alpha=1.0, beta=0.1, detach="second-view"),
     "correlation": Explanation(alpha=1.0, beta=0.1, distance="correlation"),
+    "photometric": Explanation(alpha=1.0, beta=0.1, photometric=0.5),
+    "two views, photometric": Explanation(ce_on_views="both", photometric=0.5),
     "cross-entropy": Explanation(),
 }
 
@@ -135,11 +138,38 @@ def test_a_batch_is_the_same_after_it_was_a_row_of_tensors(shapes, explanation, 
     with batches_of(shapes.train, plan, learner) as batches:
         _, given = next(batches)
     assert (given.matrices is None) == (explanation.alpha == 0)
-    shown = Shown.of_tensors(*given.tensors())
+    assert (given.photometry is None) == (explanation.photometric == 0)
+    shown = Shown.of_tensors(*given.tensors(), is_photometric=given.photometry is not None)
     with_them, without = (
-        learner.terms(shown.x, shown.labels, shown.moved, explanation, matrices) for matrices in (shown.matrices, None)
+        learner.terms(*replace(shown, matrices=matrices).given(explanation)) for matrices in (shown.matrices, None)
     )
     assert_close(vars(with_them), vars(without))
+    assert_close(vars(with_them), vars(learner.terms(*given.given(explanation))), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("explanation", EXPLANATIONS.values(), ids=EXPLANATIONS.keys())
+def test_what_goes_into_a_graph_is_the_step_that_is_taken_plainly(shapes, explanation, monkeypatch):
+    class Kept:
+        def __init__(self, work, example, *, written, owners) -> None:
+            self.work, self.example, (*_, self.weights) = work, example, owners
+
+    monkeypatch.setattr("gcc_search.training.steps.Graphed", Kept)
+    plan, states = make_plan(1, explanation, device="cpu"), []
+    for is_graph in (False, True):
+        network = build_network("convnet_small", num_classes=8, weights="none", seed=0).train()
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+        learner = Learner(network, loss_terms)
+        with batches_of(shapes.train, plan, learner) as batches:
+            count, shown = next(batches)
+        learner.begin(count)
+        if is_graph:
+            graph = ReplayedStep(learner, optimizer, explanation, shown).graph
+            graph.weights.copy_(torch.tensor([0.5, 0.2, 0.1]))
+            sums = graph.work(*graph.example)
+        else:
+            sums = Steps(learner, optimizer, explanation, alpha=0.5, beta=0.2).take(shown, of=count).values()
+        states.append([sums, network.state_dict()])
+    assert_close(states[1], states[0], rtol=0, atol=1e-6)
 
 
 def test_who_lets_go_of_a_learner_lets_go_of_its_graph(monkeypatch):
@@ -154,7 +184,8 @@ def test_who_lets_go_of_a_learner_lets_go_of_its_graph(monkeypatch):
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0, momentum=0.9)
     learner, explanation = Learner(network, loss_terms), EXPLANATIONS["both terms"]
     moved = Transforms(boxes=torch.rand(2, 4), flips=torch.zeros(2, dtype=torch.bool))
-    shown = Shown(x=torch.rand(2, 3, 64, 64), labels=torch.zeros(2, dtype=torch.long), moved=moved, matrices=None)
+    x, labels = torch.rand(2, 3, 64, 64), torch.zeros(2, dtype=torch.long)
+    shown = Shown(x=x, labels=labels, moved=moved, photometry=None, matrices=None)
     learner.replayed = ReplayedStep(learner, optimizer, explanation, shown)
     left = weakref.ref(learner.replayed)
     gc.disable()
