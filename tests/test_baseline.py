@@ -10,7 +10,8 @@ from gcc_search.settings import Explanation
 
 @pytest.mark.parametrize("views", ["first", "both"])
 def test_a_baseline_has_neither_term_and_cross_entropy_on_its_trials_views(views):
-    asked = Explanation(alpha=1, beta=2, p=0.5, distance="correlation", detach="head", ce_on_views=views)
+    others = {"distance": "correlation", "detach": "head", "opposing": "projected"}
+    asked = Explanation(alpha=1, beta=2, p=0.5, ce_on_views=views, **others)
     assert baseline_explanation(asked) == Explanation(ce_on_views=views)
 
 

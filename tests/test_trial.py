@@ -92,6 +92,18 @@ def test_a_photometric_trial_is_another_that_is_resumed_bit_for_bit(tiny_trial, 
     assert ended_again.summary == ended.summary
 
 
+def test_a_projected_trial_is_another_that_is_resumed_bit_for_bit(tiny_trial, undisturbed, tmp_path):
+    settings = with_explanation(with_recipe(tiny_trial, epochs=3), opposing="projected")
+    rows, ended = run(settings)
+    assert ended.status == "finished"
+    assert rows[-1].loss != undisturbed[0][-1].loss
+    first = run_trial(settings, replace(CPU, checkpoints=tmp_path))
+    before = [next(first) for _ in range(2)]
+    first.close()
+    after, _ = run(settings, replace(CPU, checkpoints=tmp_path))
+    assert repeatable(before[:1] + after) == repeatable(rows)
+
+
 def test_photometric_is_nothing_to_a_trial_of_one_view(tiny_trial):
     one_view = {"alpha": 0.0, "beta": 0.1}
     rows, others = (run(with_explanation(tiny_trial, **one_view, photometric=share))[0] for share in (0.0, 1.0))

@@ -45,6 +45,7 @@ EXPLANATION: dict[str, Any] = {
         "cam_class": "own",
         "ce_on_views": "first",
         "detach": "none",
+        "opposing": "kept",
     },
     **{"warmup_epochs": 0, "transform_scale_min": 0.08, "photometric": 0},
 }

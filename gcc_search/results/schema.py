@@ -18,7 +18,7 @@ NETWORK_FILE = "network.safetensors"
 # Of a trial's settings: whether activations are kept or computed again, and when it is given up.
 CHANGE_NO_NUMBER = ("activation_checkpointing", "collapse")
 # Of a trial's explanation: what older records lack, and what it was then. Baselines' names do not tell it where it is.
-NOTED_LATER: dict[str, Any] = {"photometric": 0.0}
+NOTED_LATER: dict[str, Any] = {"photometric": 0.0, "opposing": "kept"}
 
 Status = Literal["running", "finished", "stopped", "diverged", "collapsed", "interrupted", "failed"]
 Role = Literal["trial", "baseline", "start"]

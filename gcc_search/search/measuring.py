@@ -31,6 +31,7 @@ _HEAVIEST_FIRST = {
     "ce_on_views": ("both", "first"),
     "distance": ("ssim", "correlation"),
     "compared_at": ("full", "half"),
+    "opposing": ("projected", "kept"),
 }
 _MEASURES = "trials_per_gpu: auto: measures how many trials fit on each kind of GPU"
 _WAITS = "trials_per_gpu: auto: waits for a machine with a GPU, to measure how many trials fit on it"

@@ -8,7 +8,7 @@ and DistributedDataParallel averages the gradients.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -45,6 +45,7 @@ class Learner(Generic[Terms]):
     ) -> None:
         self._batch = WholeBatch(ALONE if crew is None else crew.share)
         self._network = network
+        self._num_processes = 1 if crew is None else crew.share.size
         self._step: nn.Module = _Step(network, terms_of)
         if crew is not None:
             assert optimizer is not None, "its momentum is shared"
@@ -101,6 +102,21 @@ class Learner(Generic[Terms]):
     def terms(self, *batch: Any) -> Terms:
         terms: Terms = self._step(*batch)
         return terms
+
+    def unaveraged(self) -> contextlib.AbstractContextManager[None]:
+        """Of `terms` that are made within, gradients are those of this process's share, until they are averaged."""
+        return self._step.no_sync() if isinstance(self._step, DistributedDataParallel) else contextlib.nullcontext()
+
+    def average(self, gradients: Sequence[Tensor]) -> None:
+        """Averages gradients over all processes, in place, as is done with those that are not `unaveraged`."""
+        if self._num_processes == 1:
+            return
+        together = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(together)
+        together /= self._num_processes
+        parts = together.split([gradient.numel() for gradient in gradients])  # type: ignore[no-untyped-call]
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view(gradient.shape))
 
     def sum(self, values: Tensor) -> Tensor:
         """`values` summed over the batch's parts, in place; equal everywhere afterwards."""

@@ -26,21 +26,28 @@ def _recomputed(block: nn.Module, images: Tensor) -> Tensor:
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
     # None of our blocks changes its input in place: what is kept of it is what the block saw.
     outputs: Tensor = checkpoint(
-        block, images, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), _statistics_of_no_use(norms))
+        block, images, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), _StatisticsOfNoUse(norms))
     )
     return outputs
 
 
-@contextlib.contextmanager
-def _statistics_of_no_use(norms: Iterable[_BatchNorm]) -> Iterator[None]:
-    """Within, running statistics are copies that are thrown away: the first pass has moved them on by this batch."""
-    kept = [(norm, name, value) for norm in norms for name, value in _running(norm)]
-    for norm, name, value in kept:
-        setattr(norm, name, value.clone())
-    try:
-        yield
-    finally:
-        for norm, name, value in kept:
+class _StatisticsOfNoUse:
+    """Within, running statistics are copies that are thrown away: the first pass has moved them on by this batch.
+
+    Entered once for each pass back: there may be two.
+    """
+
+    def __init__(self, norms: Iterable[_BatchNorm]) -> None:
+        self._norms = norms
+        self._kept: list[tuple[_BatchNorm, str, Tensor]] = []
+
+    def __enter__(self) -> None:
+        self._kept = [(norm, name, value) for norm in self._norms for name, value in _running(norm)]
+        for norm, name, value in self._kept:
+            setattr(norm, name, value.clone())
+
+    def __exit__(self, *error: object) -> None:
+        for norm, name, value in self._kept:
             setattr(norm, name, value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from gcc_search.saliency.shapes import Classes, Images
 from gcc_search.settings import Explanation
 from gcc_search.training.graphed import Graphed
 from gcc_search.training.learner import Learner
+from gcc_search.training.projection import is_projected, leave_projected
 from gcc_search.training.terms import LossTerms
 
 
@@ -105,14 +107,20 @@ class Steps:
         return whole.take(shown, alpha=self._alpha, beta=self._beta)
 
     def _plainly(self, shown: Shown, of: int) -> Taken:
-        terms = self._learner.terms(*shown.given(self._explanation))
+        learner, projects = self._learner, is_projected(self._explanation)
+        with learner.unaveraged() if projects else contextlib.nullcontext():
+            terms = learner.terms(*shown.given(self._explanation))
         # Gradients are averaged over the shares: each share's loss is that of a batch of its size.
-        shares = self._learner.num_shares
-        loss = terms.total(self._alpha, self._beta, of=None if shares == 1 else of / shares)
-        summed = self._learner.sum(_sums(loss / shares, terms)).cpu()
+        shares = learner.num_shares
+        of_share = None if shares == 1 else of / shares
+        loss = terms.total(self._alpha, self._beta, of=of_share)
+        summed = learner.sum(_sums(loss / shares, terms)).cpu()
         if torch.isfinite(summed[0]):
             self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            if projects:
+                leave_projected(learner, *terms.parts(self._alpha, self._beta, of=of_share))
+            else:
+                loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
         return Taken(count=of, sums=summed)
 
@@ -145,7 +153,7 @@ class ReplayedStep:
         example: Shown,
     ) -> None:
         self.count = len(example.x)
-        is_photometric = example.photometry is not None
+        is_photometric, projects = example.photometry is not None, is_projected(explanation)
         self._optimizer = optimizer
         # What changes from epoch to epoch: alpha, beta, the learning rate.
         self._weights = weights = torch.zeros(3, device=example.x.device)
@@ -157,7 +165,10 @@ class ReplayedStep:
             terms = learner.terms(*shown.given(explanation))
             loss = terms.total(weights[0], weights[1])
             sums = _sums(loss, terms)
-            loss.backward()  # type: ignore[no-untyped-call]
+            if projects:
+                leave_projected(learner, *terms.parts(weights[0], weights[1]))
+            else:
+                loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             return sums
 

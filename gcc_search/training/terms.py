@@ -45,6 +45,18 @@ class LossTerms:
             per_image = per_image + beta * self.sparsity
         return per_image.mean() if of is None else per_image.sum() / of
 
+    def parts(self, alpha: float | Tensor, beta: float | Tensor, *, of: float | None = None) -> tuple[Tensor, Tensor]:
+        """Means over the batch of L_CE, and of alpha L_C + beta L_S, of which one at least was computed.
+
+        Args:
+            of: as for `total`, which is their sum.
+        """
+        weighed = [(alpha, self.consistency), (beta, self.sparsity)]
+        explanation = torch.stack([weight * term for weight, term in weighed if term is not None]).sum(0)
+        if of is None:
+            return self.cross_entropy.mean(), explanation.mean()
+        return self.cross_entropy.sum() / of, explanation.sum() / of
+
 
 def precision(device: torch.device) -> torch.autocast:
     """bfloat16 autocast on CUDA, nothing on the CPU."""

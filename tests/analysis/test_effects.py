@@ -38,7 +38,7 @@ VALUES = {
     **{"alpha": (0.1, 1.0), "beta": (0.1, 1.0), "p": (1.0, 2.0), "distance": ("correlation", "ssim")},
     **{"compared_at": ("full", "half"), "sparsity": ("paper", "searched"), "cam_class": ("first-view", "own")},
     **{"ce_on_views": ("both", "first"), "detach": ("head", "none"), "warmup_epochs": (0, 1)},
-    **{"transform_scale_min": (0.08, 0.2), "photometric": (0.0, 0.5)},
+    **{"transform_scale_min": (0.08, 0.2), "photometric": (0.0, 0.5), "opposing": ("kept", "projected")},
     **{"epochs": (5, 10), "batch_size": (16, 32), "lr": (0.001, 0.01)},
     **{"momentum": (0.5, 0.9), "weight_decay": (0.0, 0.1), "lr_step_epochs": (10, 30), "lr_gamma": (0.1, 0.5)},
     **{"image_size": (32, 64), "crop_scale_min": (0.08, 0.2), "seed": (0, 1)},

@@ -34,6 +34,7 @@ ALPHA = {"alpha": {"distribution": "log_uniform_values", "min": 0.01, "max": 10}
         ({"ce_on_views": {"values": ["first", "both"]}}, "both"),
         ({"compared_at": {"values": ["half", "full"]}}, "full"),
         ({"detach": {"values": ["second-view", "head"]}}, "head"),
+        ({"opposing": {"values": ["kept", "projected"]}}, "projected"),
         ({"sparsity": {"values": ["paper", "searched"]}}, "paper"),
     ],
 )

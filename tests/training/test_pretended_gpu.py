@@ -21,6 +21,7 @@ from gcc_search.saliency.photometry import Photometry
 from gcc_search.settings import Explanation
 from gcc_search.training import normalisation, showing, vit
 from gcc_search.training.networks import build_network
+from gcc_search.training.projection import projected
 from gcc_search.training.showing import Showing
 from gcc_search.training.terms import loss_terms, matrices_for
 from gcc_search.training.vit import VisionTransformerClassifier
@@ -108,6 +109,15 @@ def test_a_step_takes_nothing_from_the_cpu_and_waits_for_no_value(pretended, exp
     step()
     with Crossings() as crossings:
         assert step().device == CUDA
+    assert crossings.found == []
+
+
+def test_a_gradient_is_projected_without_a_value_that_comes_to_the_cpu(pretended):
+    """(The passes back are beyond a GPU that is only pretended.)"""
+    of_classes, of_maps = ([torch.rand_like(value) for value in pretended.parameters()] for _ in range(2))
+    with Crossings() as crossings:
+        found = projected(of_classes, of_maps)
+    assert {gradient.device for gradient in found} == {CUDA}
     assert crossings.found == []
 
 

@@ -27,6 +27,7 @@ EXPLANATIONS = {
     "both terms": Explanation(alpha=1.0, beta=0.1, warmup_epochs=2),
     "second view detached": Explanation(alpha=1.0, beta=0.1, detach="second-view"),
     "correlation": Explanation(alpha=1.0, beta=0.1, distance="correlation"),
+    "projected": Explanation(alpha=1.0, beta=0.1, opposing="projected"),
     "photometric": Explanation(alpha=1.0, beta=0.1, photometric=0.5),
     "two views, photometric": Explanation(ce_on_views="both", photometric=0.5),
     "cross-entropy": Explanation(),
