@@ -58,7 +58,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=10_000, help="analysis_scale: trials with a scored test split")
     parser.add_argument("--images", type=int, default=2_000, help="analysis_scale: test images of each")
     parser.add_argument(
-        "--networks", nargs="+", metavar="NETWORK", help="precision: which; default: all on a GPU, resnet18 on a CPU"
+        "--networks",
+        nargs="+",
+        metavar="NETWORK",
+        help="step, precision: which; default: those of the paper, of which precision takes resnet18 alone on a CPU",
     )
     parser.add_argument(
         "--not-compiled", action="store_true", help="precision: without torch.compile, which takes minutes"
@@ -94,7 +97,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 def _step(asked: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.step import measure_steps
 
-    return measure_steps(batch_size=asked.batch_size)
+    return measure_steps(asked.networks, batch_size=asked.batch_size)
 
 
 def _precision(asked: argparse.Namespace) -> dict[str, Any]:

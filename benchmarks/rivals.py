@@ -6,6 +6,7 @@ CGC has a loss of its own on heatmaps' pixels.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,15 +15,16 @@ import torch
 from captum.attr import LayerGradCam
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gcc_search.saliency.geometry import Transforms, apply_transforms, move_heatmaps
 from gcc_search.saliency.losses import normalise, upsample
-from gcc_search.saliency.raw_losses import explanation_terms
-from gcc_search.saliency.resampling import Resampling, make_resampling
+from gcc_search.saliency.resampling import Resampling
+from gcc_search.settings import Explanation
 from gcc_search.training.network import Network, full_precision
-from gcc_search.training.terms import precision
+from gcc_search.training.terms import precision, terms_of_maps
 
-ALPHA, BETA, P = 1.0, 0.1, 1.0
+EXPLANATION = Explanation(alpha=1.0, beta=0.1, p=1.0)
 # Of CGC's loss, which tells a map from those of the other images of the batch.
 _TEMPERATURE = 0.5
 
@@ -45,7 +47,8 @@ def hooked(network: Network, batch: Batch) -> Tensor:
     """pytorch-grad-cam's way, kept differentiable: a hook, and the score's backward pass through the whole network."""
     kept: list[Tensor] = []
     handle = network.last_stage.register_forward_hook(lambda module, inputs, output: kept.append(output))
-    logits = _logits(network, _views(batch))
+    with _differentiable_twice():
+        logits = _logits(network, _views(batch))
     handle.remove()
     wanted = [kept[0], *network.parameters()]
     gradient = torch.autograd.grad(_scores(logits, batch), wanted, create_graph=True)[0]
@@ -59,7 +62,8 @@ def with_captum(network: Network, batch: Batch) -> Tensor:
     classes = logits[: len(batch.labels)].detach().argmax(1).repeat(2)
     # Its hook clones nothing: an in-place activation after the layer would spoil the map, and there is none.
     method = LayerGradCam(lambda images: _logits(network, images), network.last_stage)
-    maps: Any = method.attribute(views, classes, grad_kwargs={"create_graph": True})
+    with _differentiable_twice():
+        maps: Any = method.attribute(views, classes, grad_kwargs={"create_graph": True})
     return _loss(logits, maps[:, 0].float(), batch)
 
 
@@ -77,7 +81,7 @@ def with_three_views(network: Network, batch: Batch) -> Tensor:
     contrast = functional.cross_entropy(
         queries[:count] @ keys.T / _TEMPERATURE, torch.arange(count, device=keys.device)
     )
-    return functional.cross_entropy(logits[:count], batch.labels) + ALPHA * contrast
+    return functional.cross_entropy(logits[:count], batch.labels) + EXPLANATION.alpha * contrast
 
 
 # Like ours, of the same maps, and so the same number.
@@ -86,6 +90,11 @@ WITH_OUR_LOSSES: dict[str, Callable[[Network, Batch], Tensor]] = {
     "Captum's LayerGradCam, create_graph": with_captum,
 }
 RIVALS = WITH_OUR_LOSSES | {"three views (CGC)": with_three_views}
+
+
+def _differentiable_twice() -> contextlib.AbstractContextManager[None]:
+    """Attention by operations that have a second derivative, which its fused kernels have not."""
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 def _views(batch: Batch) -> Tensor:
@@ -114,8 +123,8 @@ def _weighted(gradient: Tensor, features: Tensor) -> Tensor:
 
 def _loss(logits: Tensor, maps: Tensor, batch: Batch) -> Tensor:
     count, size = len(batch.labels), batch.images.shape[-1]
-    matrices = batch.matrices or make_resampling(batch.second, maps.shape[1], size, maps.dtype, in_windows=True)
-    consistency, sparsity = explanation_terms(maps, matrices, p=P, size=size)
-    assert sparsity is not None, "p is given"
-    explanation = ALPHA * consistency.mean() + BETA * sparsity.mean()
+    consistency, sparsity = terms_of_maps(maps, batch.second, size, EXPLANATION, batch.matrices)
+    assert consistency is not None, "alpha is above 0"
+    assert sparsity is not None, "so is beta"
+    explanation = EXPLANATION.alpha * consistency.mean() + EXPLANATION.beta * sparsity.mean()
     return functional.cross_entropy(logits[:count], batch.labels) + explanation

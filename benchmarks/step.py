@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -231,13 +231,17 @@ def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> 
     return sum(storages.values())
 
 
-def measure_steps(*, batch_size: int | None = None) -> dict[str, object]:
-    """The section of the results file, printed as well; on the GPU where there is one."""
+def measure_steps(networks: Sequence[str] | None, *, batch_size: int | None = None) -> dict[str, object]:
+    """The section of the results file, printed as well; on the GPU where there is one.
+
+    Args:
+        networks: which; `NETWORKS` where None.
+    """
     device = best_device()
     usual, rounds = (32, 10) if device.type == "cuda" else (4, 3)
     batch_size = batch_size or usual
     rows: list[Row] = []
-    for network in track(NETWORKS, description="measuring", console=Console(stderr=True)):
+    for network in track(networks or NETWORKS, description="measuring", console=Console(stderr=True)):
         rows += measure_network(network, batch_size=batch_size, rounds=rounds, device=device)
     show(rows)
     return {"threads": torch.get_num_threads(), "step": [asdict(row) for row in rows]} | hardware_of(device)
