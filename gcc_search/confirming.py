@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import shlex
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -17,7 +18,8 @@ from gcc_search.atomic import write_atomically
 from gcc_search.complaints import explain_error
 from gcc_search.errors import ResultsError
 from gcc_search.identity import settings_of
-from gcc_search.results.reader import read_run_record
+from gcc_search.letters import printable
+from gcc_search.results.reader import Trial, read_run_record
 from gcc_search.settings import TrialSettings
 from gcc_search.space import SearchSpace
 from gcc_search.targets import check_here, check_target
@@ -42,21 +44,25 @@ def check_space_target(path: Path, *, force: bool) -> None:
         raise ResultsError(f"{path}: must be a new name, got one that exists; choose another, or add --force")
 
 
-def write_confirming_space(found: Recommendation, path: Path, *, num_seeds: int) -> str:
-    """Writes the space file of `num_seeds` other seeds; the command that trains them.
+def write_confirming_space(found: Recommendation, path: Path, *, num_seeds: int, chosen_among: Iterable[Trial]) -> str:
+    """Writes the space file of `num_seeds` seeds that none of the trials `chosen_among` had; the command for it.
 
     Raises:
         ResultsError: the trial's run.json or settings are not to be read, or the folder cannot be written to.
     """
     run = found.trial.folder.resolve().parent.parent
     asked = _space_of(run)
-    space = confirming_space(asked, settings_of(found.trial), num_seeds=num_seeds)
+    known = {trial.record.settings["seed"] for trial in chosen_among}
+    space = confirming_space(asked, settings_of(found.trial), num_seeds=num_seeds, known=known)
+    each = ["a baseline"] if space.start is None else ["a baseline", "a network to start from"]
     command = f"gcc-search --space {shlex.quote(str(path))} --gpus N"
     heading = f"""\
-# What:     The settings of {run.name}/trials/{found.trial.folder.name}, which `gcc-search recommend` chose, under
-#           {num_seeds} seeds that had no part in choosing them; and a baseline under each.
-# Command:  {command}
-# Expect:   {2 * num_seeds} networks. Then `gcc-search recommend runs/{space.name}` says what is gained over seeds.
+# What:     The settings of {printable(run.name)}/trials/{found.trial.folder.name}, which
+#           `gcc-search recommend` chose, under {num_seeds} seeds that had no part in choosing them; and
+#           {" and ".join(each)} under each.
+# Command:  {printable(command)}
+# Expect:   {(1 + len(each)) * num_seeds} networks. Then `gcc-search recommend runs/{space.name}` says
+#           what is gained over seeds.
 """
     text = heading + as_yaml(space.model_dump(mode="json", exclude_defaults=True))
     write_atomically(path, text.encode())
@@ -71,9 +77,11 @@ def _space_of(run: Path) -> SearchSpace:
         raise ResultsError(f"{told}; read it with the gcc-search that wrote it") from None
 
 
-def confirming_space(asked: SearchSpace, settings: TrialSettings, *, num_seeds: int) -> SearchSpace:
-    """The settings of a trial of a search that was `asked` for, as a grid over seeds that are not its own."""
-    others = itertools.islice((seed for seed in itertools.count() if seed != settings.seed), num_seeds)
+def confirming_space(
+    asked: SearchSpace, settings: TrialSettings, *, num_seeds: int, known: Collection[int]
+) -> SearchSpace:
+    """The settings of a trial of a search that was `asked` for, as a grid over seeds that are not `known`."""
+    others = itertools.islice((seed for seed in itertools.count() if seed not in known), num_seeds)
     content = asked.model_dump(mode="json") | {
         "name": asked.name[:_MOST_OF_NAME] + _SUFFIX,
         "networks": [settings.network],

@@ -40,6 +40,9 @@ def score_cose(
     console.print()
     console.print(cose_table(cose_means(pairs_of(measured))))
     say(console, KEY)
+    if num_empty := int(measured.is_empty.sum()):
+        told = "is like any other such heatmap, and unlike that of random weights: COSE is too high by it"
+        say(console, f"{num_empty} of {len(chosen)} images have no positive map: what is empty {told}")
     return pair_columns(measured, images)
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gcc_search.analysis.comparison_table import HEADINGS, KEY, line_cells, say_disagreement
+from gcc_search.analysis.comparison_table import HEADINGS, KEY, line_cells, say_below
 from gcc_search.analysis.measures import ACCURACY, Line
 from gcc_search.analysis.recommendation import Recommendation, Wish
 from gcc_search.analysis.recommendation_text import say_settings, say_why
@@ -100,7 +100,7 @@ def _measures(found: Recommendation) -> str:
     lines = found.comparison.lines
     return (
         f"On the test split, against the baseline: the same network, images and seed with alpha = beta = 0.\n\n"
-        f"{_measure_table(lines)}\n\n{KEY}\n\n{say_disagreement(found.comparison.disagreement)}"
+        f"{_measure_table(lines)}\n\n{KEY}\n\n" + "\n".join(say_below(found.comparison))
     )
 
 

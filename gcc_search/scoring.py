@@ -60,8 +60,8 @@ class Asked:
 
     @property
     def pairs_out(self) -> Path | None:
-        """Where COSE's pairs are written: `x.cose.parquet` beside `x.parquet`."""
-        return None if self.out is None or self.cose_images is None else self.out.with_suffix(".cose.parquet")
+        """Where COSE's pairs belong: `x.cose.parquet` beside `x.parquet`."""
+        return None if self.out is None else self.out.with_suffix(".cose.parquet")
 
 
 def evaluate(place: Path, asked: Asked, console: Console) -> Columns:
@@ -74,7 +74,8 @@ def evaluate(place: Path, asked: Asked, console: Console) -> Columns:
     """
     device, split = choose_device(asked.device), _check_split(asked.split)
     _check_out(asked.out, IMAGES, asked, place)
-    _check_out(asked.pairs_out, PAIRS, asked, place)
+    if asked.cose_images is not None:
+        _check_out(asked.pairs_out, PAIRS, asked, place)
     trained = open_trained(place, data_root=asked.data_root)
     settings = _settings_for(trained, asked)
     data = _prepare(settings, asked, console)
@@ -91,6 +92,8 @@ def evaluate(place: Path, asked: Asked, console: Console) -> Columns:
         if asked.pairs_out is not None:
             write_pair_table(asked.pairs_out, pairs)
             say(console, f"wrote {asked.pairs_out}")
+    elif asked.pairs_out is not None and asked.pairs_out.exists():
+        say(console, f"{asked.pairs_out} is of an earlier evaluate --cose: left as it is")
     return columns
 
 

@@ -126,9 +126,9 @@ class Explanation(Settings):
     """Smallest area share of the transform t in training (paper: 0.08). Evaluation always uses the paper's."""
     photometric: Annotated[Number, Field(ge=0, le=1)] = 0.0
     """How much t recolours and blurs the second view as well, in training (paper: its future work): SimCLR's colour
-    distortion of this strength, and a blur of every other image; the heatmap stays where it is. 0: nothing. Evaluation
-    never does, so that consistency means the same. With `ce_on_views: both` it augments, and is the baseline's too. A
-    step of ResNet18 takes 1.06 times as long (CPU)."""
+    jitter of this strength for all images (and none grey), and a blur of every other one; the heatmap stays where it
+    is. 0: nothing. Evaluation never does, so that consistency means the same. With `ce_on_views: both` it augments, and
+    is the baseline's too. A step of ResNet18 takes 1.06 times as long (CPU)."""
 
 
 class EvaluationSettings(Settings):

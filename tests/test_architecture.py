@@ -94,6 +94,7 @@ ALLOWED: dict[str, set[str]] = {
         "complaints",
         "errors",
         "identity",
+        "letters",
         "results",
         "settings",
         "space",

@@ -77,6 +77,7 @@ def test_a_mistake_in_a_space_file_is_one_line_and_exit_code_1(tmp_path):
         (["train", "--dataset", "shapes"], "--model: must be given, or --like with a trial to repeat"),
         (["recommend", "nowhere"], "nowhere: must be a run directory"),
         (["recommend", "nowhere", "--export", "model.pth"], "--export: must end in .safetensors, got model.pth"),
+        (["recommend", "nowhere", "--seeds", "3"], "--seeds: must go with --confirm, which writes the space file"),
         (["recommend", "nowhere", "--confirm", "seeds.json"], "--confirm: must end in .yaml or .yml, got seeds.json"),
         (["evaluate", "nowhere"], "nowhere: must be a trial directory or a model that recommend --export wrote"),
         (["explain", "nowhere"], "explain: must be given either --images FILES or --test N, got neither"),

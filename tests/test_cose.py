@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from gcc_search.atomic import sha256_of_file
 from gcc_search.cli import app
 from gcc_search.cose import NAMES
 from gcc_search.errors import ResultsError
 from gcc_search.results.reader import read_table, read_trial
 from gcc_search.results.schema import PAIRS
+from gcc_search.results.writer import write_trial
 from gcc_search.scoring import Asked, evaluate
 
 
@@ -130,3 +135,23 @@ def test_another_file_where_the_pairs_go_is_told_before_the_work_and_kept(trial,
     evaluated(trial, cose_images=5, out=tmp_path / "x.parquet", force=True)
     # Its own are replaced as they are.
     evaluated(trial, cose_images=5, out=tmp_path / "x.parquet")
+
+
+def test_images_without_a_positive_map_are_told(trial, tmp_path, printed):
+    empty = tmp_path / "empty"
+    shutil.copytree(trial, empty)
+    tensors = load_file(empty / "network.safetensors")
+    # Features are positive, and all classes are moved alike: predictions stay.
+    tensors["fc.weight"] -= 100
+    save_file(tensors, empty / "network.safetensors")
+    record = read_trial(empty).record
+    write_trial(empty, replace(record, network_sha256=sha256_of_file(empty / "network.safetensors")))
+    told = evaluated(empty, cose_images=4)[1]
+    assert "4 of 4 images have no positive map" in told
+    assert "no positive map" not in printed
+
+
+def test_pairs_of_an_earlier_time_are_told_of(trial, out, printed):
+    told = evaluated(trial, out=out)[1]
+    assert f"{out.with_suffix('.cose.parquet')} is of an earlier evaluate --cose: left as it is" in told
+    assert "is of an earlier" not in printed

@@ -53,7 +53,7 @@ EXPLANATION: dict[str, Any] = {
 # A ResNet18 on ten classes of Caltech101, which predicts another class on t(x) for 20 of 89 images: 76.6, not 75.2.
 MEASURED = (
     "the figure of consistencies is of maps for the class predicted on the first view "
-    "(paper, and x 100 in the table: each view's own; a point or two lower)"
+    "(paper, and x 100 in the table: each view's own; lower where these differ)"
 )
 
 

@@ -8,10 +8,11 @@ from rich.text import Text
 
 from gcc_search.analysis.best import Row
 from gcc_search.analysis.comparison import Comparison, Disagreement
-from gcc_search.analysis.measures import FEWEST_IMAGES, Line, Mean
+from gcc_search.analysis.measures import FEWEST_IMAGES, MEASURES, Line, Mean
 from gcc_search.analysis.seeds import INTERVAL, SeedSpread
 from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.table import short_scientific
+from gcc_search.results.schema import SINCE_2
 
 ARROWS = {"up": "↑", "down": "↓", "none": " "}
 HEADINGS = ("measure", "baseline", "ours", "difference", "95 % interval", "images")
@@ -69,6 +70,16 @@ def digits_of(item: Line | Mean) -> int:
 
 def _with_error(value: float, error: float | None, digits: int) -> str:
     return f"{value:.{digits}f}" if error is None else f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def say_below(item: Comparison) -> list[str]:
+    """What stands below the table: McNemar's test, and which lines it cannot have yet."""
+    told, names = [say_disagreement(item.disagreement)], {line.measure for line in item.lines}
+    missing = [measure.name for measure in MEASURES if measure.recorded in SINCE_2 and measure.name not in names]
+    if missing:
+        of_whom = "not measured yet by the gcc-search that scored one of the two"
+        told.append(f"{' and '.join(missing)}: {of_whom}; gcc-search evaluate measures them")
+    return told
 
 
 def say_disagreement(found: Disagreement | None) -> str:

@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined
 from gcc_search import __version__
 from gcc_search.analysis.against_paper import AgainstPaper
 from gcc_search.analysis.comparison import RULE, Comparison
-from gcc_search.analysis.comparison_table import HEADINGS, digits_of, line_cells, say_disagreement, say_loss, say_seeds
+from gcc_search.analysis.comparison_table import HEADINGS, digits_of, line_cells, say_below, say_loss, say_seeds
 from gcc_search.analysis.findings import Findings, say_counts
 from gcc_search.analysis.frontier import say_ranking
 from gcc_search.analysis.measures import FEWEST_IMAGES, Line, Verdict
@@ -134,7 +134,7 @@ def _comparison(item: Comparison, paper: AgainstPaper | None) -> dict[str, Any]:
         "headings": HEADINGS,
         "lines": [_line(line) for line in item.lines],
         "notes": [
-            say_disagreement(item.disagreement),
+            *say_below(item),
             *(f"{say_seeds(spread)}: {INTERVAL}" for spread in item.seeds),
             *tell_table_1_of_paper(paper, item),
         ],

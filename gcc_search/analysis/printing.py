@@ -13,7 +13,7 @@ from gcc_search.analysis.comparison_table import (
     SEEDS_HEADING,
     comparison_heading,
     comparison_table,
-    say_disagreement,
+    say_below,
     say_loss,
     say_seeds,
 )
@@ -79,7 +79,7 @@ def _print_comparisons(findings: Findings, console: Console) -> None:
     for item in findings.comparisons:
         say(console, f"\n{comparison_heading(item)}")
         console.print(comparison_table(item))
-        say(console, say_disagreement(item.disagreement))
+        _say_all(say_below(item), console)
         say(console, f"train ours again: {findings.origins[item.trial].command}")
         _say_all(tell_table_1_of_paper(findings.paper, item), console)
         if item.seeds:

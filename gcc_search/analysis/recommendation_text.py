@@ -8,7 +8,7 @@ from gcc_search.analysis.comparison_table import (
     KEY,
     SEEDS_HEADING,
     comparison_table,
-    say_disagreement,
+    say_below,
     say_loss,
     say_seeds,
 )
@@ -30,7 +30,8 @@ def print_recommendation(found: Recommendation, wish: Wish, console: Console) ->
     say(console, "why " + "\n    ".join(say_why(found, wish)))
     say(console, f"\ntest split: baseline {place_of(found.baseline.folder)} against ours\n{KEY}\n")
     console.print(comparison_table(found.comparison))
-    say(console, say_disagreement(found.comparison.disagreement))
+    for line in say_below(found.comparison):
+        say(console, line)
     if found.comparison.seeds:
         say(console, SEEDS_HEADING)
     for spread in found.comparison.seeds:

@@ -56,7 +56,7 @@ def recommend(
         Path | None,
         typer.Option(help="Write a space file that trains its settings again, under seeds that did not choose them."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=2, max=100, help="How many, for --confirm.")] = 5,
+    seeds: Annotated[int | None, typer.Option(min=2, max=100, help="How many, for --confirm. Default: 5.")] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace files that --export and --confirm find in their way.")
     ] = False,
@@ -71,6 +71,7 @@ def recommend(
     from gcc_search.analysis.recommendation import recommend as recommend_trial
     from gcc_search.analysis.recommendation_text import print_recommendation
     from gcc_search.analysis.several import read_runs
+    from gcc_search.errors import ResultsError
     from gcc_search.fetching import open_runs
 
     if export is not None:
@@ -81,9 +82,12 @@ def recommend(
         from gcc_search.confirming import check_space_target, write_confirming_space
 
         check_space_target(confirm, force=force)
+    elif seeds is not None:
+        raise ResultsError("--seeds: must go with --confirm, which writes the space file; add it, or leave --seeds out")
     wish = Wish(max_accuracy_drop=max_accuracy_drop, network=network)
     with open_runs(runs) as folders:
-        found = recommend_trial(read_runs(folders), wish)
+        run = read_runs(folders)
+        found = recommend_trial(run, wish)
         print_recommendation(found, wish, Console(width=table_width()))
         if export is not None:
             from gcc_search.exporting import export_recommended
@@ -91,4 +95,5 @@ def recommend(
             model, card = export_recommended(found, wish, export)
             print(f"\nwrote {model} and {card}")
         if confirm is not None:
-            print(f"\nwrote {confirm}; train it: {write_confirming_space(found, confirm, num_seeds=seeds)}")
+            command = write_confirming_space(found, confirm, num_seeds=seeds or 5, chosen_among=run.trials)
+            print(f"\nwrote {confirm}; train it: {command}")

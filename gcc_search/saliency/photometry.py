@@ -12,7 +12,7 @@ from torch import Tensor
 from gcc_search.saliency.products import between
 from gcc_search.saliency.shapes import Images, PerImage, Photometries
 
-# SimCLR (Chen et al., 2020, appendix A): colour distortion of strength 1, then a blur of every other image.
+# SimCLR (Chen et al., 2020, appendix A): its colour jitter at strength 1, then a blur of every other image.
 _FACTORS = 0.8
 _HUE = 0.2
 _BLURRED = 0.5
@@ -53,7 +53,9 @@ class Photometry:
 
 
 def draw_photometry(count: int, *, strength: float, generator: torch.Generator) -> Photometry:
-    """SimCLR's colour distortion and blur for each of `count` images, float32.
+    """SimCLR's colour jitter and blur for each of `count` images, float32.
+
+    Each image is jittered, where SimCLR does so to four in five and turns one in five grey.
 
     Factors of brightness, contrast and saturation are uniform in 1 +- 0.8 `strength`, the hue's shift in
     +- 0.2 `strength` turns. Whatever the strength, every other image is blurred, with a sigma that is uniform in 0.1

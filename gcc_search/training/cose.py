@@ -48,6 +48,7 @@ class CosePairs:
         amounts: of its transforms, (n, 13).
         predicted_then: of each pair's other side, (n, 14).
         similarity: of its two heatmaps, -1 to 1, (n, 14), float64.
+        is_empty: whether the heatmap of an image as it is is 0 everywhere, (n,).
     """
 
     chosen: Tensor
@@ -56,6 +57,7 @@ class CosePairs:
     amounts: Tensor
     predicted_then: Tensor
     similarity: Tensor
+    is_empty: Tensor
 
 
 def choose_images(count: int, evaluation: Evaluation, *, most: int) -> Tensor:
@@ -100,7 +102,7 @@ def measure_cose(
             done += PASSES * len(amounts_here)
             if on_step:
                 on_step(done, PASSES * len(chosen))
-    predicted, predicted_then, similarity = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
+    predicted, predicted_then, similarity, is_empty = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
     return CosePairs(
         chosen=chosen,
         labels=images.labels[chosen],
@@ -108,13 +110,14 @@ def measure_cose(
         amounts=amounts,
         predicted_then=predicted_then,
         similarity=similarity.double(),
+        is_empty=is_empty,
     )
 
 
 def _compare(
     networks: tuple[Network, Network], views: list[Frames], amounts: Tensor, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Predictions on the images, and of each pair the prediction on its other side and the similarity."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Predictions on the images; of each pair that on its other side, and the similarity; which heatmaps are empty."""
     trained, untrained = networks
     frames, *moved = views
     predicted, heatmaps = _explain(trained, frames, device)
@@ -127,7 +130,8 @@ def _compare(
     predicted_here, random_heatmaps = _explain(untrained, frames, device)
     predicted_then.append(predicted_here)
     similarity.append(similarity_inside(heatmaps, random_heatmaps, whole))
-    return predicted, torch.stack(predicted_then, 1), torch.stack(similarity, 1)
+    is_empty = heatmaps.amax((1, 2)) == 0
+    return predicted, torch.stack(predicted_then, 1), torch.stack(similarity, 1), is_empty
 
 
 def _explain(network: Network, frames: Frames, device: torch.device) -> tuple[Classes, SquareMaps]:

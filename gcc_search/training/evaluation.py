@@ -82,7 +82,7 @@ def measure(
             of_maps["own_consistency"] = _own_consistency(explained, of_maps["consistency"], evaluation)
     nothing = {name: torch.full((count,), math.nan, dtype=torch.float64) for name in NOT_ALWAYS}
     measured = nothing | _to_cpu(of_maps, count) | _to_cpu(of_insertion, count, insertion.chosen)
-    predicted, moved_predicted = (found.cpu() for found in (explained.seen.predicted, explained.seen.moved_predicted))
+    predicted, moved_predicted = torch.stack([explained.seen.predicted, explained.seen.moved_predicted]).cpu()
     known = {"index": torch.arange(count), "label": images.labels, "predicted": predicted}
     decided = {"correct": predicted == images.labels, "degenerate": measured["degenerate"] > 0}
     decided["moved_correct"] = (moved_predicted == images.labels).double()

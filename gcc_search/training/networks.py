@@ -1,4 +1,7 @@
-"""The networks by name. Parameters keep torchvision's names: a trained network loads into torchvision as it is."""
+"""The networks by name. Parameters keep torchvision's names, so that a trained network loads into torchvision as it is.
+
+(A vision transformer of other than 224 pixels, by way of torchvision's `interpolate_embeddings`.)
+"""
 
 from __future__ import annotations
 

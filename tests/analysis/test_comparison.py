@@ -9,7 +9,14 @@ from scipy import stats
 
 from gcc_search.analysis.bootstrap import percentile_interval, resampled_means
 from gcc_search.analysis.comparison import Disagreement, comparison_rows
-from gcc_search.analysis.comparison_table import HEADINGS, comparison_table, line_cells, say_disagreement, say_seeds
+from gcc_search.analysis.comparison_table import (
+    HEADINGS,
+    comparison_table,
+    line_cells,
+    say_below,
+    say_disagreement,
+    say_seeds,
+)
 from gcc_search.analysis.findings import find
 from gcc_search.analysis.measures import FEWEST_IMAGES, Line, corrected_consistency, means_of
 from gcc_search.analysis.table import to_csv
@@ -113,6 +120,13 @@ def test_what_one_of_two_tables_has_not_yet_is_left_out(new_run):
     run.baseline(images=before | dict.fromkeys(SINCE_2, np.full(50, np.nan)))
     run.trial("t1", images=before)
     assert {"consistency x 100", "accuracy on t(x)"}.isdisjoint(lines_of(run))
+    _, told = say_below(comparisons_of(run)[0])
+    assert told.startswith("accuracy on t(x) and consistency x 100: not measured yet by the gcc-search that scored one")
+
+
+def test_where_all_is_measured_mcnemars_test_stands_alone_below_the_table(compared):
+    (item,) = comparisons_of(compared[0])
+    assert say_below(item) == [say_disagreement(item.disagreement)]
 
 
 def test_corrected_consistency_is_a_ratio_of_means_in_each_resample(compared):

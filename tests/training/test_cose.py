@@ -121,11 +121,13 @@ def test_maps_that_ignore_the_image_do_not_move_along_with_it(shapes):
     assert (found.predicted_then == found.predicted[:, None]).all()
 
 
-def test_constant_maps_are_consistent_and_as_insensitive(shapes, network):
+def test_constant_maps_are_consistent_unlike_those_of_random_weights_and_noted(shapes, network, pairs):
     constant = Toy(lambda images: images.new_ones(len(images), 3, 4, 4))
-    found = measure_cose((constant, constant), shapes.test, make_evaluation(), chosen=torch.arange(16))
+    found = measure_cose((constant, network), shapes.test, make_evaluation(), chosen=torch.arange(16))
     assert torch.equal(found.similarity[:, PHOTOMETRIC], torch.ones(16, 8).double())
-    assert torch.equal(found.similarity[:, -1], torch.ones(16).double())
+    assert found.similarity[:, -1].mean() < 0.3
+    assert found.is_empty.all()
+    assert not pairs.is_empty.any()
 
 
 def test_the_same_network_is_the_same_under_its_own_weights(network, shapes):

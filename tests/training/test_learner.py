@@ -21,6 +21,7 @@ from gcc_search.training.learner import Learner, WholeBatch, WholeStochasticDept
 from gcc_search.training.network import Network
 from gcc_search.training.networks import ConvNeXtClassifier, SmallClassifier, SmallConvNet
 from gcc_search.training.terms import loss_terms
+from gcc_search.training.vit import VisionTransformerClassifier
 from tests.mates import Mates
 
 BOTH_TERMS = Explanation(alpha=1.0, beta=0.1)
@@ -39,10 +40,20 @@ def make_network(name: str) -> Network:
         torch.manual_seed(0)
         if name == "convnet_small":
             return SmallClassifier(SmallConvNet(5)).double()
+        if name == "transformer":
+            return make_transformer().double()
         # Drops half of the images in every block.
         blocks = [CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 2)]
         model = torchvision.models.ConvNeXt(blocks, stochastic_depth_prob=0.5, layer_scale=1.0, num_classes=5)
         return ConvNeXtClassifier(model).double()
+
+
+def make_transformer() -> Network:
+    sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 16, "num_classes": 5}
+    network = VisionTransformerClassifier(torchvision.models.VisionTransformer(image_size=16, patch_size=8, **sizes))
+    # torchvision's begins with zeros.
+    torch.nn.init.normal_(network.model.heads.head.weight)
+    return network
 
 
 def step(
@@ -104,14 +115,14 @@ def step(
         (2, 6, Explanation(alpha=1.0, photometric=1.0)),
     ],
 )
-@pytest.mark.parametrize("name", ["convnet_small", "convnext"])
+@pytest.mark.parametrize("name", ["convnet_small", "convnext", "transformer"])
 def test_a_step_of_several_is_that_of_one(mates, name, size, count, explanation):
     alone = step(None, name, count, explanation)
     for found in mates.run(size, step, name, count, explanation):
         assert_close(found, alone, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["convnet_small", "convnext"])
+@pytest.mark.parametrize("name", ["convnet_small", "convnext", "transformer"])
 def test_blocks_that_are_computed_again_ask_the_others_again(mates, name):
     alone = step(None, name, 3, BOTH_TERMS)
     for found in mates.run(2, functools.partial(step, is_recomputed=True), name, 3, BOTH_TERMS):
