@@ -90,6 +90,6 @@ def test_pairs_are_compared_on_the_device_alone(pretended):
     networks = (pretended, pretended)
     cose._compare(networks, views, amounts, CUDA)
     with Crossings() as crossings:
-        predicted, predicted_then, similarity = cose._compare(networks, views, amounts, CUDA)
+        predicted, predicted_then, similarity, is_empty = cose._compare(networks, views, amounts, CUDA)
     assert crossings.found == []
-    assert {predicted.device, predicted_then.device, similarity.device} == {CUDA}
+    assert {predicted.device, predicted_then.device, similarity.device, is_empty.device} == {CUDA}
