@@ -1,4 +1,4 @@
-"""Small data sets in their authors' layouts: real files, a few pixels each."""
+"""Small data sets in their authors' layouts: real files, a few pixels each; and a network to measure."""
 
 from __future__ import annotations
 
@@ -8,9 +8,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+import torch
 from PIL import Image
 
+from gcc_search.training.network import Network
+from gcc_search.training.networks import build_network
+from gcc_search.training.showing import prepare
+
 SavePhoto = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def differing_network(shapes) -> Network:
+    """Untrained, but with batch statistics of the images and with predictions that differ from image to image."""
+    network = build_network("convnet_small", num_classes=8, weights="none", seed=3)
+    x = prepare(shapes.train.pixels(torch.arange(64)), torch.device("cpu"))
+    with torch.no_grad():
+        for _ in range(30):
+            network(x)
+        pooled = network.eval().features(x).mean((0, 2, 3))
+        network.model.fc.bias.copy_(-network.model.fc.weight @ pooled)
+    return network
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ from gcc_search.seeding import derive_seed
 from gcc_search.training.evaluation import INSERTION_PASSES, explain, measure, summarise
 from gcc_search.training.evaluation_plan import Evaluation
 from gcc_search.training.network import Network, PooledNetwork
-from gcc_search.training.networks import build_network
 from gcc_search.training.passes import Passes
 from gcc_search.training.showing import prepare
 
@@ -35,16 +34,8 @@ def make_evaluation(**changes) -> Evaluation:
 
 
 @pytest.fixture(scope="module")
-def network(shapes) -> Network:
-    """Untrained, but with batch statistics of the images and with predictions that differ from image to image."""
-    network = build_network("convnet_small", num_classes=8, weights="none", seed=3)
-    x = prepare(shapes.train.pixels(torch.arange(64)), CPU)
-    with torch.no_grad():
-        for _ in range(30):
-            network(x)
-        pooled = network.eval().features(x).mean((0, 2, 3))
-        network.model.fc.bias.copy_(-network.model.fc.weight @ pooled)
-    return network
+def network(differing_network) -> Network:
+    return differing_network
 
 
 @pytest.fixture(scope="module")
