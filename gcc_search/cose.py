@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from gcc_search.analysis.cose import Pairs, cose_means
 from gcc_search.analysis.cose_table import KEY, cose_table
-from gcc_search.saying import say
+from gcc_search.saying import progress, say
 from gcc_search.trained import Trained
 from gcc_search.training.cose import CosePairs, choose_images, measure_cose, untrained_network
 from gcc_search.training.cose_transforms import TRANSFORMS, Geometric, weight_of
@@ -27,16 +26,8 @@ def score_cose(
     """Prints COSE over at most `most` of the images; columns of `results.schema.PAIRS`, a row a pair."""
     chosen = choose_images(len(images), evaluation, most=most)
     untrained = untrained_network(trained.settings.network, num_classes=trained.num_classes, evaluation=evaluation)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"COSE of {len(chosen)} images", total=None)
-        measured = measure_cose(
-            (trained.network, untrained),
-            images,
-            evaluation,
-            chosen=chosen,
-            on_step=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with progress(console, f"COSE of {len(chosen)} images") as on_step:
+        measured = measure_cose((trained.network, untrained), images, evaluation, chosen=chosen, on_step=on_step)
     console.print()
     console.print(cose_table(cose_means(pairs_of(measured))))
     say(console, KEY)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from gcc_search.analysis.means_table import means_table
 from gcc_search.analysis.measures import means_of
@@ -19,7 +18,7 @@ from gcc_search.preparation import DataSet, choose_device, prepare_images
 from gcc_search.results.reader import read_table
 from gcc_search.results.schema import IMAGES, PAIRS
 from gcc_search.results.writer import write_image_table, write_pair_table
-from gcc_search.saying import say
+from gcc_search.saying import progress, say
 from gcc_search.settings import TrialSettings
 from gcc_search.space import check_settings
 from gcc_search.targets import check_here, check_target
@@ -182,12 +181,5 @@ def _say_origin(trained: Trained, data: DataSet) -> str:
 
 
 def _measure(network: Network, images: ImageSet, evaluation: Evaluation, console: Console) -> Columns:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"measuring {len(images)} images", total=None)
-        return measure(
-            Passes(network),
-            images,
-            evaluation,
-            on_step=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with progress(console, f"measuring {len(images)} images") as on_step:
+        return measure(Passes(network), images, evaluation, on_step=on_step)

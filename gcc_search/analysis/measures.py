@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -54,23 +54,9 @@ ACCURACY = Measure(
 )
 MEASURES = (
     ACCURACY,
-    Measure(
-        name="accuracy on t(x)",
-        columns=("moved_correct",),
-        unit="points",
-        better="up",
-        recorded="moved_correct",
-        scale=100,
-        recorded_scale=100,
-    ),
-    Measure(
-        name="consistency x 100",
-        columns=("own_consistency",),
-        unit="as in the paper's Table 1",
-        better="up",
-        recorded="own_consistency",
-        scale=100,
-        recorded_scale=100,
+    replace(_mean("accuracy on t(x)", "moved_correct", "points", "up"), scale=100, recorded_scale=100),
+    replace(
+        _mean("consistency x 100", "own_consistency", "as in the paper's Table 1", "up"), scale=100, recorded_scale=100
     ),
     _mean("consistency", "consistency", "SSIM, -1 to 1", "up"),
     Measure(name="C*", columns=(EARNED, "chance"), unit="up to 1", better="up", recorded="corrected_consistency"),
