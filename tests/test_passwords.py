@@ -8,6 +8,7 @@ import pytest
 
 from gcc_search.cli.options import command_line
 from gcc_search.passwords import without_password
+from gcc_search.search.going_on import resume_command
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,8 @@ def test_a_command_is_recorded_without_the_password_of_its_database(monkeypatch,
     monkeypatch.setattr(sys, "argv", ["gcc-search", "search", *written, "--name", "a b"])
     told = "gcc-search search " + "=".join(written).replace("secret", "***") + " --name 'a b'"
     assert command_line().replace("--storage 'mysql", "--storage='mysql").replace("'", "") == told.replace("'", "")
+
+
+def test_the_command_that_goes_on_is_shown_without_it():
+    told = resume_command("runs/cub", gpus=4, storage="mysql://me:secret@host/s", address=None)
+    assert told == "gcc-search resume runs/cub --gpus 4 --storage 'mysql://me:***@host/s'"

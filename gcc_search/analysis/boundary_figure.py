@@ -88,7 +88,13 @@ def _draw_panel(axes: Axes, panel: BoundaryPanel, boundary: Boundary, scale: Nor
 def _told(panel: BoundaryPanel) -> list[str]:
     if panel.standing is None:
         return [panel.standing_missing or WORDS[panel.fit]]
-    return [say_place(panel.standing) + ("" if panel.line else ", outside the axes"), say_shift(panel.standing)]
+    return [say_place_on_axes(panel), say_shift(panel.standing)]
+
+
+def say_place_on_axes(panel: BoundaryPanel) -> str:
+    """`half fail at alpha 0.32`, and that it is outside the axes where no trial is near."""
+    assert panel.standing is not None, "the caller has looked"
+    return say_place(panel.standing) + ("" if panel.line else ", outside the axes")
 
 
 def _band(panel: BoundaryPanel) -> str:

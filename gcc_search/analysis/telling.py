@@ -6,8 +6,8 @@ from gcc_search.analysis.against_paper import AgainstPaper
 from gcc_search.analysis.bands import Bands
 from gcc_search.analysis.bands_figure import say_band
 from gcc_search.analysis.boundary import Boundary
-from gcc_search.analysis.boundary_figure import key_of, say_band_of_p
-from gcc_search.analysis.boundary_standing import say_place, say_shift
+from gcc_search.analysis.boundary_figure import key_of, say_band_of_p, say_place_on_axes
+from gcc_search.analysis.boundary_standing import say_shift
 from gcc_search.analysis.comparison import Comparison
 from gcc_search.analysis.parameters import say_unit
 from gcc_search.analysis.seeds import INTERVAL
@@ -57,5 +57,5 @@ def tell_boundary(boundary: Boundary) -> list[str]:
     for panel, found in standing:
         beta = f"beta{say_unit(panel.sparsity)} {short_scientific(10**found.log_beta)}"
         where = f"{panel.network}, {say_band_of_p(panel)}, {beta}"
-        told += [f"  {where}: {say_place(found)}", f"    {say_shift(found)}".replace("\n", " ")]
+        told += [f"  {where}: {say_place_on_axes(panel)}", f"    {say_shift(found)}".replace("\n", " ")]
     return told

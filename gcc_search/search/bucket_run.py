@@ -109,7 +109,7 @@ class StudySender(Callback):
         if time.monotonic() - self._sent > STUDY_SECONDS:
             self._sent = time.monotonic()
             # The end tells what was never sent.
-            with contextlib.suppress(OutageError, sqlite3.Error):
+            with contextlib.suppress(OutageError, StorageError, sqlite3.Error):
                 _send_study(self._run, once=True)
 
 

@@ -9,6 +9,8 @@ import signal
 import termios
 from types import FrameType
 
+from gcc_search.passwords import without_password
+
 # What asks a search to end: Ctrl-C, a scheduler, a terminal that is closed.
 ASKS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -45,7 +47,11 @@ def _is_hung_up(descriptor: int) -> bool:
 
 
 def resume_command(run: str, *, gpus: int | None, storage: str | None, address: str | None) -> str:
-    """What goes on with a search in `run`, a folder or a bucket's URL, with options of `gcc-search resume`."""
+    """What goes on with a search in `run`, a folder or a bucket's URL, with options of `gcc-search resume`.
+
+    To be shown: a password of `storage` is left for the user to put in.
+    """
+    storage = None if storage is None else without_password(storage)
     chosen = {"--gpus": gpus, "--storage": storage, "--address": address}
     words = [word for name, value in chosen.items() if value is not None for word in (name, str(value))]
     return shlex.join(["gcc-search", "resume", run, *words])

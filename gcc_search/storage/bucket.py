@@ -103,6 +103,7 @@ class Bucket:
             write()
         except FileNotFoundError:
             raise self.tries.missing("NOT_FOUND") from None
+        self.tries.were_good = True
 
     def remove(self, key: str) -> None:
         """Removes the object at `key`, if there is one."""

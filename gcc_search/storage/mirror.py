@@ -14,7 +14,7 @@ from pathlib import Path
 from gcc_search.atomic import as_told, followed, follower_of, replace_file
 from gcc_search.errors import GccSearchError, StorageError
 from gcc_search.storage.bucket import Bucket, Entry
-from gcc_search.storage.outage import OutageError
+from gcc_search.storage.outage import OutageError, RefusedError
 from gcc_search.storage.place import is_url, parse_place
 from gcc_search.storage.scratch import scratch_folder
 
@@ -107,7 +107,7 @@ class Mirror:
             try:
                 entry = self.bucket.look_once(self.key(path))
                 known = entry.changed if entry else 0
-            except OutageError:
+            except (OutageError, RefusedError):
                 self._unanswered = time.monotonic()
             self._looked[path] = (time.monotonic(), known)
         return known
@@ -131,7 +131,7 @@ class Mirror:
         """One try: what does not arrive is no sign of life, and training goes on meanwhile."""
         if time.monotonic() - self._pushed_life < LIFE_SECONDS:
             return
-        with contextlib.suppress(OutageError):
+        with contextlib.suppress(OutageError, RefusedError):
             self._check_fence(path, self.bucket.read_once)
             self.bucket.write_once(path.read_bytes(), self.key(path))
         self._note(path)

@@ -1,8 +1,9 @@
-"""A bucket that does not answer is asked again; one that refuses is not.
+"""A bucket that does not answer is asked again; one that refuses is not, or not for long.
 
 Two bounds hold together. One request fails after `CONNECT_SECONDS` without a connection, or `SILENT_SECONDS` without a
 byte; the SDK itself tries once only, so that the waits are ours. And whatever failed is tried again, with waits that
-double, for $GCC_SEARCH_STORAGE_SECONDS: an operation ends at most one try after that.
+double, for $GCC_SEARCH_STORAGE_SECONDS: an operation ends at most one try after that. Credentials that a bucket has
+taken something by are tried again for `REFUSED_SECONDS`: a proxy or an identity service may fail for a moment.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ LIMIT_SECONDS = 600.0
 # A command that cannot even begin says so sooner.
 OPENING_SECONDS = 20.0
 CONNECT_SECONDS, SILENT_SECONDS = 10.0, 30.0
+REFUSED_SECONDS = 20.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
 # Below this, nobody needs to hear of it.
 TOLD_AFTER_SECONDS = 2.0
@@ -59,12 +61,20 @@ class OutageError(Exception):
     """One try failed in a way that may pass."""
 
 
+class RefusedError(StorageError):
+    """The credentials were refused, which may pass where they were good before."""
+
+
 class Tries:
-    """Tries what may fail, for one bucket; `where` is its URL, for messages."""
+    """Tries what may fail, for one bucket; `where` is its URL, for messages.
+
+    `were_good`: whether the credentials have been good enough to write something.
+    """
 
     def __init__(self, where: str) -> None:
         self._where = where
         self.contact = Contact()
+        self.were_good = False
         self._gave_up = False
 
     def __call__(self, action: Callable[[], Result], *, limit: float | None = None) -> Result:
@@ -82,19 +92,16 @@ class Tries:
         while True:
             try:
                 found = self.once(action)
-            except OutageError as outage:
+            except (OutageError, RefusedError) as failure:
                 waited = time.monotonic() - began
-                if waited >= limit:
-                    self._gave_up = True
-                    raise StorageError(
-                        f"{self._where}: must answer, got: {outage} (tried for {waited:.0f} s); "
-                        f"check the network and the endpoint"
-                    ) from None
+                patience = limit if isinstance(failure, OutageError) else self._patience_with_refusals(limit)
+                if waited >= patience:
+                    raise self._given_up(failure, waited) from None
                 if waited >= TOLD_AFTER_SECONDS and not told:
-                    self.contact.tell(f"paused, {self._where}: {outage}; tries again for {limit:.0f} s")
+                    self.contact.tell(f"paused, {self._where}: {failure}; tries again for {patience:.0f} s")
                     told = True
                 # Many workers lose a bucket at one moment, and are not to come back at one moment.
-                time.sleep(min(wait * random.SystemRandom().uniform(0.5, 1.0), max(limit - waited, 0.0)))
+                time.sleep(min(wait * random.SystemRandom().uniform(0.5, 1.0), max(patience - waited, 0.0)))
                 wait = min(2 * wait, LONGEST_WAIT_SECONDS)
             else:
                 self._gave_up = False
@@ -102,11 +109,24 @@ class Tries:
                     self.contact.tell(f"goes on: {self._where} answers again")
                 return found
 
+    def _patience_with_refusals(self, limit: float) -> float:
+        return min(limit, REFUSED_SECONDS) if self.were_good else 0.0
+
+    def _given_up(self, failure: OutageError | RefusedError, waited: float) -> StorageError:
+        if isinstance(failure, RefusedError):
+            # Of a worker's death only the error's name and words arrive.
+            return StorageError(str(failure))
+        self._gave_up = True
+        return StorageError(
+            f"{self._where}: must answer, got: {failure} (tried for {waited:.0f} s); check the network and the endpoint"
+        )
+
     def once(self, action: Callable[[], Result]) -> Result:
         """What `action` returns.
 
         Raises:
-            OutageError: it failed, and may not fail again. StorageError, FileNotFoundError: as above.
+            OutageError: it failed, and may not fail again. RefusedError: for want of credentials.
+            StorageError, FileNotFoundError: as above.
         """
         try:
             return action()
@@ -119,14 +139,14 @@ class Tries:
             if text.startswith("No such file or directory"):
                 raise FileNotFoundError(text) from None
             if (refusal := self._refusal(text)) is not None:
-                raise StorageError(refusal) from None
+                raise refusal from None
             raise OutageError(_shortly(text)) from None
 
     def missing(self, code: str) -> StorageError:
         """That there is no such bucket, in the server's words."""
         return StorageError(f"{self._where}: bucket must exist, got {code}; create it or correct its name")
 
-    def _refusal(self, text: str) -> str | None:
+    def _refusal(self, text: str) -> StorageError | None:
         match = _AWS.search(text) or _GOOGLE.search(text)
         if match is None:
             return None
@@ -137,12 +157,13 @@ class Tries:
         if code in _CREDENTIALS | _TOKENS or status in (401, 403):
             what = f"{code} in {match['operation']}" if "operation" in match.groupdict() else code
             variables = "AWS_SESSION_TOKEN" if code in _TOKENS else _VARIABLES[self._where.partition(":")[0]]
-            return f"{self._where}: credentials must allow to list, read and write, got {what}; check {variables}"
+            rule = "credentials must allow to list, read and write"
+            return RefusedError(f"{self._where}: {rule}, got {what}; check {variables}")
         if code in _MISSING:
-            return str(self.missing(code))
+            return self.missing(code)
         if 300 <= status < 500 and status not in _PASSING:
             # A token that has expired is a 400 as well, and of some requests nothing says which.
-            return (
+            return StorageError(
                 f"{self._where}: must take the request, got: {_shortly(text)}; check region, endpoint and credentials"
             )
         return None

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -150,6 +151,17 @@ def test_a_boundary_in_alpha_is_found_within_a_third_of_a_decade(new_run):
     (panel,) = boundary_of(run).panels
     assert panel.fit == "fitted"
     assert all(abs(log_alpha) < 1 / 3 for log_alpha, _ in panel.line)
+
+
+def test_a_place_outside_the_axes_is_said_to_be_there(new_run):
+    run = new_run()
+    for index in range(24):
+        status = "collapsed" if index in (3, 20) else "finished"
+        run.trial(f"t{index:02d}", status=status, alpha=10 ** (index / 24), beta=10 ** (index % 5 - 4.0))
+    boundary = boundary_of(run)
+    title = draw_boundary(boundary, title="demo").axes[0].get_title()
+    told = "\n".join(tell_boundary(boundary))
+    assert all(re.search(r"half fail at alpha \S+.*, outside the axes", text) for text in (title, told))
 
 
 # The logarithm of 3, thirteen times over, has a standard deviation above 0.

@@ -72,6 +72,22 @@ def test_a_grid_is_all_combinations():
     assert trials_per_network(space) == {"convnet_small": 4}
 
 
+def test_a_point_of_the_grid_that_is_listed_comes_first_and_once():
+    space = make_space(
+        method="grid",
+        run_cap=None,
+        parameters={"alpha": {"values": [0, 1]}, "p": {"values": [1, 2]}},
+        points=[{"alpha": 1, "p": 1}],
+    )
+    assert list_points(space) == [
+        {"alpha": 1, "p": 1},
+        {"alpha": 0, "p": 1},
+        {"alpha": 0, "p": 2},
+        {"alpha": 1, "p": 2},
+    ]
+    assert trials_per_network(space) == {"convnet_small": 4}
+
+
 def test_points_are_tried_first_and_the_rest_of_them_sampled():
     study = make_study(make_space(points=[{"alpha": 0.5, "beta": 0.25}, {"alpha": 2.0}]))
     assert study.ask() == ("convnet_small-0000", {"alpha": 0.5, "beta": 0.25})

@@ -12,7 +12,7 @@ from gcc_search.errors import ResourceError, ResultsError, StorageError
 from gcc_search.patience import Contact
 from gcc_search.storage import outage
 from gcc_search.storage.bucket import Bucket
-from gcc_search.storage.mirror import local_folder, pull
+from gcc_search.storage.mirror import last_change, local_folder, mirror_of, names_in, pull
 from gcc_search.storage.place import parse_place
 from tests.storage.s3_server import BUCKET, S3Server
 
@@ -197,6 +197,50 @@ def test_a_refusal_without_a_reason_may_be_of_the_credentials(s3):
         StorageError, match=r"got: UNKNOWN 400 in HeadObject .*; check region, endpoint and credentials"
     ):
         bucket.look("x")
+
+
+def test_credentials_that_were_good_are_tried_again(s3):
+    with local_folder(URL) as folder:
+        write_atomically(folder / "run.json", CONTENT)
+        s3.error, s3.num_errors = (403, "AccessDenied"), 2
+        write_atomically(folder / "trial.json", CONTENT)
+        s3.num_errors = 2
+        assert names_in(folder) == {"run.json", "trial.json"}
+    assert s3.num_errors == 0
+
+
+def test_credentials_that_were_good_and_no_more_are_one_line_after_a_while(s3, monkeypatch):
+    monkeypatch.setattr(outage, "REFUSED_SECONDS", 1.0)
+    with local_folder(URL) as folder:
+        write_atomically(folder / "run.json", CONTENT)
+        s3.error, s3.num_errors = (403, "AccessDenied"), 1000
+        began = time.monotonic()
+        with pytest.raises(StorageError, match=r"credentials must allow .*, got ACCESS_DENIED in PutObject") as caught:
+            write_atomically(folder / "trial.json", CONTENT)
+    assert caught.type is StorageError, "who reads of a worker's death goes by this name"
+    assert 1.0 <= time.monotonic() - began < 5
+
+
+def test_credentials_that_may_only_read_are_refused_at_once(s3):
+    s3.concerned = lambda line: line.startswith("PUT ")
+    s3.error, s3.num_errors = (403, "AccessDenied"), 1000
+    with local_folder(URL) as folder, pytest.raises(StorageError, match=r"got ACCESS_DENIED in PutObject; check"):
+        write_atomically(folder / "run.json", CONTENT)
+    assert s3.num_errors == 999
+
+
+@pytest.mark.parametrize("error", [(403, "AccessDenied"), (500, "InternalError")])
+def test_a_look_or_a_sign_of_life_that_is_refused_is_none(s3, monkeypatch, error):
+    monkeypatch.setattr("gcc_search.storage.mirror.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("gcc_search.storage.mirror.LIFE_SECONDS", 0.0)
+    with local_folder(URL) as folder:
+        record = folder / "tiny/trial.json"
+        write_atomically(record, CONTENT)
+        known = last_change(record)
+        s3.error, s3.num_errors = error, 2
+        assert last_change(record) == known > 0
+        mirror_of(record).lives(record)
+    assert s3.num_errors == 0
 
 
 def test_a_conflict_of_two_requests_is_tried_again(s3):
