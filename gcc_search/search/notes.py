@@ -18,6 +18,12 @@ def notes(space: SearchSpace) -> list[str]:
             "note: alpha and beta are 0 in every trial: each is trained as its baseline is, whatever else of the "
             "explanation is searched"
         )
+    if _crops_otherwise(space):
+        found.append(
+            "note: cross-entropy is on second views, too, which baselines crop to at least "
+            f"{Explanation().transform_scale_min:g} of an image (transform_scale_min) and trials otherwise: what that "
+            "does to accuracy is counted as the explanation's"
+        )
     asked, listed = sum(trials_per_network(space).values()), len(space.networks) * len(list_points(space))
     if space.method in ("grid", "points") and asked < listed:
         found.append(f"note: run_cap lets {asked} of the {listed} trials run that method: {space.method} lists")

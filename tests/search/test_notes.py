@@ -17,6 +17,11 @@ AS_BASELINES = (
     "is searched"
 )
 
+CROPPED = (
+    "note: cross-entropy is on second views, too, which baselines crop to at least 0.08 of an image "
+    "(transform_scale_min) and trials otherwise: what that does to accuracy is counted as the explanation's"
+)
+
 
 def notes_of(parameters: dict[str, object], **changes) -> list[str]:
     return notes(make_space(parameters=parameters, **changes))
@@ -70,7 +75,15 @@ def test_a_search_in_which_nothing_is_weighed_is_said_to_repeat_its_baseline():
     ],
 )
 def test_a_search_in_which_anything_is_weighed_is_not(weighed):
-    assert notes_of({"p": {"values": [1, 2]}} | weighed) == []
+    assert AS_BASELINES not in notes_of({"p": {"values": [1, 2]}} | weighed)
+
+
+@pytest.mark.parametrize(
+    ("views", "scale", "is_told"), [("both", 0.5, True), ("both", 0.08, False), ("first", 0.5, False)]
+)
+def test_views_that_are_trained_on_and_cropped_otherwise_than_the_baselines_are_told(views, scale, is_told):
+    told = notes_of({"alpha": {"values": [0, 1]}}, explanation={"ce_on_views": views, "transform_scale_min": scale})
+    assert told == [CROPPED] * is_told
 
 
 def test_a_cap_that_cuts_a_grid_is_told():
