@@ -20,8 +20,9 @@ from gcc_search.errors import DiskFullError, ResultsError, StorageError
 from gcc_search.failures import failure_kind, told
 from gcc_search.identity import Identity, package_versions
 from gcc_search.patience import Contact, patiently
-from gcc_search.results.reader import HEATMAPS_FILE, read_table, read_trial
+from gcc_search.results.reader import HEATMAPS_FILE, read_trial
 from gcc_search.results.schema import CHANGE_NO_NUMBER, EPOCHS, IMAGES, NETWORK_FILE, EpochRow, FailureKind, TrialRecord
+from gcc_search.results.tables import read_table
 from gcc_search.results.writer import write_epochs, write_heatmaps, write_images, write_trial
 from gcc_search.settings import TrialSettings
 from gcc_search.training.checkpoint import load_checkpoint

@@ -15,8 +15,8 @@ from gcc_search.cose import score_cose
 from gcc_search.errors import DataError, ResultsError, SpaceError
 from gcc_search.keeper import image_columns
 from gcc_search.preparation import DataSet, choose_device, prepare_images
-from gcc_search.results.reader import read_table
 from gcc_search.results.schema import IMAGES, PAIRS
+from gcc_search.results.tables import read_table
 from gcc_search.results.writer import write_image_table, write_pair_table
 from gcc_search.saying import progress, say
 from gcc_search.settings import TrialSettings

@@ -16,8 +16,9 @@ from gcc_search.atomic import sha256_of_file
 from gcc_search.cli import app
 from gcc_search.cose import NAMES
 from gcc_search.errors import ResultsError
-from gcc_search.results.reader import read_table, read_trial
+from gcc_search.results.reader import read_trial
 from gcc_search.results.schema import PAIRS
+from gcc_search.results.tables import read_table
 from gcc_search.results.writer import write_trial
 from gcc_search.scoring import Asked, evaluate
 

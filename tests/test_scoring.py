@@ -13,8 +13,9 @@ from rich.console import Console
 from gcc_search.analysis.recommendation import Wish, recommend
 from gcc_search.errors import DataError, GccSearchError, ResultsError, SpaceError, WeightsError
 from gcc_search.exporting import export_recommended
-from gcc_search.results.reader import read_run, read_table, read_trial
+from gcc_search.results.reader import read_run, read_trial
 from gcc_search.results.schema import IMAGES
+from gcc_search.results.tables import read_table
 from gcc_search.scoring import Asked, _labelled, evaluate
 from gcc_search.trained import open_trained
 from gcc_search.training.evaluation import summarise

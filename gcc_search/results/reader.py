@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 
 from gcc_search.atomic import sha256_of_file
-from gcc_search.errors import DiskError, ResultsError
-from gcc_search.results.checks import complain, shown
-from gcc_search.results.schema import (
-    EPOCHS,
-    HEATMAPS,
-    IMAGES,
-    NETWORK_FILE,
-    READ_VERSIONS,
-    SCHEMA_VERSION,
-    SINCE_2,
-    RunRecord,
-    TrialRecord,
-)
-from gcc_search.results.seal import TAIL_BYTES, ends_are_whole, is_whole, read_sealed
-from gcc_search.results.writer import checksum
+from gcc_search.errors import ResultsError
+from gcc_search.results.checks import complain
+from gcc_search.results.files import REDO, check_version, read_json, told_by_name
+from gcc_search.results.schema import EPOCHS, HEATMAPS, IMAGES, NETWORK_FILE, RunRecord, TrialRecord
+from gcc_search.results.tables import read_table, table_problem
 
 Record = TypeVar("Record", RunRecord, TrialRecord)
 
-REDO = "delete its folder to have it redone"
-NOT_WRITTEN = "the trial has not written it"
-_VERSION_KEY = b"gcc_search.schema_version"
 # While one waits for the disk, others parse.
 READERS = 4
 HEATMAPS_FILE = "heatmaps.parquet"
@@ -75,7 +59,7 @@ class Trial:
         paths = [path for path in optional if path.exists()]
         if self.record.status == "finished" or self.record.test is not None:
             paths.append(self.folder / "images.parquet")
-        return [problem for path in paths if (problem := _refusal(path)) is not None]
+        return [problem for path in paths if (problem := table_problem(path)) is not None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +106,7 @@ def read_run_record(folder: Path) -> RunRecord:
 
 def _read_trials(parent: Path, problems: list[str], tell: Callable[[int, int], None]) -> list[Trial]:
     # Not by a pattern: what may not be listed would be empty.
-    with _told_by_name(parent, missing="was the folder copied whole?"):
+    with told_by_name(parent, missing="was the folder copied whole?"):
         found = sorted(parent.iterdir()) if parent.is_dir() else []
     # A hidden folder is a copy under way.
     folders = [path for path in found if not path.name.startswith(".") and _may_be_folder(path)]
@@ -163,7 +147,7 @@ def read_trial(folder: Path) -> Trial:
         ResultsError: the folder is no trial directory, or its trial.json is torn or of another schema version.
     """
     path = folder / "trial.json"
-    with _told_by_name(path, missing="was the folder copied whole?"):
+    with told_by_name(path, missing="was the folder copied whole?"):
         is_there, is_folder = path.exists(), folder.is_dir()
     if not is_there:
         got = "a folder without one; was it copied whole?" if is_folder else "no folder; see ls RUN/trials"
@@ -208,42 +192,9 @@ def find_damage(trial: Trial) -> list[str]:
     return [*problems, *([network] if network else [])]
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A file that `writer.write_json` wrote, its checksum verified.
-
-    Raises:
-        ResultsError: missing, not readable, cut short, changed by hand or by the disk.
-    """
-    text = _read_bytes(path, missing="was the folder copied whole?")
-    try:
-        content = json.loads(text)
-        is_ours = isinstance(content, dict) and content.get("sha256") == checksum(content)
-    except (ValueError, RecursionError):
-        raise ResultsError(f"{path}: must be whole JSON, got a torn file; {REDO}") from None
-    if not is_ours:
-        raise ResultsError(f"{path}: checksum must match, got another: the file was changed; {REDO}")
-    return dict(content)
-
-
-def _read_bytes(path: Path, *, missing: str) -> bytes:
-    with _told_by_name(path, missing=missing):
-        return path.read_bytes()
-
-
-@contextmanager
-def _told_by_name(path: Path, *, missing: str) -> Iterator[None]:
-    """What the disk refuses, as the line that a user reads."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise ResultsError(f"{path}: must exist, got nothing; {missing}") from None
-    except OSError as error:
-        raise DiskError(f"{path}: must be readable, got: {error.strerror}; check its owner and the disk") from None
-
-
 def _read_record(path: Path, kind: type[Record]) -> Record:
     content = read_json(path)
-    _check_version(path, content.get("schema_version"))
+    check_version(path, content.get("schema_version"))
     names = {item.name for item in fields(kind)}
     try:
         record = kind(**{key: value for key, value in content.items() if key in names})
@@ -252,82 +203,3 @@ def _read_record(path: Path, kind: type[Record]) -> Record:
     if complaint := complain(record):
         raise ResultsError(f"{path}: {complaint}; {REDO}")
     return record
-
-
-def _check_version(path: Path, version: object) -> None:
-    if version not in READ_VERSIONS:
-        rule = f"schema_version must be {' or '.join(map(str, READ_VERSIONS))}"
-        raise ResultsError(f"{path}: {rule}, got {shown(version)}; read it with the gcc-search that wrote it")
-
-
-def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
-    """A Parquet table of ours, its seal verified over the whole file, only `columns` of it where given.
-
-    Columns that an older version did not have yet are there, without values.
-
-    Raises:
-        ResultsError: missing, torn, changed by a single bit, or not of this schema.
-    """
-    content = _read_bytes(path, missing=NOT_WRITTEN)
-    _check_whole(path, is_whole(content))
-    table = read_sealed(content, columns)
-    version = _table_version(table)
-    _check_version(path, version)
-    expected = schema if columns is None else pa.schema([schema.field(name) for name in columns])
-    if version == 1:
-        table = _with_later_columns(table, expected)
-    if not table.schema.equals(expected):
-        raise ResultsError(f"{path}: columns must be those of schema version {SCHEMA_VERSION}, got others; {REDO}")
-    return table
-
-
-def _with_later_columns(table: pa.Table, expected: pa.Schema) -> pa.Table:
-    for place, field in enumerate(expected):
-        if field.name in SINCE_2 and field.name not in table.column_names:
-            table = table.add_column(place, field, pa.nulls(len(table), field.type))
-    return table
-
-
-def check_table(path: Path) -> None:
-    """Passes a table that is there and looks whole, for tables that nothing is read from.
-
-    The rule: what is read is verified to the last bit before it is parsed (`read_table`). Of what is not read, the
-    first bytes and the last `TAIL_BYTES` are looked at, which is all of a short file: an epochs.parquet, as a rule.
-
-    Raises:
-        ResultsError: missing, cut short, grown, zeroed at an end, no table of ours, or of another schema version.
-    """
-    with _told_by_name(path, missing=NOT_WRITTEN), path.open("rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        head = file.read(4)
-        file.seek(max(size - TAIL_BYTES, 0))
-        tail = file.read()
-    _check_whole(path, ends_are_whole(head, tail, size))
-    _check_version(path, _version_in_footer(tail))
-
-
-def _refusal(path: Path) -> str | None:
-    try:
-        check_table(path)
-    except ResultsError as error:
-        return str(error)
-    return None
-
-
-def _check_whole(path: Path, is_so: bool) -> None:
-    if not is_so:
-        raise ResultsError(f"{path}: must be whole Parquet, got a torn or changed file; {REDO}")
-
-
-def _version_in_footer(tail: bytes) -> int | None:
-    """Parquet's footer (Thrift's compact protocol) has a type and a length, a byte each, between key and value."""
-    _, key, rest = tail.rpartition(_VERSION_KEY)
-    told = rest[2 : 2 + rest[1]] if key else b""
-    return int(told) if told.isdigit() else None
-
-
-def _table_version(table: pa.Table) -> int | str | None:
-    version: bytes | None = (table.schema.metadata or {}).get(_VERSION_KEY)
-    if version is None:
-        return None
-    return int(version) if version.isdigit() and len(version) < 9 else version.decode(errors="replace")

@@ -18,7 +18,8 @@ from ray.tune import Callback
 
 from gcc_search.atomic import fetch
 from gcc_search.errors import SpaceError, StorageError
-from gcc_search.results.reader import REDO, Trial
+from gcc_search.results.files import REDO
+from gcc_search.results.reader import Trial
 from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.space import SearchSpace
 from gcc_search.storage.mirror import LEAST_SILENT_MINUTES, RECORD, mirror_of

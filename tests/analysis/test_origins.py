@@ -4,7 +4,8 @@ import shlex
 from gcc_search.analysis.origins import Origin, find_origins
 from gcc_search.analysis.report import analyze
 from gcc_search.analysis.several import read_runs
-from gcc_search.results.reader import read_json, read_run
+from gcc_search.results.files import read_json
+from gcc_search.results.reader import read_run
 from tests.analysis.conftest import RunBuilder
 
 

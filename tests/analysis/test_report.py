@@ -15,7 +15,8 @@ from gcc_search.analysis.findings import find, say_way_out
 from gcc_search.analysis.printing import print_findings
 from gcc_search.analysis.report import analyze
 from gcc_search.errors import ResultsError
-from gcc_search.results.reader import read_json, read_run
+from gcc_search.results.files import read_json
+from gcc_search.results.reader import read_run
 from gcc_search.results.seal import sealed_parquet
 from gcc_search.results.writer import write_run
 

@@ -15,8 +15,9 @@ import pyarrow as pa
 from gcc_search.analysis.findings import find
 from gcc_search.analysis.several import read_runs
 from gcc_search.objectives import METRICS, parse_constraint
-from gcc_search.results.reader import read_run, read_table, read_trial
+from gcc_search.results.reader import read_run, read_trial
 from gcc_search.results.seal import read_sealed
+from gcc_search.results.tables import read_table
 from gcc_search.space import load_space
 from tests.fuzz.run_folders import SCHEMAS, json_files, make_run, table_files
 from tests.fuzz.space_files import space_bytes

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from gcc_search.errors import DiskError, ResultsError
-from gcc_search.results.reader import read_json, read_run, read_trial
+from gcc_search.results.files import read_json
+from gcc_search.results.reader import read_run, read_trial
 from gcc_search.results.schema import EPOCHS
 from gcc_search.results.writer import write_epochs, write_images, write_json, write_run, write_trial
 

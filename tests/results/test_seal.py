@@ -4,9 +4,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gcc_search.errors import ResultsError
-from gcc_search.results.reader import check_table, read_table
 from gcc_search.results.schema import EPOCHS, IMAGES, SINCE_2
 from gcc_search.results.seal import KEY, TAIL_BYTES, ends_are_whole, is_whole, read_sealed, sealed_parquet
+from gcc_search.results.tables import check_table, read_table
 from gcc_search.results.writer import write_epochs
 
 SMALL = pa.table({"a": [0.5, 1.5, None], "b": ["x", "y", f"{KEY}={'0' * 64}"]})

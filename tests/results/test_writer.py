@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from gcc_search.errors import ResultsError
-from gcc_search.results.reader import read_json, read_trial
+from gcc_search.results.files import read_json
+from gcc_search.results.reader import read_trial
 from gcc_search.results.writer import write_epochs, write_images, write_json, write_trial
 
 

@@ -150,7 +150,7 @@ def test_where_nothing_can_be_locked_nobody_is_kept_out(tmp_path, monkeypatch, r
 def test_other_images_than_before_are_refused(undisturbed, tmp_path):
     folder = tmp_path / "tiny"
     shutil.copytree(undisturbed.folder, folder)
-    from gcc_search.results.reader import read_json
+    from gcc_search.results.files import read_json
     from gcc_search.results.writer import write_json
 
     content = read_json(folder / "run.json")
