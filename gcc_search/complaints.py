@@ -28,6 +28,9 @@ def _place(complaint: ErrorDetails) -> str:
     return ".".join(parts[:1] + parts[2:] if parts[:1] == ["weights"] else parts)
 
 
+# Words that fit on a line.
+MOST_LISTED = 10
+
 # pydantic's types of error in the words of a space file.
 _RULES = {
     "missing": "must be given; examples are in search_spaces/",
@@ -61,12 +64,19 @@ def explain_complaint(complaint: ErrorDetails, model: type[Settings]) -> str:
     if kind == "missing":
         return _RULES[kind]
     if kind == "literal_error":
-        known = context["expected"].replace("'", "")
-        near = closest(value, tuple(known.replace(" or ", ", ").split(", "))) if isinstance(value, str) else ""
-        return f"must be {known}, got {shown(value)}" + (f"; {near}" if near.startswith("did") else "")
+        return _explain_unknown_word(value, context["expected"].replace("'", ""))
     rule = _RULES[kind].format(**context) if kind in _RULES else complaint["msg"]
     advice = "; put it in quotes" if kind == "string_type" and isinstance(value, bool | int | float) else ""
     return f"{rule}, got {shown(value)}{advice}"
+
+
+def _explain_unknown_word(value: object, known: str) -> str:
+    """`known`: `a, b or c`; a long list is left out where one of it is near."""
+    names = tuple(known.replace(" or ", ", ").split(", "))
+    near = closest(value, names) if isinstance(value, str) else ""
+    if not near.startswith("did"):
+        return f"must be {known}, got {shown(value)}"
+    return f"must be {known if len(names) <= MOST_LISTED else f'one of {len(names)} names'}, got {shown(value)}; {near}"
 
 
 def shown(value: object) -> str:

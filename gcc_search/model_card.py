@@ -12,8 +12,8 @@ from gcc_search.analysis.recommendation import Recommendation, Wish
 from gcc_search.analysis.recommendation_text import say_settings, say_why
 from gcc_search.model_file import ModelFacts
 
-# torchvision's vit_b_16: pixels on a side of what its position embeddings are of, and of a patch.
-VIT_IMAGE, VIT_PATCH = 224, 16
+# torchvision's vision transformers: pixels on a side of what their position embeddings are of, and of a patch.
+VIT_IMAGE, VIT_PATCHES = 224, {"vit_b_16": 16, "vit_b_32": 32}
 
 LIMITS = """\
 - **C\\* says that the heatmap moves along when the image is cropped or flipped, beyond what unrelated maps do.** It
@@ -141,12 +141,12 @@ def _weights(facts: ModelFacts, file: str) -> str:
     if not _is_resized(facts):
         return read
     resize = "torchvision.models.vision_transformer.interpolate_embeddings"
-    return f"{resize}({facts.image_size}, {VIT_PATCH}, {read})"
+    return f"{resize}({facts.image_size}, {VIT_PATCHES[facts.network]}, {read})"
 
 
 def _is_resized(facts: ModelFacts) -> bool:
     """Whether the position embeddings are of another size, that of the published weights, than the images."""
-    return facts.network == "vit_b_16" and facts.image_size != VIT_IMAGE
+    return facts.network in VIT_PATCHES and facts.image_size != VIT_IMAGE
 
 
 def _imports(facts: ModelFacts) -> str:

@@ -41,7 +41,31 @@ NonNegative = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
 
 
-NetworkName = Literal["resnet18", "resnet50", "convnext_tiny", "swin_t", "vit_b_16", "convnet_small"]
+NetworkName = Literal[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "wide_resnet50_2",
+    "densenet121",
+    "efficientnet_b0",
+    "efficientnet_v2_s",
+    "mobilenet_v3_large",
+    "vgg16",
+    "vgg16_bn",
+    "convnext_tiny",
+    "convnext_small",
+    "convnext_base",
+    "swin_t",
+    "swin_s",
+    "swin_b",
+    "swin_v2_t",
+    "vit_b_16",
+    "vit_b_32",
+    "convnet_small",
+]
 
 
 # Of a run, which is a folder: no path, and nothing that a shell would take for an option.

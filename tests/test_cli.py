@@ -71,7 +71,7 @@ def test_a_mistake_in_a_space_file_is_one_line_and_exit_code_1(tmp_path):
         (["analyze", "nowhere"], "nowhere: must be a run directory"),
         (
             ["train", "--dataset", "shapes", "--model", "resnet19"],
-            "network: must be resnet18, resnet50, convnext_tiny, swin_t, vit_b_16 or convnet_small, got",
+            'got "resnet19"; did you mean resnet18?',
         ),
         (["train", "--dataset", "caltech101", "--model", "resnet18"], "data.root"),
         (["train", "--dataset", "shapes"], "--model: must be given, or --like with a trial to repeat"),

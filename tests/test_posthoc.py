@@ -33,7 +33,7 @@ def test_every_method_gives_a_heatmap_of_the_image_and_says_nothing(image, metho
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("name", ["resnet18", "convnext_tiny", "swin_t"])
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "efficientnet_b0", "convnext_tiny", "swin_t"])
 def test_the_larger_networks_have_their_last_stage_too(image, name):
     assert posthoc_heatmaps(network_of(name), image, [1], "gradcam++").shape == (1, 64, 64)
 

@@ -19,7 +19,7 @@ def train(
     context: typer.Context,
     dataset: Annotated[str | None, typer.Option(help="shapes, caltech101, cub200 or imagefolder.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="resnet18, resnet50, convnext_tiny, swin_t, vit_b_16 or convnet_small.")
+        str | None, typer.Option(help="resnet18, resnet50, convnext_tiny, vit_b_16, ...: the README names all.")
     ] = None,
     like: Annotated[
         str | None,

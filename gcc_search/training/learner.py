@@ -1,8 +1,8 @@
 """What computes a step's losses: this process alone, or several, each its share of every batch.
 
 Several are to give the rows that one gives, up to the order of sums. So every batch is drawn whole by each of them and
-then cut; batch statistics are those of the whole batch, and so are the draws of stochastic depth; losses are summed,
-and DistributedDataParallel averages the gradients.
+then cut; batch statistics are those of the whole batch, and so are the draws of stochastic depth and dropout; losses
+are summed, and DistributedDataParallel averages the gradients.
 """
 
 from __future__ import annotations
@@ -257,6 +257,21 @@ class WholeStochasticDepth(nn.Module):
         return images * mine
 
 
+class WholeDropout(nn.Dropout):
+    """Dropout that draws for the whole batch what one process would draw, and takes its own rows of it."""
+
+    def __init__(self, like: nn.Dropout, batch: WholeBatch) -> None:
+        super().__init__(like.p)
+        self._batch = batch
+
+    def forward(self, values: Tensor) -> Tensor:
+        if not (self.training and self._batch.is_divided and self.p > 0):
+            return super().forward(values)
+        num_views = len(values) // self._batch.num_here
+        kept = values.new_empty(num_views, self._batch.count, *values.shape[1:]).bernoulli_(1 - self.p)
+        return values * kept[:, self._batch.rows].flatten(0, 1) / (1 - self.p)
+
+
 class _Step(nn.Module):
     """DistributedDataParallel follows one forward pass; networks here are called by their parts."""
 
@@ -298,6 +313,8 @@ def _see_whole_batches(network: nn.Module, batch: WholeBatch) -> None:
                 setattr(parent, name, WholeBatchNorm(child, batch))
             elif isinstance(child, StochasticDepth):
                 setattr(parent, name, WholeStochasticDepth(child, batch))
+            elif isinstance(child, nn.Dropout):
+                setattr(parent, name, WholeDropout(child, batch))
 
 
 def _share_momentum(network: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -6,6 +6,7 @@ No hooks: an in-place ReLU would make a hook see another tensor than the head do
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -23,6 +24,8 @@ def full_precision(features: Features) -> Features:
 class Network(nn.Module):
     """A classifier whose last features, logits and maps can be asked for apart. `model` holds the parameters."""
 
+    bias_of_classes: ClassVar[str]
+    """Name of the parameter that has a number for each class."""
     patch_size = 1
     """A side of images is to be a multiple of it, in pixels."""
 
@@ -81,9 +84,20 @@ class PooledNetwork(Network):
     def head(self) -> nn.Module:
         """Maps pooled features (B, K) to logits (B, C)."""
 
+    @property
+    def map_head(self) -> nn.Module:
+        """The head by whose gradients maps are made: without dropout, of which logits and maps would have their own."""
+        return self.head
+
     def logits(self, features: FeatureMaps) -> Logits:
         logits: Logits = self.head(features.mean((2, 3)))
         return logits
 
     def maps(self, features: FeatureMaps, classes: Classes, *, detach_head: bool = False) -> RawMaps:
-        return gradcam(features, self.head, classes, detach_head=detach_head)
+        return gradcam(features, self.map_head, classes, detach_head=detach_head)
+
+
+def without_dropout(head: nn.Sequential) -> nn.Module:
+    """`head` as it is when nothing is drawn."""
+    kept = [module for module in head if not isinstance(module, nn.Dropout)]
+    return kept[0] if len(kept) == 1 else nn.Sequential(*kept)

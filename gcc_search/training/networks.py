@@ -5,123 +5,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from gcc_search.errors import WeightsError
-from gcc_search.saliency.shapes import FeatureMaps, Images, Logits, Pooled
+from gcc_search.saliency.shapes import FeatureMaps, Images
 from gcc_search.seeding import derive_seed
 from gcc_search.training.network import Network, PooledNetwork
+from gcc_search.training.pooled import (
+    ConvNeXtClassifier,
+    DenseNetClassifier,
+    EfficientNetClassifier,
+    MobileNetClassifier,
+    ResNetClassifier,
+    SwinClassifier,
+)
+from gcc_search.training.vgg import VGGClassifier
 from gcc_search.training.vit import VisionTransformerClassifier
 from gcc_search.training.weights import read_weights
-
-if TYPE_CHECKING:
-    # Loads torch's compiler, a second and a half; where no network of it is built, nobody waits for that.
-    import torchvision
-
-
-class ResNetClassifier(PooledNetwork):
-    model: torchvision.models.ResNet
-
-    def _features(self, images: Images) -> FeatureMaps:
-        m = self.model
-        x = m.maxpool(m.relu(m.bn1(m.conv1(images))))
-        maps: FeatureMaps = m.layer4(m.layer3(m.layer2(m.layer1(x))))
-        return maps
-
-    def map_side(self, image_size: int) -> int:
-        # Halved five times by windows with a border, which rounds up.
-        return -(-image_size // 32)
-
-    @property
-    def blocks(self) -> list[nn.Module]:
-        m = self.model
-        return [nn.Sequential(m.conv1, m.bn1, m.relu, m.maxpool), *m.layer1, *m.layer2, *m.layer3, *m.layer4]
-
-    @property
-    def last_stage(self) -> nn.Module:
-        stage: nn.Module = self.model.layer4
-        return stage
-
-    @property
-    def head(self) -> nn.Module:
-        head: nn.Module = self.model.fc
-        return head
-
-
-class ConvNeXtClassifier(PooledNetwork):
-    model: torchvision.models.ConvNeXt
-
-    def _features(self, images: Images) -> FeatureMaps:
-        maps: FeatureMaps = self.model.features(images)
-        return maps
-
-    def map_side(self, image_size: int) -> int:
-        # Patches side by side: what is left over at the border is not seen.
-        return image_size // 32
-
-    @property
-    def blocks(self) -> list[nn.Module]:
-        # Stem and downsampling stand between stages of many blocks.
-        first, *rest = self.model.features
-        pairs = zip(rest[::2], rest[1::2], strict=False)
-        return [first, *(block for stage, down in pairs for block in (*stage, down)), *rest[-1]]
-
-    @property
-    def last_stage(self) -> nn.Module:
-        stage: nn.Module = self.model.features
-        return stage
-
-    @property
-    def head(self) -> nn.Module:
-        return _PooledClassifier(self.model.classifier)
-
-
-class _PooledClassifier(nn.Module):
-    """torchvision's ConvNeXt classifier (LayerNorm2d, flatten, linear) takes (B, K, 1, 1); this takes (B, K)."""
-
-    def __init__(self, classifier: nn.Module) -> None:
-        super().__init__()
-        self.classifier = classifier
-
-    def forward(self, pooled: Pooled) -> Logits:
-        logits: Logits = self.classifier(pooled[:, :, None, None])
-        return logits
-
-
-class SwinClassifier(PooledNetwork):
-    """A vision transformer whose last tokens lie on a grid and are averaged: maps come from it as from a ResNet."""
-
-    model: torchvision.models.SwinTransformer
-
-    def _features(self, images: Images) -> FeatureMaps:
-        m = self.model
-        maps: FeatureMaps = m.permute(m.norm(m.features(images)))
-        return maps
-
-    def map_side(self, image_size: int) -> int:
-        # Patches of 4 side by side; merged three times, by pairs that are filled up.
-        return -(-(image_size // 4) // 8)
-
-    @property
-    def blocks(self) -> list[nn.Module]:
-        m = self.model
-        # Patches, stages of many blocks with a merger between any two, and what makes maps of the last tokens.
-        patches, *rest = m.features
-        stages = (stage if isinstance(stage, nn.Sequential) else [stage] for stage in rest)
-        return [patches, *(block for stage in stages for block in stage), nn.Sequential(m.norm, m.permute)]
-
-    @property
-    def last_stage(self) -> nn.Module:
-        stage: nn.Module = self.model.permute
-        return stage
-
-    @property
-    def head(self) -> nn.Module:
-        head: nn.Module = self.model.head
-        return head
 
 
 class SmallConvNet(nn.Module):
@@ -142,6 +43,7 @@ def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 class SmallClassifier(PooledNetwork):
     model: SmallConvNet
+    bias_of_classes = "fc.bias"
 
     def _features(self, images: Images) -> FeatureMaps:
         maps: FeatureMaps = self.model.stages(images)
@@ -164,13 +66,19 @@ class SmallClassifier(PooledNetwork):
         return self.model.fc
 
 
-_CLASSIFIERS: dict[str, type[Network]] = {
-    "resnet18": ResNetClassifier,
-    "resnet50": ResNetClassifier,
-    "convnext_tiny": ConvNeXtClassifier,
-    "swin_t": SwinClassifier,
-    "vit_b_16": VisionTransformerClassifier,
+CLASSIFIERS: dict[str, type[Network]] = {
+    **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), ResNetClassifier),
+    **dict.fromkeys(("resnext50_32x4d", "wide_resnet50_2"), ResNetClassifier),
+    "densenet121": DenseNetClassifier,
+    **dict.fromkeys(("efficientnet_b0", "efficientnet_v2_s"), EfficientNetClassifier),
+    "mobilenet_v3_large": MobileNetClassifier,
+    **dict.fromkeys(("vgg16", "vgg16_bn"), VGGClassifier),
+    **dict.fromkeys(("convnext_tiny", "convnext_small", "convnext_base"), ConvNeXtClassifier),
+    **dict.fromkeys(("swin_t", "swin_s", "swin_b", "swin_v2_t"), SwinClassifier),
+    **dict.fromkeys(("vit_b_16", "vit_b_32"), VisionTransformerClassifier),
+    "convnet_small": SmallClassifier,
 }
+"""By torchvision's names, and ours."""
 
 
 # How the names of a classifier's parameters begin.
@@ -190,7 +98,7 @@ def build_network(name: str, *, num_classes: int, weights: str, seed: int) -> Ne
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would seed the GPUs' generators too.
         torch.default_generator.manual_seed(derive_seed(seed, "weights"))
-        network = _empty_network(name, num_classes)
+        network = empty_network(name, num_classes)
     if weights != "none":
         _load_weights(network.model, read_weights(name, weights), where=weights)
     return network.to(memory_format=torch.channels_last)
@@ -204,10 +112,10 @@ def restore_network(name: str, tensors: dict[str, Tensor], *, where: str) -> Net
     Raises:
         WeightsError: a tensor is missing, too many or of another shape.
     """
-    heads = [tensors[key] for key in ("fc.bias", "classifier.2.bias", "head.bias", "heads.head.bias") if key in tensors]
+    bias = tensors.get(CLASSIFIERS[name].bias_of_classes)
     # What it draws is written over; nobody else's draws may change by it.
     with torch.random.fork_rng(devices=[]):
-        network = _empty_network(name, len(heads[0]) if heads else 1)
+        network = empty_network(name, 1 if bias is None else len(bias))
     try:
         network.model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -216,13 +124,14 @@ def restore_network(name: str, tensors: dict[str, Tensor], *, where: str) -> Net
     return network.to(memory_format=torch.channels_last).eval()
 
 
-def _empty_network(name: str, num_classes: int) -> Network:
+def empty_network(name: str, num_classes: int) -> Network:
+    """The network `name` with weights that torch's generators draw."""
     if name == "convnet_small":
         return SmallClassifier(SmallConvNet(num_classes))
     import torchvision
 
     model = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
-    return _CLASSIFIERS[name](model)
+    return CLASSIFIERS[name](model)
 
 
 def _load_weights(model: nn.Module, state: dict[str, Tensor], *, where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from http.client import HTTPException
 from pathlib import Path
@@ -16,6 +17,7 @@ from gcc_search.homes import expanded
 
 TORCHVISION_WEIGHTS = ("IMAGENET1K_V1", "DEFAULT")
 
+_DENSE_PART = re.compile(r"(?<=\.)(norm|conv)\.([12])(?=\.)")
 # Seconds until a server counts as out of reach.
 FETCH_TIMEOUT = 10.0
 
@@ -46,7 +48,13 @@ def read_weights(name: str, weights: str) -> dict[str, Tensor]:
     if not path.is_file():
         known = ", ".join(TORCHVISION_WEIGHTS)
         raise WeightsError(f"weights: {weights}: must be a file, none, or one of {known}, got nothing there")
-    return read_tensors(path)
+    tensors = read_tensors(path)
+    return _renamed(tensors) if name.startswith("densenet") else tensors
+
+
+def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """DenseNet's published files are of before its layers' parts had names that can be attributes: `norm.1`, `norm1`"""
+    return {_DENSE_PART.sub(r"\1\2", name): value for name, value in tensors.items()}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

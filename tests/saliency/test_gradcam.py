@@ -51,9 +51,19 @@ def swin_parts(network):
     return network, features, network.head, network.permute
 
 
+def efficientnet_parts(network):
+    return network, network.features, network.classifier[1], network.features
+
+
+def mobilenet_parts(network):
+    return network, network.features, network.classifier, network.features
+
+
 PARTS = {
     "resnet18": resnet_parts,
     "resnet50": resnet_parts,
+    "efficientnet_b0": efficientnet_parts,
+    "mobilenet_v3_large": mobilenet_parts,
     "convnext_tiny": convnext_parts,
     "swin_t": swin_parts,
 }

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from torch import nn
 from torch.testing import assert_close
 from torchvision.models.convnext import CNBlockConfig
+from torchvision.models.vgg import make_layers
 from torchvision.ops import StochasticDepth
 
 from gcc_search.saliency.geometry import draw_transforms
@@ -17,10 +19,12 @@ from gcc_search.saliency.photometry import draw_photometry
 from gcc_search.saliency.resampling import make_resampling
 from gcc_search.settings import Explanation
 from gcc_search.training.crew import Crew, Share
-from gcc_search.training.learner import Learner, WholeBatch, WholeStochasticDepth
+from gcc_search.training.learner import Learner, WholeBatch, WholeDropout, WholeStochasticDepth
 from gcc_search.training.network import Network
-from gcc_search.training.networks import ConvNeXtClassifier, SmallClassifier, SmallConvNet
+from gcc_search.training.networks import SmallClassifier, SmallConvNet
+from gcc_search.training.pooled import ConvNeXtClassifier
 from gcc_search.training.terms import loss_terms
+from gcc_search.training.vgg import VGGClassifier
 from gcc_search.training.vit import VisionTransformerClassifier
 from tests.mates import Mates
 
@@ -42,10 +46,28 @@ def make_network(name: str) -> Network:
             return SmallClassifier(SmallConvNet(5)).double()
         if name == "transformer":
             return make_transformer().double()
+        if name == "vgg":
+            return make_vgg().double()
         # Drops half of the images in every block.
         blocks = [CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 2)]
         model = torchvision.models.ConvNeXt(blocks, stochastic_depth_prob=0.5, layer_scale=1.0, num_classes=5)
         return ConvNeXtClassifier(model).double()
+
+
+def make_vgg() -> Network:
+    """With dropout, whose draws are to be those of one process."""
+    model = torchvision.models.VGG(make_layers([8, "M", 8, "M", 16, "M"], batch_norm=True), init_weights=False)
+    # torchvision's own has a hundred million parameters.
+    model.classifier = nn.Sequential(
+        nn.Linear(16 * 49, 12),
+        nn.ReLU(True),
+        nn.Dropout(0.5),
+        nn.Linear(12, 8),
+        nn.ReLU(True),
+        nn.Dropout(0.5),
+        nn.Linear(8, 5),
+    )
+    return VGGClassifier(model)
 
 
 def make_transformer() -> Network:
@@ -115,14 +137,14 @@ def step(
         (2, 6, Explanation(alpha=1.0, photometric=1.0)),
     ],
 )
-@pytest.mark.parametrize("name", ["convnet_small", "convnext", "transformer"])
+@pytest.mark.parametrize("name", ["convnet_small", "convnext", "transformer", "vgg"])
 def test_a_step_of_several_is_that_of_one(mates, name, size, count, explanation):
     alone = step(None, name, count, explanation)
     for found in mates.run(size, step, name, count, explanation):
         assert_close(found, alone, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["convnet_small", "convnext", "transformer"])
+@pytest.mark.parametrize("name", ["convnet_small", "convnext", "transformer", "vgg"])
 def test_blocks_that_are_computed_again_ask_the_others_again(mates, name):
     alone = step(None, name, 3, BOTH_TERMS)
     for found in mates.run(2, functools.partial(step, is_recomputed=True), name, 3, BOTH_TERMS):
@@ -143,6 +165,22 @@ def names_and_logits(crew: Crew) -> tuple[list[str], torch.Tensor] | None:
         return None
     with torch.no_grad():
         return list(network.state_dict()), network.eval()(torch.ones(2, 3, 32, 32, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("num_views", [1, 2])
+def test_dropout_leaves_out_the_values_that_one_process_would(num_views):
+    count, size = 10, 3
+    views = torch.randn(num_views, count, 7, dtype=torch.float64)
+    like = nn.Dropout(0.3)
+    torch.manual_seed(0)
+    expected = like(views.flatten(0, 1)).unflatten(0, (num_views, count))
+    assert 0 < int((expected == 0).sum()) < expected.numel()
+    for rank in range(size):
+        batch = WholeBatch(Share(rank=rank, size=size))
+        batch.count = count
+        torch.manual_seed(0)
+        mine = WholeDropout(like, batch)(views[:, batch.rows].flatten(0, 1))
+        assert_close(mine.unflatten(0, (num_views, -1)), expected[:, batch.rows], rtol=1e-15, atol=0)
 
 
 @pytest.mark.parametrize("num_views", [1, 2])

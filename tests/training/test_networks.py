@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+from typing import get_args
 
 import pytest
 import torch
@@ -11,16 +13,21 @@ from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from gcc_search.errors import WeightsError
-from gcc_search.training.networks import build_network
+from gcc_search.settings import NetworkName
+from gcc_search.training.networks import CLASSIFIERS, build_network, empty_network, restore_network
 
-OF_TORCHVISION = ("resnet18", "resnet50", "convnext_tiny", "swin_t")
 FEATURES = {
     "resnet18": (512, 2),
     "resnet50": (2048, 2),
+    "densenet121": (1024, 2),
+    "efficientnet_b0": (1280, 2),
+    "mobilenet_v3_large": (960, 2),
     "convnext_tiny": (768, 2),
     "swin_t": (768, 2),
     "convnet_small": (96, 8),
 }
+OF_TORCHVISION = tuple(name for name in FEATURES if name != "convnet_small")
+WITH_DROPOUT = ("efficientnet_b0", "mobilenet_v3_large")
 
 
 @functools.cache
@@ -59,6 +66,42 @@ def test_a_maps_side_is_known_before_there_is_one(name, size):
     with torch.no_grad():
         maps = random_network(name).features(torch.zeros(1, 3, size, size, dtype=torch.float64))
     assert maps.shape[2:] == (random_network(name).map_side(size),) * 2
+
+
+def test_a_space_file_may_name_every_network_and_no_other():
+    assert set(get_args(NetworkName)) == CLASSIFIERS.keys()
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_every_network_has_the_parts_that_its_kind_names(name):
+    # Without numbers: some have a hundred million.
+    with torch.device("meta"):
+        network = empty_network(name, 10).eval()
+        images = torch.zeros(1, 3, 224, 224)
+        features = network.features(images)
+        assert network.logits(features).shape == (1, 10)
+    side = network.map_side(224)
+    assert features.shape[1:] == (1 + side**2, 768) if name.startswith("vit") else features.shape[2:] == (side, side)
+    assert network.model.state_dict()[network.bias_of_classes].shape == (10,)
+    assert network.last_stage in [*network.modules()]
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_a_network_is_restored_with_as_many_classes_as_it_had(name):
+    tensors = random_network(name).float().model.state_dict()
+    restored = restore_network(name, tensors, where="here")
+    random_network(name).double()
+    assert all(torch.equal(value, tensors[key]) for key, value in restored.model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", WITH_DROPOUT)
+def test_maps_have_no_dropout(name, images):
+    network = copy.deepcopy(random_network(name))
+    features, classes = network.features(images), torch.tensor([3, 7])
+    settled = network.maps(features, classes)
+    network.train()
+    assert_close(network.maps(features, classes), settled, rtol=0, atol=0)
+    assert not torch.equal(network.logits(features), network.logits(features))
 
 
 @pytest.mark.parametrize("name", OF_TORCHVISION)

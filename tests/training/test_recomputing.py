@@ -17,7 +17,16 @@ from gcc_search.training.network import Network
 from gcc_search.training.networks import build_network
 from gcc_search.training.terms import loss_terms
 
-NAMES = ("convnet_small", "resnet18", "resnet50", "convnext_tiny", "swin_t")
+NAMES = (
+    "convnet_small",
+    "resnet18",
+    "resnet50",
+    "densenet121",
+    "efficientnet_b0",
+    "mobilenet_v3_large",
+    "convnext_tiny",
+    "swin_t",
+)
 BOTH_TERMS = Explanation(alpha=1.0, beta=0.1)
 
 

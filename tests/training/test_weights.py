@@ -6,6 +6,7 @@ import functools
 import hashlib
 import http.server
 import pickle
+import re
 import socket
 import threading
 from pathlib import Path
@@ -115,6 +116,7 @@ def go_through(proxy: socket.socket, monkeypatch) -> None:
         ("resnet50", "DEFAULT", "resnet50-11ad3fa6.pth"),
         ("convnext_tiny", "IMAGENET1K_V1", "convnext_tiny-983f1562.pth"),
         ("swin_t", "IMAGENET1K_V1", "swin_t-704ceda3.pth"),
+        ("efficientnet_b0", "IMAGENET1K_V1", "efficientnet_b0_rwightman-7f5810bc.pth"),
     ],
 )
 def test_published_weights_out_of_reach_say_where_to_put_the_file(offline, name, weights, file):
@@ -136,6 +138,17 @@ def test_published_weights_in_the_cache_are_read(offline):
     torch.save({"conv1.weight": torch.arange(3.0), "epoch": 7}, offline / "resnet18-f37072fd.pth")
     (tensor,) = read_weights("resnet18", "IMAGENET1K_V1").values()
     assert torch.equal(tensor, torch.arange(3.0))
+
+
+def test_densenets_published_names_are_read_as_torchvision_reads_them(offline):
+    model = torchvision.models.densenet121(num_classes=3)
+    names = [re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", name) for name in model.state_dict()]
+    published = dict(zip(names, model.state_dict().values(), strict=True))
+    assert "features.denseblock1.denselayer1.norm.1.weight" in published
+    offline.mkdir(parents=True)
+    torch.save(published, offline / "densenet121-a639ec97.pth")
+    read = read_weights("densenet121", "IMAGENET1K_V1")
+    assert read.keys() == model.state_dict().keys()
 
 
 def test_a_torn_file_in_the_cache_is_named(offline):
