@@ -6,8 +6,10 @@ ROOT/caltech101/Annotations/<class>/annotation_0001.mat
 
 from __future__ import annotations
 
+import contextlib
+import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gcc_search.errors import DataError
@@ -99,11 +101,24 @@ def _download(root: Path) -> None:
             try:
                 import torchvision
 
-                torchvision.datasets.Caltech101(scratch, download=True)
-            except (OSError, RuntimeError, ImportError) as error:
+                with _unpacked_here_alone():
+                    torchvision.datasets.Caltech101(scratch, download=True)
+            except (OSError, RuntimeError, ImportError, tarfile.TarError) as error:
                 raise DataError(
                     f"{root}: caltech101 must be downloadable with --download, got: {' '.join(str(error).split())}; "
                     "or unpack it there by hand as caltech101/101_ObjectCategories"
                 ) from error
             target.parent.mkdir(exist_ok=True)
             Path(scratch, "caltech101", "101_ObjectCategories").replace(target)
+
+
+@contextlib.contextmanager
+def _unpacked_here_alone() -> Iterator[None]:
+    """Within, archives write nothing outside of their folder, which torchvision leaves to Python's default: not so
+    before 3.14, and from 3.12 on with a warning."""
+    before = tarfile.TarFile.__dict__.get("extraction_filter")
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+    try:
+        yield
+    finally:
+        tarfile.TarFile.extraction_filter = before

@@ -89,6 +89,16 @@ def test_a_missing_folder_is_downloaded_once_where_asked(served, tmp_path):
     assert {path.name for path in root.iterdir()} == {"caltech101", ".caltech101.lock"}
 
 
+def test_an_archive_that_writes_elsewhere_is_refused(served, caltech_root, tmp_path):
+    with tarfile.open(caltech_root / "images.tar.gz", "w:gz") as tar:
+        tar.add(caltech_root / "caltech101" / "101_ObjectCategories" / "ant", "../../elsewhere")
+    root = tmp_path / "new"
+    with pytest.raises(DataError, match=r"must be downloadable with --download, got: .*elsewhere.* outside"):
+        list_caltech101(root, settings(download=True))
+    assert {path.name for path in root.iterdir()} == {".caltech101.lock"}
+    assert not list(tmp_path.rglob("elsewhere"))
+
+
 def test_a_failed_download_is_one_line_and_leaves_no_folder_to_mistake(monkeypatch, tmp_path):
     def fail(*_: object, **__: object) -> None:
         raise URLError("no route\nto host")

@@ -96,8 +96,10 @@ def test_blocks_are_computed_twice_and_their_inputs_alone_are_kept():
     kept: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
         features = network.features(images)
-    assert len(kept) == len(network.blocks) == 9
-    assert kept[0] is images
+    # torch 2.11 keeps an empty tensor beside each.
+    inputs = [tensor for tensor in kept if tensor.numel()]
+    assert len(inputs) == len(network.blocks) == 9
+    assert inputs[0] is images
     with Passes() as passes:
         features.sum().backward()
     assert passes.count == 20
