@@ -144,9 +144,15 @@ def _features(
 
 
 def terms_of_maps(
-    maps: Tensor, transforms: Transforms, size: int, explanation: Explanation, matrices: Resampling | None
+    maps: Tensor, transforms: Transforms, size: int, explanation: Explanation, matrices: Resampling | None = None
 ) -> tuple[PerImage | None, PerImage | None]:
-    """Consistency and sparsity of the raw maps of both views, or of the first alone; None where its weight is 0."""
+    """Consistency and sparsity of the raw maps of both views, or of the first alone; None where its weight is 0.
+
+    Args:
+        maps: signed, of the images and then of these images transformed, (2B, h, w).
+        size: side of the images, pixels.
+        matrices: as for `loss_terms`.
+    """
     count = len(transforms)
     first, second = maps[:count], maps[count:]
     is_searched = explanation.sparsity == "searched"
