@@ -78,8 +78,21 @@ def _what_it_is(found: Recommendation, facts: ModelFacts) -> str:
 def _trained_on(facts: ModelFacts, images: Mapping[str, Any]) -> str:
     splits = ", ".join(f"{count} images to {_VERBS[split]}" for split, count in images["images"].items())
     return (
-        f"{images['name']}: {splits}; no image is in two of them. Fingerprint of images, labels and splits: "
+        f"{images['name']}: {splits}; {_say_shared(images)}. Fingerprint of images, labels and splits: "
         f"`{facts.data_fingerprint}`.\n\nClasses, in the order of the outputs: {', '.join(facts.classes)}."
+    )
+
+
+def _say_shared(images: Mapping[str, Any]) -> str:
+    """What is known of images that are in two splits; of older runs, nobody looked for equal files."""
+    repeated = images.get("repeated")
+    if repeated is None:
+        return "no file is in two of them"
+    if not repeated:
+        return "no file is in two of them, nor an equal one"
+    return (
+        f"**{len(repeated)} of the scored files are equal to one in another split**, so that measures on them say what "
+        f"was learned by heart ({repeated[0]})"
     )
 
 

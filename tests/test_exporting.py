@@ -77,6 +77,19 @@ def test_the_card_tells_data_settings_measures_and_limits(found, exported):
     assert "nor\n  that it lies on the object" in card
 
 
+@pytest.mark.parametrize(
+    ("repeated", "told"),
+    [
+        (["b/1.jpg: equal to a/1.jpg", "b/2.jpg: equal to a/2.jpg"], "**2 of the scored files are equal to one in"),
+        ([], "; no file is in two of them, nor an equal one. Fingerprint"),
+        (None, "; no file is in two of them. Fingerprint"),
+    ],
+)
+def test_the_card_tells_of_files_that_are_in_two_splits(exported, found, repeated, told):
+    images = dict(read_run(found.trial.folder.parent.parent).record.data[0]) | {"repeated": repeated}
+    assert told in model_card(found, WISH, read_model(exported[0])[0], images, file="model.safetensors")
+
+
 def test_the_card_tells_what_of_an_image_of_its_data_set_the_network_sees(exported, found):
     assert (
         "Images: the middle square, 100 % of the short side wide, at 32 x 32 pixels (the short side\n"

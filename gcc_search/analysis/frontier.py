@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gcc_search.analysis.feasibility import Question, is_feasible
-from gcc_search.analysis.pairing import Pair
+from gcc_search.analysis.pairing import SCORED, Pair
 from gcc_search.pareto import non_dominated
 from gcc_search.results.schema import TrialRecord
 
@@ -119,9 +119,16 @@ def _point(record: TrialRecord, shown: Sequence[str], feasible: bool, on_frontie
     )
 
 
-def say_asked(frontier: Frontier, *, between: str = " and ") -> str:
-    """`kept accuracy >= baseline - 1`: what no trial did where none is feasible; `finished` without a constraint."""
-    return f"kept {between.join(frontier.constraints)}" if frontier.constraints else "finished"
+def say_none_feasible(frontier: Frontier, *, between: str = " and ") -> str:
+    """`no feasible trial: none of 3 that finished kept accuracy >= baseline - 1`, or `... none finished (4 collapsed)`.
+
+    What collapsed was given up before a constraint could be asked of it.
+    """
+    finished, collapsed = (sum(point.status == status for point in frontier.points) for status in SCORED)
+    others = f" ({collapsed} collapsed)" if collapsed else ""
+    if not finished:
+        return f"no feasible trial: none finished{others}"
+    return f"no feasible trial: none of {finished} that finished kept {between.join(frontier.constraints)}{others}"
 
 
 def say_ranking(frontier: Frontier) -> str:

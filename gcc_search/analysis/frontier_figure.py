@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from gcc_search.analysis.bands import Bands
 from gcc_search.analysis.bands_figure import band_keys, draw_band, say_band
 from gcc_search.analysis.figures import GREY, network_style
-from gcc_search.analysis.frontier import Frontier, Point, say_asked, say_ranking
+from gcc_search.analysis.frontier import Frontier, Point, say_none_feasible, say_ranking
 
 # Areas in points squared, matplotlib's unit for scatter.
 SIZE, SMALL, STAR, RING, KNEE = 46, 16, 190, 130, 300
@@ -124,8 +124,7 @@ def _markers(frontier: Frontier) -> dict[str, str]:
 def _subtitle(frontier: Frontier) -> str:
     feasible = sum(point.feasible for point in frontier.points)
     if feasible == 0:
-        asked = say_asked(frontier, between=" and\n")
-        return f"no feasible trial: 0 of {len(frontier.points)} {asked}"
+        return say_none_feasible(frontier, between=" and\n")
     members = sum(point.on_frontier for point in frontier.points)
     told = f"scored: {len(frontier.points)}, feasible: {feasible}, on the frontier: {members}"
     return f"{told}\nfrontier in {say_ranking(frontier)}"

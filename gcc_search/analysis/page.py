@@ -19,7 +19,7 @@ from gcc_search.analysis.against_paper import AgainstPaper
 from gcc_search.analysis.comparison import RULE, Comparison
 from gcc_search.analysis.comparison_table import HEADINGS, digits_of, line_cells, say_below, say_loss, say_seeds
 from gcc_search.analysis.findings import Findings, say_counts
-from gcc_search.analysis.frontier import say_ranking
+from gcc_search.analysis.frontier import say_none_feasible, say_ranking
 from gcc_search.analysis.measures import FEWEST_IMAGES, Line, Verdict
 from gcc_search.analysis.page_data import page_data
 from gcc_search.analysis.seeds import INTERVAL
@@ -65,7 +65,7 @@ def make_page(findings: Findings, figures: Mapping[str, bytes]) -> bytes:
         sections=[(name, text) for name, text in SECTIONS.items() if name != "paper" or findings.paper],
         run=findings.run,
         counts=f"{sum(findings.counts.values())} trials: {say_counts(findings.counts)}",
-        num_scored=len(findings.pairs),
+        none_feasible=say_none_feasible(findings.frontier),
         ranking=say_ranking(findings.frontier),
         constraints=findings.frontier.constraints,
         headlines=[_headline(item) for item in findings.comparisons],

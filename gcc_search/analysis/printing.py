@@ -19,7 +19,7 @@ from gcc_search.analysis.comparison_table import (
 )
 from gcc_search.analysis.effects import Effect
 from gcc_search.analysis.findings import Findings, say_counts
-from gcc_search.analysis.frontier import say_asked, say_ranking
+from gcc_search.analysis.frontier import say_none_feasible, say_ranking
 from gcc_search.analysis.importance import Importance
 from gcc_search.analysis.parameters import Parameter
 from gcc_search.analysis.several import trial_directory
@@ -68,7 +68,7 @@ def _print_best(findings: Findings, console: Console) -> None:
     )
     feasible = sum(row.rank is not None for row in findings.rows)
     if feasible == 0:
-        say(console, f"no feasible trial: none {say_asked(findings.frontier)}")
+        say(console, say_none_feasible(findings.frontier))
     elif feasible > TOLD_ROWS:
         say(console, f"... and {feasible - TOLD_ROWS} more feasible trials in best.csv")
 

@@ -6,7 +6,7 @@ The validation split decides; what the test split says is reported.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gcc_search.analysis.comparison import Comparison, compare_chosen
@@ -14,7 +14,7 @@ from gcc_search.analysis.feasibility import Question, first_broken, read_questio
 from gcc_search.analysis.findings import check_searched, say_way_out
 from gcc_search.analysis.paired_images import read_paired
 from gcc_search.analysis.pairing import Pair, pair_with_baselines
-from gcc_search.analysis.seeds import SeedSpread
+from gcc_search.analysis.seeds import SeedSpread, differs_in_more_than_seed
 from gcc_search.errors import ResultsError
 from gcc_search.objectives import closest
 from gcc_search.results.reader import Run, Trial, find_damage
@@ -55,6 +55,8 @@ class Recommendation:
         runner_up: the next best; None where no other qualifies.
         comparison: trial against baseline on the test split.
         gain_over_seeds: of C*, where these settings were trained under several seeds.
+        was_chosen_by_seed: whether they were preferred to other settings by one of these seeds, whose luck is in the
+            mean over all of them.
         gain_is_beyond_noise: whether the 95 % interval of the gain in C* leaves out 0 from above: that over seeds, else
             that over test images; None where there is none, or one over too few images to say.
         problems: a line for each file that was refused: records of trials, tables of these two.
@@ -68,6 +70,7 @@ class Recommendation:
     runner_up: Candidate | None
     comparison: Comparison
     gain_over_seeds: SeedSpread | None
+    was_chosen_by_seed: bool
     gain_is_beyond_noise: bool | None
     problems: tuple[str, ...]
 
@@ -94,20 +97,20 @@ def recommend(run: Run, wish: Wish) -> Recommendation:
     )
     if not ranked:
         raise _none_qualifies(run, wished, [pair for name, pair in by_id.items() if name in reasons], excluded)
-    return _recommend(run, by_id[ranked[0].trial], pairs, ranked, len(wished), excluded)
+    return _recommend(run, by_id, ranked, len(wished), excluded)
 
 
 def _recommend(
     run: Run,
-    pair: Pair,
-    pairs: Sequence[Pair],
+    by_id: Mapping[str, Pair],
     ranked: Sequence[Candidate],
     considered: int,
     excluded: tuple[Excluded, ...],
 ) -> Recommendation:
+    pair = by_id[ranked[0].trial]
     trial = next(trial for trial in run.trials if trial.record.id == pair.trial.id)
     baseline = next(trial for trial in run.baselines.values() if trial.record.id == pair.baseline.id)
-    (comparison,) = compare_chosen([pair], pairs, {pair.trial.id: read_paired(trial, baseline)})
+    (comparison,) = compare_chosen([pair], [*by_id.values()], {pair.trial.id: read_paired(trial, baseline)})
     over_seeds = next((spread for spread in comparison.seeds if spread.measure == "C*"), None)
     return Recommendation(
         trial=trial,
@@ -118,6 +121,8 @@ def _recommend(
         runner_up=ranked[1] if len(ranked) > 1 else None,
         comparison=comparison,
         gain_over_seeds=over_seeds,
+        was_chosen_by_seed=over_seeds is not None
+        and any(differs_in_more_than_seed(by_id[one.trial], pair) for one in ranked),
         gain_is_beyond_noise=_is_beyond_noise(comparison) if over_seeds is None else over_seeds.low > 0,
         problems=(*run.problems, *find_damage(trial), *find_damage(baseline)),
     )

@@ -82,7 +82,8 @@ def say_gain(found: Recommendation) -> tuple[str, ...]:
     else:
         told += f", 95 % interval {line.low:+.3f} to {line.high:+.3f} over its images"
     if found.gain_over_seeds is not None:
-        return (told, _say_over_seeds(found.gain_over_seeds))
+        chosen = "; one of these seeds chose the settings: --confirm trains others" if found.was_chosen_by_seed else ""
+        return (told, f"{_say_over_seeds(found.gain_over_seeds)}{chosen}")
     return (told, _say_over_images(line)) if line.verdict else (told,)
 
 

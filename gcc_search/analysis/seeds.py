@@ -45,6 +45,13 @@ def over_seeds(chosen: Pair, pairs: Sequence[Pair]) -> tuple[SeedSpread, ...]:
     return tuple(spread for spread in spreads if spread is not None)
 
 
+def differs_in_more_than_seed(pair: Pair, other: Pair) -> bool:
+    """Whether two trials have other settings, so that the choice between them was one of settings."""
+    if explanation_of(pair.trial) != explanation_of(other.trial):
+        return True
+    return _without_seed(pair) != _without_seed(other)
+
+
 def _without_seed(pair: Pair) -> str:
     settings = {name: value for name, value in comparable_settings(pair.trial).items() if name != "seed"}
     return json.dumps(settings, sort_keys=True)

@@ -24,10 +24,27 @@ def notes(space: SearchSpace) -> list[str]:
             f"{Explanation().transform_scale_min:g} of an image (transform_scale_min) and trials otherwise: what that "
             "does to accuracy is counted as the explanation's"
         )
+    found += _given_up_though_allowed(space)
     asked, listed = sum(trials_per_network(space).values()), len(space.networks) * len(list_points(space))
     if space.method in ("grid", "points") and asked < listed:
         found.append(f"note: run_cap lets {asked} of the {listed} trials run that method: {space.method} lists")
     return found
+
+
+def _given_up_though_allowed(space: SearchSpace) -> list[str]:
+    """Constraints that keep trials which are given up all the same."""
+    limit = space.collapse.points
+    loose = [
+        constraint.text
+        for constraint in space.parsed_constraints()
+        # One of 100 points bounds nothing.
+        if constraint.metric.name == "accuracy" and constraint.relative and limit < -constraint.offset < 100
+    ]
+    return [
+        f"note: {text} allows more than collapse.points, by which a trial is given up {limit:g} points under its "
+        "baseline; raise collapse.points to train it on"
+        for text in loose
+    ]
 
 
 def _crops_otherwise(space: SearchSpace) -> bool:

@@ -106,6 +106,19 @@ def test_where_there_are_several_seeds_their_noise_decides(new_run, gains, told,
     assert say_why(found, Wish())[-1].startswith(f"{told} the noise of seeds")
 
 
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_a_mean_with_the_seed_that_chose_among_settings_is_said_to_hold_it(new_run, is_alone):
+    run = new_run()
+    for seed, gain in enumerate((0.10, 0.16, 0.13)):
+        run.baseline(key=f"base-{seed}", seed=seed, corrected=0.3)
+        run.trial(f"t{seed}", baseline=f"base-{seed}", seed=seed, alpha=2.0, corrected=0.3 + gain)
+    if not is_alone:
+        run.trial("other", baseline="base-0", seed=0, alpha=3.0, corrected=0.35)
+    told = say_why(found_in(run), Wish())[-1]
+    assert told.endswith("of seeds; one of these seeds chose the settings: --confirm trains others") != is_alone
+    assert told.endswith("a gain beyond the noise of seeds") == is_alone
+
+
 def test_of_too_few_images_nothing_is_said(new_run):
     run = new_run()
     run.baseline(images=images(consistency=0.8, num=FEWEST_IMAGES - 1))

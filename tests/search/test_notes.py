@@ -24,7 +24,7 @@ CROPPED = (
 
 
 def notes_of(parameters: dict[str, object], **changes) -> list[str]:
-    return notes(make_space(parameters=parameters, **changes))
+    return notes(make_space(**({"parameters": parameters, "constraints": []} | changes)))
 
 
 BETA = {"beta": {"value": 1}}
@@ -86,6 +86,27 @@ def test_views_that_are_trained_on_and_cropped_otherwise_than_the_baselines_are_
     assert told == [CROPPED] * is_told
 
 
+@pytest.mark.parametrize(
+    ("constraint", "points", "is_told"),
+    [
+        ("accuracy >= baseline - 30", 10, True),
+        ("accuracy >= baseline - 30", 30, False),
+        ("accuracy >= baseline - 10", 10, False),
+        ("accuracy >= baseline - 100", 10, False),
+        ("accuracy >= baseline + 1", 10, False),
+        ("accuracy >= 40", 10, False),
+        ("gini >= baseline - 30", 10, False),
+    ],
+)
+def test_a_constraint_that_keeps_what_is_given_up_is_told(constraint, points, is_told):
+    told = notes_of({"alpha": {"values": [0, 1]}}, constraints=[constraint], collapse={"points": points})
+    expected = (
+        f"note: {constraint} allows more than collapse.points, by which a trial is given up {points} points under its "
+        "baseline; raise collapse.points to train it on"
+    )
+    assert told == [expected] * is_told
+
+
 def test_a_cap_that_cuts_a_grid_is_told():
     grid = {"alpha": {"values": [0, 1, 2]}, "seed": {"values": [0, 1]}}
     changes = {"networks": ["convnet_small", "resnet18"], "method": "grid"}
@@ -96,5 +117,6 @@ def test_a_cap_that_cuts_a_grid_is_told():
 
 def test_notes_are_said_before_a_search_starts(tmp_path):
     console = Console(file=io.StringIO(), width=200)
-    prepare_search(make_space(parameters={"p": {"value": 1}}), SearchOptions(out=tmp_path, gpus=0), console)
+    space = make_space(parameters={"p": {"value": 1}}, constraints=[])
+    prepare_search(space, SearchOptions(out=tmp_path, gpus=0), console)
     assert console.file.getvalue() == f"{AS_BASELINES}\n"
