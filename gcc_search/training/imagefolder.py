@@ -10,7 +10,16 @@ from pathlib import Path
 
 from gcc_search.errors import DataError
 from gcc_search.settings import DataSettings
-from gcc_search.training.listings import Listing, Source, Unreadable, files_in, folders_in, kept_classes, missing_folder
+from gcc_search.training.listings import (
+    Listing,
+    Source,
+    Unreadable,
+    files_in,
+    folders_in,
+    kept_classes,
+    missing_folder,
+    overlooked_in,
+)
 from gcc_search.training.splits import Split
 
 
@@ -25,8 +34,9 @@ def list_imagefolder(root: Path, settings: DataSettings) -> Listing:
     unreadable: list[Unreadable] = []
     for part, split in parts.items() or [("", None)]:
         for label, name in enumerate(classes):
-            files, failed = files_in(root, f"{part}/{name}" if part else name)
-            unreadable += failed
+            place = f"{part}/{name}" if part else name
+            files, failed = files_in(root, place)
+            unreadable += failed + overlooked_in(root, place)
             sources += [Source(file=file, label=label, official=split) for file in files]
     return Listing(folder=root, classes=classes, sources=tuple(sources), unreadable=tuple(unreadable))
 

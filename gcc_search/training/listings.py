@@ -17,7 +17,11 @@ from gcc_search.errors import DataError
 from gcc_search.settings import DataSettings
 from gcc_search.training.splits import Split
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+# Of images that somebody meant to be there, and that Pillow cannot decode.
+_OTHER_IMAGES = frozenset(
+    {".heic", ".heif", ".jxl", ".jp2", ".tga", ".svg", ".psd", ".dng", ".cr2", ".nef", ".arw", ".npy"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +131,37 @@ def files_in(
         stamp = stamp_of(f"{part}/{file_name}", Path(path))
         files.append(stamp) if isinstance(stamp, Stamp) else unreadable.append(stamp)
     return files, unreadable
+
+
+def overlooked_in(folder: Path, part: str) -> list[Unreadable]:
+    """What `files_in` leaves out of folder/part although its owner may count on it: other images, and folders of any"""
+    with os.scandir(folder / part) as entries:
+        found = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+    overlooked = []
+    for name, is_folder in found:
+        place = _told(f"{part}/{name}")
+        if is_folder:
+            if count := _count_images(folder / part / name):
+                told = f"{count} images are" if count > 1 else "image is"
+                reason = f"a folder within a class, whose {told} not read; move up what belongs to the class"
+                overlooked.append(Unreadable(name=place, reason=reason))
+        elif (suffix := Path(name).suffix.lower()) in _OTHER_IMAGES:
+            overlooked.append(Unreadable(name=place, reason=f"{suffix} is not read; convert it"))
+    return overlooked
+
+
+def _told(name: str) -> str:
+    """`name` as it can be written: not every system's names are UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return ascii(name)
+    return name
+
+
+def _count_images(folder: Path) -> int:
+    names = (name for _, _, names in os.walk(folder) for name in names)
+    return sum(Path(name).suffix.lower() in IMAGE_SUFFIXES | _OTHER_IMAGES for name in names)
 
 
 def stamp_of(name: str, path: Path) -> Stamp | Unreadable:

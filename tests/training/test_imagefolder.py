@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -41,10 +42,37 @@ def test_folders_are_classes(image_folder):
 
 
 def test_suffixes_may_be_of_any_case_and_format(image_folder, save_photo):
-    for suffix in ("JPG", "jpeg", "png", "webp", "bmp", "tif", "ppm"):
+    for suffix in ("JPG", "jpeg", "png", "webp", "avif", "bmp", "tif", "ppm"):
         save_photo(image_folder / "cat" / f"more.{suffix}")
     (image_folder / "cat" / "notes.txt").write_text("no image")
-    assert len(list_imagefolder(image_folder, settings()).sources) == 27
+    assert len(list_imagefolder(image_folder, settings()).sources) == 28
+
+
+def test_images_that_are_not_read_are_told(image_folder, save_photo):
+    for place in ("cat/more/1.png", "cat/more/yet/2.jpg", "dog/one/1.png", "dog/.thumbs/1.png"):
+        save_photo(image_folder / place)
+    for name in ("cat/phone.HEIC", "dog/notes.txt", "dog/Thumbs.db", "dog/empty/readme.md"):
+        (image_folder / name).parent.mkdir(exist_ok=True)
+        (image_folder / name).write_text("no image")
+    listing = list_imagefolder(image_folder, settings())
+    assert len(listing.sources) == 20
+    assert listing.unreadable == (
+        Unreadable(
+            name="cat/more",
+            reason="a folder within a class, whose 2 images are not read; move up what belongs to the class",
+        ),
+        Unreadable(name="cat/phone.HEIC", reason=".heic is not read; convert it"),
+        Unreadable(
+            name="dog/one", reason="a folder within a class, whose image is not read; move up what belongs to the class"
+        ),
+    )
+
+
+def test_a_folder_within_a_class_may_have_any_name(image_folder, save_photo):
+    strange = image_folder / "cat" / os.fsdecode(b"caf\xe9")
+    save_photo(strange / "1.png")
+    (told,) = list_imagefolder(image_folder, settings()).unreadable
+    assert told.name == r"'cat/caf\udce9'"
 
 
 @pytest.mark.parametrize(
