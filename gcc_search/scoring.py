@@ -33,6 +33,8 @@ from gcc_search.trial import evaluation_of
 
 # Of a network's classes, in a message.
 MAX_TOLD = 10
+# More than a data set has.
+ALL_IMAGES = 1_000_000_000
 # What makes a folder a trial's.
 TRIAL_FILE = "trial.json"
 
@@ -43,6 +45,7 @@ class Asked:
 
     Args:
         dataset, classes: other images; their classes must be among those of the network.
+        insertion_images: insertion and deletion of at most so many of them; None: of all.
         cose_images: COSE over at most so many of them; None: without.
         out: where images.parquet is written, COSE's pairs beside it; `force`: whatever tables are there.
     """
@@ -134,8 +137,8 @@ def _settings_for(trained: Trained, asked: Asked) -> TrialSettings:
         content["data"] = {"name": asked.dataset, "root": asked.data_root, "classes": trained.classes}
     if asked.classes is not None:
         content["data"]["classes"] = asked.classes
-    if asked.insertion_images is not None:
-        content["evaluation"]["insertion_images"] = asked.insertion_images
+    # A trial takes a few, as there are many trials (METHOD 5).
+    content["evaluation"]["insertion_images"] = ALL_IMAGES if asked.insertion_images is None else asked.insertion_images
     return check_settings(content)
 
 

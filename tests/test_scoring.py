@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from gcc_search.analysis.recommendation import Wish, recommend
@@ -42,14 +43,23 @@ def complaint(kind: type[GccSearchError], place, **asked) -> str:
 
 
 def test_a_trial_scores_what_it_scored(tiny_run):
-    columns, _ = evaluated(tiny_run / "trials/t1")
+    columns, _ = evaluated(tiny_run / "trials/t1", insertion_images=2)
     assert summarise(columns) == read_trial(tiny_run / "trials/t1").record.test
 
 
 def test_an_export_scores_what_its_trial_scored_to_the_last_digit(tiny_run, model, tmp_path):
-    evaluated(model, out=tmp_path / "images.parquet")
+    evaluated(model, out=tmp_path / "images.parquet", insertion_images=2)
     again = read_table(tmp_path / "images.parquet", IMAGES)
     assert again.to_pylist() == read_trial(tiny_run / "trials/t1").images().to_pylist()
+
+
+def test_insertion_is_of_all_images_unless_fewer_are_asked_for(model, shapes):
+    columns, _ = evaluated(model)
+    few, _ = evaluated(model, insertion_images=2)
+    assert not bool(columns["iauc"].isnan().any())
+    asked = ~few["iauc"].isnan()
+    assert int(asked.sum()) == 2
+    assert torch.equal(columns["iauc"][asked], few["iauc"][asked])
 
 
 def test_means_are_printed_with_their_standard_errors(model, shapes):

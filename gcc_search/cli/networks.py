@@ -40,7 +40,7 @@ def evaluate(
     classes: Classes = None,
     split: Annotated[str, typer.Option(help="test or validation.")] = "test",
     insertion_images: Annotated[
-        int | None, typer.Option(help="Images for insertion and deletion AUC. Default: as the trial had.")
+        int | None, typer.Option(help="Images for insertion and deletion AUC. Default: all.")
     ] = None,
     cose: Annotated[
         bool, typer.Option("--cose", help="COSE (Daroya et al., 2023) as well: 15 forward passes for each image.")
