@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import errno
 import hashlib
 import os
 import signal
@@ -9,7 +10,7 @@ import textwrap
 
 import pytest
 
-from gcc_search.atomic import sha256, write_atomically
+from gcc_search.atomic import copy_tree, is_for_want_of_room, sha256, write_atomically
 from gcc_search.errors import ResultsError
 
 
@@ -72,6 +73,40 @@ def test_a_reader_sees_an_old_or_a_new_file_and_so_does_who_comes_after_a_kill(t
         os.kill(process.pid, signal.SIGKILL)
     assert seen <= set(contents)
     assert path.read_bytes() in contents
+
+
+def test_a_copy_of_a_folder_takes_the_place_of_what_was_there(tmp_path):
+    (tmp_path / "from/deep").mkdir(parents=True)
+    (tmp_path / "from/deep/new.bin").write_bytes(b"new")
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to/old.bin").write_bytes(b"old")
+    copy_tree(tmp_path / "from", tmp_path / "to")
+    there = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")]
+    assert sorted(there) == ["from", "from/deep", "from/deep/new.bin", "to", "to/deep", "to/deep/new.bin"]
+
+
+def test_a_copy_of_a_folder_for_which_there_is_no_room_leaves_nothing_behind(tmp_path):
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from/large.bin").write_bytes(bytes(2000))
+    code = f"""
+        import resource, signal
+        from pathlib import Path
+        from gcc_search.atomic import copy_tree
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        try:
+            copy_tree(Path({str(tmp_path)!r}, "from"), Path({str(tmp_path)!r}, "to"))
+        except Exception as error:
+            print(type(error).__name__)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert done.stdout == "DiskError\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["from"]
+
+
+@pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EACCES, False)])
+def test_a_full_share_of_a_disk_is_a_full_disk(number, expected):
+    assert is_for_want_of_room(OSError(number, os.strerror(number))) == expected
 
 
 def test_a_digest_is_sha256_in_hex():

@@ -18,6 +18,7 @@ from gcc_search.results.reader import read_trial
 from gcc_search.results.schema import EPOCHS, HEATMAPS, IMAGES, NETWORK_FILE, EpochRow
 from gcc_search.results.writer import write_epochs, write_trial
 from gcc_search.settings import DataSettings, Explanation, TrialSettings
+from gcc_search.training.checkpoint import load_checkpoint
 from gcc_search.trial import Ended, Surroundings, run_trial
 
 CPU = torch.device("cpu")
@@ -132,6 +133,20 @@ def test_a_closed_trial_was_stopped_early(tiny_trial, tmp_path):
     assert names_in(tmp_path / "t") == ["epochs.parquet", "trial.json"]
 
 
+def test_a_trial_that_was_stopped_early_leaves_no_state(tiny_trial, tmp_path):
+    start(tiny_trial, tmp_path / "t", epochs=2).close()
+    assert read_trial(tmp_path / "t").record.status == "stopped"
+    assert names_in(tmp_path / "t") == ["epochs.parquet", "trial.json"]
+
+
+def test_seconds_of_all_attempts_count(tiny_trial, tmp_path):
+    interrupt(tiny_trial, tmp_path / "t")
+    before = replace(read_trial(tmp_path / "t").record, device_seconds=1000.0)
+    write_trial(tmp_path / "t", before)
+    record(tiny_trial, tmp_path / "t")
+    assert read_trial(tmp_path / "t").record.device_seconds > 1000
+
+
 def test_closing_a_trial_that_has_ended_changes_nothing(tiny_trial, tmp_path):
     events = start(tiny_trial, tmp_path / "t", epochs=3)
     before = (tmp_path / "t" / "trial.json").read_bytes()
@@ -192,9 +207,18 @@ def test_a_trial_goes_on_from_its_last_checkpoint(recorded, tiny_trial, tmp_path
     assert trial.record.epochs_done == 2
 
 
+def kill_between_row_and_state(settings: TrialSettings, folder) -> None:
+    """Rows of two epochs, and the state after the first: a row is kept before its state is."""
+    with pytest.raises(KeyboardInterrupt):
+        start(settings, folder, epochs=2).throw(KeyboardInterrupt())
+    assert len(read_trial(folder).epochs()) == 2
+    assert load_checkpoint(folder / "checkpoint").epoch == 1
+
+
 def test_a_resumed_trial_ends_with_the_same_files(recorded, tiny_trial, tmp_path):
-    start(tiny_trial, tmp_path / "t", epochs=2).close()
-    record(tiny_trial, tmp_path / "t")
+    kill_between_row_and_state(tiny_trial, tmp_path / "t")
+    *rows, _ = record(tiny_trial, tmp_path / "t")
+    assert [row.epoch for row in rows] == [2]
     trial, undisturbed = read_trial(tmp_path / "t"), read_trial(recorded[0])
     assert repeatable(trial) == repeatable(undisturbed)
     assert trial.images().equals(undisturbed.images())
@@ -256,9 +280,11 @@ def shapes_file(recorded) -> bytes:
 
 @pytest.mark.parametrize("torn", ["trial.json", "epochs.parquet"])
 def test_a_torn_file_costs_epochs_at_most(recorded, tiny_trial, tmp_path, torn):
-    start(tiny_trial, tmp_path / "t", epochs=2).close()
+    kill_between_row_and_state(tiny_trial, tmp_path / "t")
     (tmp_path / "t" / torn).write_bytes(b"half")
-    record(tiny_trial, tmp_path / "t")
+    *rows, _ = record(tiny_trial, tmp_path / "t")
+    # Rows that are lost are trained again, with the state that they led to.
+    assert [row.epoch for row in rows] == ([1, 2] if torn == "epochs.parquet" else [2])
     assert repeatable(read_trial(tmp_path / "t")) == repeatable(read_trial(recorded[0]))
 
 

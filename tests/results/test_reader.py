@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from gcc_search.atomic import sha256
 from gcc_search.errors import DiskError, ResultsError
-from gcc_search.results.files import read_json
-from gcc_search.results.reader import read_run, read_trial
-from gcc_search.results.schema import EPOCHS
+from gcc_search.results.files import REDO, read_json
+from gcc_search.results.reader import find_damage, is_finished_whole, network_problem, read_run, read_trial
+from gcc_search.results.schema import EPOCHS, NETWORK_FILE
 from gcc_search.results.writer import write_epochs, write_images, write_json, write_run, write_trial
 
 
@@ -90,6 +91,61 @@ def test_one_column_can_be_read_alone(tmp_path, trial_record, image_columns):
     table = read_trial(tmp_path).images(["gini"])
     assert table.to_pydict() == {"gini": [0.25, 0.5, 0.75]}
     assert table.schema.field("gini").metadata[b"unit"] == b"0 to 1"
+
+
+def test_a_folder_that_was_renamed_is_named(tmp_path, run_record, trial_record):
+    write_run(tmp_path, run_record)
+    write_trial(tmp_path / "trials/other", trial_record)
+    run = read_run(tmp_path)
+    assert run.trials == ()
+    rule = "id must be the folder's name, got that of t1; was the folder renamed?"
+    assert run.problems == (f"{tmp_path}/trials/other/trial.json: {rule}",)
+
+
+def test_a_hidden_folder_is_a_copy_under_way(tmp_path, run_record, trial_record):
+    write_run(tmp_path, run_record)
+    write_trial(tmp_path / "trials/.t1.0123.tmp", trial_record)
+    assert (read_run(tmp_path).trials, read_run(tmp_path).problems) == ((), ())
+
+
+@pytest.fixture
+def finished(tmp_path, trial_record, epoch_rows, image_columns):
+    """A finished trial with its tables and a network that its record knows."""
+    folder = tmp_path / "t1"
+    folder.mkdir()
+    (folder / NETWORK_FILE).write_bytes(b"weights")
+    write_epochs(folder, epoch_rows)
+    write_images(folder, image_columns)
+    write_trial(folder, replace(trial_record, network_sha256=sha256(b"weights")))
+    return read_trial(folder)
+
+
+def test_a_trial_as_it_was_written_is_whole(finished):
+    assert is_finished_whole(finished)
+    assert (find_damage(finished), network_problem(finished)) == ([], None)
+
+
+def test_another_network_than_the_record_knows_is_damage(finished):
+    (finished.folder / NETWORK_FILE).write_bytes(b"weightz")
+    told = f"{finished.folder}/{NETWORK_FILE}: must be as it was written, got other bytes; {REDO}"
+    assert (find_damage(finished), network_problem(finished)) == ([told], told)
+    assert not is_finished_whole(finished)
+
+
+def test_a_network_that_is_left_out_is_no_damage_and_yet_not_whole(finished):
+    (finished.folder / NETWORK_FILE).unlink()
+    assert find_damage(finished) == []
+    assert not is_finished_whole(finished)
+
+
+def test_a_trial_that_did_not_finish_is_not_whole(finished):
+    write_trial(finished.folder, replace(finished.record, status="stopped"))
+    assert not is_finished_whole(read_trial(finished.folder))
+
+
+def test_a_finished_trial_without_a_row_is_damaged(finished):
+    write_epochs(finished.folder, [])
+    assert find_damage(finished) == [f"{finished.folder}: must have a row for each epoch, got none; {REDO}"]
 
 
 def test_a_torn_trial_is_named_and_the_others_are_read(tmp_path, run_record, trial_record):

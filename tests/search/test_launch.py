@@ -158,10 +158,10 @@ def check_that_early_stopping_survives_a_restart(folder):
     _, scheduler = recall(dataclasses.replace(prepared, space=space), run, console)
     reached = {"epoch": 2, "accuracy_points": 100.0, "corrected_consistency": 1.0, "gini": 1.0}
     place = {"network": "convnet_small", "seed": 0, "baseline": run.trials[0].record.baseline}
-    assert scheduler.add("best", reached, **place)
     # An empty rung would let it go on; nor would its objectives stop it, were the baseline not known.
     broken = {"epoch": 2, "accuracy_points": -100.0, "corrected_consistency": 1.0, "gini": 1.0}
     assert not scheduler.add("broken", broken, **place)
+    assert scheduler.add("best", reached, **place)
 
 
 def test_a_stop_that_is_swallowed_while_ray_starts_is_a_stop(tmp_path, monkeypatch):
