@@ -28,6 +28,16 @@ def test_a_baseline_serves_whether_activations_are_kept_or_computed_again():
     assert [job.id for job in recomputed] == [job.id for job in kept]
 
 
+def test_other_weights_are_another_baseline(tmp_path):
+    files = [tmp_path / name for name in ("one.pth", "other.pth")]
+    for path in files:
+        path.write_bytes(path.name.encode())
+    one, other = (jobs_of(weights=str(path), start=None)[0] for path in files)
+    assert one.id != other.id
+    moved = files[0].rename(tmp_path / "moved.pth")
+    assert jobs_of(weights=str(moved), start=None)[0].id == one.id
+
+
 def test_another_recipe_is_another_baseline_and_the_same_start():
     start, baseline, _ = jobs_of()
     other_start, other_baseline, _ = jobs_of(recipe={"epochs": 3, "lr": 0.01, "image_size": 32})

@@ -281,3 +281,74 @@ def test_a_study_database_that_breaks_costs_a_line_and_resume_makes_it_again(tmp
     recalled(prepared)
     study = optuna.load_study(study_name="tiny/convnet_small", storage=f"sqlite:///{prepared.run}/study.db")
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
+
+
+class Slots:
+    """Workers that are driven one by one: what each runs, and how it ends."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.queue, self._run = make_queue(prepared, Console(file=io.StringIO())), prepared.run
+        self._number = 0
+
+    def begin(self) -> tuple[str, Job] | None:
+        """A worker with a job, or None where none may start now."""
+        self._number += 1
+        config = self.queue.suggest(f"ray-{self._number}")
+        return (f"ray-{self._number}", Job.from_config(config)) if isinstance(config, dict) else None
+
+    def end(self, begun: tuple[str, Job], status: Status, failures: list[str]) -> None:
+        worker, job = begun
+        leave(job, self._run, status, 80.0)
+        folder = job.folder(self._run)
+        write_trial(folder, replace(read_trial(folder).record, failures=failures))
+        self.queue.on_trial_complete(worker)
+
+
+def test_what_ran_out_of_memory_waits_until_it_is_alone_and_nothing_starts_beside_it(tmp_path):
+    slots = Slots(prepare(tmp_path, run_cap=4))
+    slots.end(slots.begin(), "finished", [])
+    large, other = slots.begin(), slots.begin()
+    slots.end(large, "failed", ["memory"])
+    assert slots.begin() is None, "it waits for the other, and all wait with it"
+    slots.end(other, "finished", [])
+    again = slots.begin()
+    (running,) = slots.queue.running
+    assert (again[1].id, running.alone, running.failures) == (large[1].id, True, ("memory",))
+    assert slots.begin() is None, "nothing starts beside it"
+    slots.end(again, "finished", ["memory"])
+    assert {slots.begin()[1].id, slots.begin()[1].id} == {"convnet_small-0002", "convnet_small-0003"}
+
+
+def test_no_trial_is_drawn_before_it_can_start(tmp_path):
+    """What is drawn while a baseline is trained would know of no trial."""
+    slots = Slots(prepare(tmp_path, run_cap=4))
+    baseline = slots.begin()
+    assert not baseline[1].is_trial
+    assert [slots.begin(), slots.begin()] == [None, None]
+    assert slots.queue.num_waiting == 1
+    slots.end(baseline, "finished", [])
+    assert slots.begin()[1].id == "convnet_small-0000"
+
+
+def test_networks_take_turns(tmp_path):
+    recipe = {"epochs": 2, "image_size": 64}
+    slots = Slots(prepare(tmp_path, networks=["convnet_small", "mobilenet_v3_large"], recipe=recipe, run_cap=4))
+    begun = []
+    while (job := slots.begin()) is not None:
+        begun.append(job[1])
+        slots.end(job, "finished", [])
+    trials = [job.id for job in begun if job.is_trial]
+    assert trials == [f"{name}-000{number}" for number in (0, 1) for name in ("convnet_small", "mobilenet_v3_large")]
+
+
+def test_a_trial_that_may_be_tried_again_is_after_a_resume(tmp_path):
+    prepared = prepare(tmp_path, run_cap=1)
+    slots = Slots(prepared)
+    slots.end(slots.begin(), "finished", [])
+    _, job = slots.begin()
+    leave(job, prepared.run, "failed", 80.0)
+    folder = job.folder(prepared.run)
+    write_trial(folder, replace(read_trial(folder).record, failures=["crash"]))
+    queue = recalled(prepared)
+    assert [done.id for done in work(queue, prepared.run, all_well) if done.is_trial] == [job.id]
+    assert statuses(queue) == {"finished": 1}

@@ -15,7 +15,7 @@ from gcc_search.pareto import non_dominated
 from gcc_search.search.density import log_density
 from gcc_search.search.history import History
 from gcc_search.search.levels import Levels
-from gcc_search.search.sampler import KNOWN_OPTUNA, HistorySampler, make_sampler
+from gcc_search.search.sampler import KNOWN_OPTUNA, STARTUP_TRIALS, HistorySampler, make_sampler
 from gcc_search.search.subset import Subset
 from tests.search.conftest import make_space
 
@@ -129,3 +129,20 @@ def test_subsets_are_those_that_optuna_chooses(columns):
         for count in (7, 1, 12, len(points) // 2, len(points) - 1, len(points)):
             expected = _solve_hssp(points, np.arange(len(points)), count, reference)
             assert set(subset.choose(count)) == set(expected)
+
+
+@pytest.mark.parametrize(("cap", "expected"), [(6, 4), (12, 4), (15, 5), (1000, STARTUP_TRIALS)])
+def test_a_third_of_the_trials_at_most_are_drawn_blindly(cap, expected):
+    history = History(DISTRIBUTIONS, [], cap=cap)
+    assert make_sampler(make_space(), "convnet_small", 0, cap=cap, history=history)._n_startup_trials == expected
+
+
+@pytest.mark.parametrize("method", ["bayes", "random"])
+def test_networks_are_drawn_for_apart(method):
+    def first(network: str) -> dict[str, object]:
+        history = History(DISTRIBUTIONS, [], cap=9)
+        study = optuna.create_study(sampler=make_sampler(make_space(method=method), network, 0, cap=9, history=history))
+        return study.ask(DISTRIBUTIONS).params
+
+    assert first("resnet18") == first("resnet18")
+    assert first("resnet18") != first("resnet50")

@@ -88,6 +88,23 @@ def test_a_point_of_the_grid_that_is_listed_comes_first_and_once():
     assert trials_per_network(space) == {"convnet_small": 4}
 
 
+def test_a_value_that_was_not_measured_is_the_worst_and_breaks_its_constraint():
+    space = make_space(constraints=["accuracy >= baseline - 1", "gini >= 0.2"])
+    record = make_record(gini=None)
+    assert objective_values(space, record) == [0.5, 0]
+    assert violations(space, record, make_record())["gini >= 0.2"] == UNTRAINED_VIOLATION
+    unknown = violations(space, make_record(), None)
+    assert unknown == {"trained": 0.0, "accuracy >= baseline - 1": UNTRAINED_VIOLATION, "gini >= 0.2": -0.2}
+
+
+def test_a_trial_that_has_ended_is_known_to_the_sampler():
+    study = make_study(make_space())
+    trial_id, _ = study.ask()
+    assert study._history.num_told == 0
+    study.tell(make_record(trial_id), make_record())
+    assert study._history.num_told == 1
+
+
 def test_points_are_tried_first_and_the_rest_of_them_sampled():
     study = make_study(make_space(points=[{"alpha": 0.5, "beta": 0.25}, {"alpha": 2.0}]))
     assert study.ask() == ("convnet_small-0000", {"alpha": 0.5, "beta": 0.25})
