@@ -69,6 +69,21 @@ def test_steps_are_those_of_training_with_the_trials_own_terms(tiny_trial, shape
     assert set(steps_taken) == {(batch, False, False), (batch, True, True)}
 
 
+def test_each_network_is_billed_for_its_own_steps_and_for_the_images_that_there_are(tiny_trial, shapes, monkeypatch):
+    def step_seconds(settings, *given):
+        return 2.0 if settings.explanation.alpha else 0.5
+
+    monkeypatch.setattr(costing, "_step_seconds", step_seconds)
+    monkeypatch.setattr(costing, "_scoring_seconds", lambda *given: (0.25, 2.0))
+    settings = tiny_trial.model_copy(update={"evaluation": EvaluationSettings(insertion_images=1000)})
+    cost = cost_of(settings, shapes, start=Recipe(epochs=3))
+    # 64 images to train, 16 to validate, 16 to test, all of these inserted; two epochs, three of the start network.
+    test = 0.25 * 16 + 2.0 * 16
+    assert cost.trial_seconds == 2 * (2.0 * 64 + 0.25 * 16) + test
+    assert cost.baseline_seconds == 2 * (0.5 * 64 + 0.25 * 16) + test
+    assert cost.start_seconds == 3 * (0.5 * 64 + 0.25 * 16) + test
+
+
 def test_a_baseline_is_billed_for_both_views_where_cross_entropy_is_on_both(tiny_trial, shapes, monkeypatch):
     timed = []
     monkeypatch.setattr(costing, "_step_seconds", lambda settings, *given: timed.append(settings.explanation) or 0.5)

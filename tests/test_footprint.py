@@ -6,11 +6,13 @@ import os
 import resource
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from gcc_search import footprint
 from gcc_search.errors import DataError, ResourceError
 from gcc_search.footprint import (
     CudaMeter,
@@ -18,6 +20,7 @@ from gcc_search.footprint import (
     Gpu,
     Reading,
     Usage,
+    _shortened,
     in_fresh_process,
     measure_networks,
     use_memory,
@@ -132,3 +135,21 @@ def test_cuda_says_what_the_stand_in_says(tiny_trial):
     assert usage.reserved_bytes <= usage.peak_reserved_bytes < footprint.peak_bytes - (50 << 20)
     again = in_fresh_process(measure_networks, [tiny_trial], 0, meter).footprints[0]
     assert abs(again.peak_bytes - footprint.peak_bytes) < 64 << 20
+
+
+@pytest.mark.parametrize(("full_batches", "expected"), [(2, 38), (4, 70), (9, 70)])
+def test_what_is_watched_ends_in_the_last_smaller_batch(shapes, full_batches, expected):
+    images = shapes.train.subset(torch.arange(70) % len(shapes.train))
+    assert len(_shortened(images, 16, full_batches=full_batches)) == expected
+
+
+@pytest.mark.parametrize("validation", [10, 30])
+def test_the_larger_of_both_scored_parts_is_watched(tiny_trial, shapes, monkeypatch, validation):
+    parts = {"validation": validation, "test": 40 - validation}
+    images = {name: shapes.train.subset(torch.arange(count)) for name, count in parts.items()}
+    watched = []
+    monkeypatch.setattr(footprint, "open_dataset", lambda *given: replace(shapes, **images))
+    monkeypatch.setattr(footprint, "measure", lambda passes, shown, evaluation: watched.append(len(shown)))
+    footprint._train_briefly(tiny_trial, torch.device("cpu"))
+    # Three batches of 16, cut to what there is.
+    assert set(watched) == {30}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,6 +85,13 @@ def test_some_classes_keep_their_numbers(tiny_run, model, shapes):
     columns, printed = evaluated(model, classes=(shapes.classes[5], shapes.classes[2]), insertion_images=0)
     assert set(columns["label"].tolist()) == {2, 5}
     assert "other images than those it was searched with" in printed
+
+
+def test_without_names_of_its_classes_a_network_is_shown_images_of_as_many(tiny_run, shapes, tmp_path):
+    trial = shutil.copytree(tiny_run / "trials/t1", tmp_path / "t1")
+    evaluated(trial, insertion_images=0)
+    told = complaint(DataError, trial, classes=(shapes.classes[5], shapes.classes[2]), insertion_images=0)
+    assert told == f"{trial}: images must be of 8 classes, got 2"
 
 
 def test_a_class_that_does_not_exist_is_one_line(model):

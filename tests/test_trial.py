@@ -12,9 +12,10 @@ from torch.testing import assert_close
 
 from gcc_search.collapse import sign_of_collapse
 from gcc_search.results.schema import EpochRow
-from gcc_search.settings import Collapse, Explanation, TrialSettings
+from gcc_search.settings import Collapse, EvaluationSettings, Explanation, TrialSettings
 from gcc_search.training.checkpoint import load_checkpoint
 from gcc_search.training.evaluation import measure, summarise
+from gcc_search.training.loop import train_epoch
 from gcc_search.training.networks import build_network
 from gcc_search.training.passes import Passes
 from gcc_search.trial import (
@@ -268,3 +269,32 @@ def test_trials_of_one_process_share_the_images(tiny_trial):
 def test_memory_is_counted_in_bytes(undisturbed):
     # torch alone is more than 50 MB, and these images are small.
     assert all(50e6 < row.peak_memory_bytes < 50e9 for row in undisturbed[0])
+
+
+def test_a_network_is_measured_as_the_evaluation_asks_whatever_its_own_seed(tiny_trial):
+    asked = EvaluationSettings(seed=3, batch_size=7, insertion_images=5)
+    settings = tiny_trial.model_copy(update={"seed": 5, "evaluation": asked})
+    found = evaluation_of(settings, CPU.device, insertion=True)
+    assert (found.seed, found.batch_size, found.insertion_images) == (3, 7, 5)
+    assert (found.image_size, found.crop) == (32, 1.0)
+    assert evaluation_of(settings, CPU.device, insertion=False).insertion_images == 0
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_blocks_are_computed_again_where_asked(tiny_trial, monkeypatch, is_asked):
+    seen = []
+
+    def noted(network, *given, **named):
+        seen.append(network.is_recomputed)
+        return train_epoch(network, *given, **named)
+
+    monkeypatch.setattr("gcc_search.trial.train_epoch", noted)
+    run(with_recipe(tiny_trial, epochs=1).model_copy(update={"activation_checkpointing": is_asked}))
+    assert seen == [is_asked]
+
+
+def test_a_loss_that_is_not_finite_is_said_first_and_nothing_is_scored(tiny_trial):
+    """Such a network is far under its baseline as well."""
+    surroundings = replace(CPU, reference=(90.0,))
+    _, ended = run(with_recipe(tiny_trial, epochs=1, lr=1e30), surroundings)
+    assert (ended.status, ended.columns) == ("diverged", None)

@@ -12,8 +12,8 @@ from gcc_search.analysis.frontier import Frontier, find_frontier, say_ranking
 from gcc_search.analysis.pairing import pair_with_baselines
 from gcc_search.errors import ResultsError
 from gcc_search.pareto import non_dominated
-from gcc_search.results.reader import read_run
-from gcc_search.results.writer import write_run
+from gcc_search.results.reader import read_run, read_trial
+from gcc_search.results.writer import write_run, write_trial
 
 BOTH_UP = (True, True)
 
@@ -90,6 +90,15 @@ def test_a_constraint_holds_up_to_and_including_its_bound(new_run):
     run.trial("at", accuracy=93.0)
     run.trial("below", accuracy=92.999)
     assert [(point.id, point.feasible) for point in frontier_of(run).points] == [("at", True), ("below", False)]
+
+
+def test_what_was_not_measured_keeps_no_constraint(new_run):
+    run = new_run(constraints=["box_mass >= 0.3"])
+    run.baseline()
+    run.trial("t1")
+    record = read_trial(run.folder / "trials/t1").record
+    write_trial(run.folder / "trials/t1", replace(record, validation=record.validation | {"box_mass": None}))
+    assert members(frontier_of(run)) == []
 
 
 def test_every_constraint_must_hold(new_run):

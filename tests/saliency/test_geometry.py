@@ -152,6 +152,12 @@ def test_what_an_image_gets_does_not_depend_on_those_after_it_or_on_their_sizes(
     assert torch.equal(few.flips, many.flips[:3])
 
 
+def test_no_crop_is_less_than_a_pixel():
+    frame = torch.full((2000,), 4)
+    drawn = draw_transforms(frame, frame, scale=(0.001, 1.0), generator=torch.Generator().manual_seed(0))
+    assert drawn.boxes[:, 2:].min() == 1 / 4
+
+
 def test_every_image_uses_up_equally_many_random_numbers():
     states = []
     for height in (224, 1):

@@ -171,6 +171,12 @@ def test_pointing_hits_where_the_highest_pixel_is():
     assert pointing(heatmap, region(7, 14, 0, 7)).tolist() == [0.0]
 
 
+def test_a_peak_on_the_rim_of_a_box_hits():
+    heatmap = torch.zeros(1, 2, 2)
+    heatmap[0, 0, 1] = 1.0
+    assert pointing(heatmap, torch.tensor([[[1.0, 0.25], [1.0, 0.25]]])).tolist() == [1.0]
+
+
 def test_pointing_works_on_maps_that_are_negative_everywhere():
     heatmap = upsample(one_cell(1, 5), 14) - 10
     assert pointing(heatmap, region(0, 7, 7, 14)).tolist() == [1.0]

@@ -213,6 +213,14 @@ def test_only_the_kept_classes_are_decoded(load, caltech_root):
     assert len(data.train.images) == 10
 
 
+def test_shapes_of_other_classes_are_other_images(load):
+    one, other = (
+        load("shapes", num_images=40, classes=names) for names in (("checked", "halved"), ("spotted", "striped"))
+    )
+    assert not {*one.train.names} & {*other.train.names}
+    assert one.fingerprint != other.fingerprint
+
+
 def test_at_most_so_many_images_of_a_class_are_kept(load, image_folder):
     data = load("imagefolder", root=image_folder, max_images_per_class=4)
     labels = torch.cat([split.labels for split in splits(data)])

@@ -19,10 +19,11 @@ from gcc_search.saliency.gradcam import gradcam
 from gcc_search.saliency.losses import normalise, upsample
 from gcc_search.saliency.ssim import pearson_correlation, structural_similarity
 from gcc_search.seeding import derive_seed
-from gcc_search.training.evaluation import INSERTION_PASSES, explain, measure, summarise
+from gcc_search.training.evaluation import INSERTION_PASSES, _map_columns, explain, measure, summarise
 from gcc_search.training.evaluation_plan import Evaluation
+from gcc_search.training.map_scores import Replay, similarity
 from gcc_search.training.network import Network, PooledNetwork
-from gcc_search.training.passes import Passes
+from gcc_search.training.passes import Passes, Seen
 from gcc_search.training.showing import prepare
 
 CPU = torch.device("cpu")
@@ -141,6 +142,24 @@ def test_chance_is_the_partners_map_under_the_same_transform(network, shapes, co
     other = normalise(move_heatmaps(t, upsample(maps[partners], 32), 32))
     expected = structural_similarity(other, normalise(upsample(moved_maps, 32)))
     assert_close(columns["chance"].float(), expected, rtol=0, atol=1e-5)
+
+
+def test_chance_is_against_maps_that_are_not_constant_whatever_the_second_views_are():
+    """Of four images, of which the first has a constant map and a second view's that is not."""
+    random = torch.Generator().manual_seed(0)
+    maps, moved_maps = torch.randn(2, 4, 4, 4, generator=random)
+    maps[0], moved_maps[2] = 1.0, 1.0
+    nothing = torch.zeros(4)
+    seen = Seen(nothing.long(), nothing, maps, nothing.long(), moved_maps, moved_maps)
+    frame = torch.full((4,), 32)
+    transforms = draw_transforms(frame, frame, scale=(0.5, 1.0), generator=random)
+    replay = Replay.of(transforms, 4, 32)
+    found = _map_columns(seen, torch.arange(4), iter([(slice(0, 4), replay, None)]))
+    assert found["degenerate"].tolist() == [True, False, False, False]
+    partners = scores.choose_partners(torch.arange(4), found["degenerate"].bool())
+    assert 0 not in partners.tolist()
+    expected = similarity(maps[partners], moved_maps, replay)
+    assert_close(found["chance"], expected.to(found["chance"].dtype))
 
 
 def test_the_batch_size_changes_nothing_but_rounding(network, shapes, columns):

@@ -14,6 +14,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from gcc_search.errors import DataError
+from gcc_search.training import cache_file
 from gcc_search.training.cache_file import CachedImages, CacheSpec
 from gcc_search.training.image_cache import Picture, cache_folder, open_cache
 
@@ -85,6 +86,30 @@ def test_building_leaves_nothing_but_the_cache_and_its_lock(tmp_path):
 )
 def test_another_content_size_or_kind_is_another_file(other):
     assert other.file_name != spec().file_name
+
+
+def test_another_format_is_another_file(monkeypatch):
+    before = spec().file_name
+    monkeypatch.setattr(cache_file, "FORMAT_VERSION", cache_file.FORMAT_VERSION + 1)
+    assert spec().file_name != before
+
+
+def test_pixels_that_are_written_in_pieces_are_whole(tmp_path, monkeypatch):
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, values, offset: write(file, values[:100], offset))
+    assert_holds_the_drawn_rows(open_cache(spec(), draw, folder=tmp_path))
+
+
+def test_a_changed_width_is_never_read(tmp_path):
+    open_cache(spec(), draw, folder=tmp_path)
+    path = only_file(tmp_path)
+    content = path.read_bytes()
+    widths = np.array([0 if row == 3 else 30 + row for row in range(NUM_IMAGES)], np.int64).tobytes()
+    assert content.count(widths) == 1
+    path.write_bytes(content.replace(widths, widths.replace(b"\x1e", b"\x1f")))
+    again = Counted()
+    assert_holds_the_drawn_rows(open_cache(spec(), again, folder=tmp_path))
+    assert again.calls == NUM_IMAGES
 
 
 def test_progress_counts_every_image_once(tmp_path):

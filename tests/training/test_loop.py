@@ -20,7 +20,7 @@ from gcc_search.training.loop import EpochPlan, train_epoch
 from gcc_search.training.networks import SmallClassifier, SmallConvNet, build_network
 from gcc_search.training.normalisation import recoloured
 from gcc_search.training.showing import prepare
-from gcc_search.training.terms import loss_terms, matrices_for
+from gcc_search.training.terms import loss_terms, matrices_for, terms_of_maps
 
 CPU = torch.device("cpu")
 BOTH_TERMS = Explanation(alpha=1.0, beta=0.1)
@@ -278,6 +278,15 @@ def test_maps_are_compared_at_half_the_images_side_where_asked(network, batch, b
     assert not torch.allclose(terms.consistency, whole.consistency)
     if beta:
         assert_close(terms.sparsity, whole.sparsity)
+
+
+def test_how_much_is_lit_is_of_the_whole_heatmap_wherever_maps_are_compared(batch):
+    maps = torch.randn(8, 7, 7, generator=torch.Generator().manual_seed(0))
+    alone, half = (
+        terms_of_maps(maps, batch[2], 64, Explanation(alpha=alpha, beta=1.0, compared_at=place))[1]
+        for alpha, place in ((0.0, "full"), (1.0, "half"))
+    )
+    assert_close(half, alone)
 
 
 def make_plan(*, epoch: int = 1, seed: int = 0, explanation: Explanation | None = None, **recipe) -> EpochPlan:

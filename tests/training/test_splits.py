@@ -130,3 +130,17 @@ def test_where_all_are_wanted_in_one_split_there_are_too_few():
     official = dict.fromkeys(twins_of(range(3)))
     splits = dict.fromkeys(twins_of(range(3)).values(), "train")
     assert split_beside(official, settings(), twins=twins_of(range(3)), splits=splits) is None
+
+
+@pytest.mark.parametrize(("count", "test"), [(9, 2), (7, 1), (8, 2)])
+def test_shares_are_rounded_to_the_nearest_image(count, test):
+    found = sizes(split_class(dict.fromkeys(NAMES[:count]), settings(test_fraction=0.2, validation_fraction=0.2)))
+    assert found["test"] == test
+
+
+def test_splits_are_those_of_yesterday():
+    """Who goes on with a run, or trains a network of before again, is to have its images."""
+    splits = split_class(dict.fromkeys(NAMES[:20]), settings(test_fraction=0.2, validation_fraction=0.25, split_seed=3))
+    assert splits
+    held_out = {split: sorted(int(name[4:-4]) for name in splits if splits[name] == split) for split in splits.values()}
+    assert (held_out["test"], held_out["validation"]) == ([4, 8, 13, 18], [9, 10, 14, 15])
