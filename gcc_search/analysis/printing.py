@@ -25,7 +25,8 @@ from gcc_search.analysis.parameters import Parameter
 from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.table import LEGEND, best_table
 from gcc_search.analysis.telling import tell_bands, tell_boundary, tell_paper, tell_table_1_of_paper
-from gcc_search.analysis.tradeoff_figure import AXIS, say_spread
+from gcc_search.analysis.tradeoff import NetworkTradeoff
+from gcc_search.analysis.tradeoff_figure import AXIS, say_given_up, say_spread
 from gcc_search.saying import say
 
 TOLD_ROWS = 10
@@ -41,10 +42,7 @@ def print_findings(findings: Findings, files: Sequence[Path], console: Console) 
     _print_comparisons(findings, console)
     say(console, f"\n{AXIS}:")
     for item in findings.tradeoffs:
-        collapsed = f"; with collapsed: {say_spread(item.spread_all)}" if item.collapsed else ""
-        say(console, f"  {item.network}: {say_spread(item.spread_finished)}{collapsed}")
-        if item.num_stopped:
-            say(console, f"    without {item.num_stopped} stopped early, which have no test accuracy")
+        _print_tradeoff(item, console)
     _print_knee(findings, console)
     _say_all(tell_bands(findings.bands), console)
     _say_all(tell_boundary(findings.boundary), console, heading="\nwhere training fails")
@@ -91,6 +89,15 @@ def _print_comparisons(findings: Findings, console: Console) -> None:
 def _say_all(lines: Sequence[str], console: Console, *, heading: str | None = None) -> None:
     for line in ([heading] if heading and lines else []) + [*lines]:
         say(console, line)
+
+
+def _print_tradeoff(item: NetworkTradeoff, console: Console) -> None:
+    collapsed = f"; with collapsed: {say_spread(item.spread_all)}" if item.collapsed else ""
+    say(console, f"  {item.network}: {say_spread(item.spread_finished)}{collapsed}")
+    if item.given_up:
+        say(console, f"    {say_given_up(item)}")
+    if item.num_stopped:
+        say(console, f"    without {item.num_stopped} stopped early, which have no test accuracy")
 
 
 def _print_knee(findings: Findings, console: Console) -> None:

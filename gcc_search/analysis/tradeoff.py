@@ -1,8 +1,9 @@
 """Figure 3 of the paper as data: how much test accuracy training on explanations costs, network by network.
 
 Accuracy tradeoff = baseline - trained top-1 on the test split, in points, paired by network, data set and seed.
-Positive is a loss. Trials that collapsed are kept apart: one of them moves a mean more than all the others do. Trials
-that were stopped early have no test accuracy and are in no box: it is then over what early stopping left, and says so.
+Positive is a loss. Trials that collapsed are kept apart: one of them moves a mean more than all the others do, and most
+were given up after a few epochs, while their baselines were trained to the end. Trials that were stopped early have no
+test accuracy and are in no box: it is then over what early stopping left, and says so.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gcc_search.analysis.given_up import Reach, is_short, reach_of
 from gcc_search.analysis.pairing import Pair
 from gcc_search.results.schema import TrialRecord
 
@@ -40,6 +42,8 @@ class NetworkTradeoff:
     Args:
         finished_ids, finished: trials that ran to their end, and what each lost, in points.
         collapsed_ids, collapsed: the same of collapsed trials whose test split was scored.
+        collapsed_epochs_done: how many epochs each of these had. collapsed_epochs_asked: how many its recipe has; None
+            where its record does not say.
         spread_finished, spread_all: without and with collapsed trials; None where there is none.
         counts: trials of this network by status, whether scored or not.
     """
@@ -49,6 +53,8 @@ class NetworkTradeoff:
     finished: tuple[float, ...]
     collapsed_ids: tuple[str, ...]
     collapsed: tuple[float, ...]
+    collapsed_epochs_done: tuple[int, ...]
+    collapsed_epochs_asked: tuple[int | None, ...]
     spread_finished: Spread | None
     spread_all: Spread | None
     counts: dict[str, int]
@@ -57,6 +63,12 @@ class NetworkTradeoff:
     def num_stopped(self) -> int:
         """Trials that were stopped early, so that the box is without them."""
         return self.counts.get("stopped", 0)
+
+    @property
+    def given_up(self) -> tuple[Reach, ...]:
+        """How far each collapsed trial came that was not trained to its last epoch."""
+        reaches = zip(self.collapsed_epochs_done, self.collapsed_epochs_asked, strict=True)
+        return tuple(reach for reach in reaches if is_short(reach))
 
 
 def accuracy_tradeoffs(pairs: Sequence[Pair], records: Sequence[TrialRecord]) -> tuple[NetworkTradeoff, ...]:
@@ -67,12 +79,15 @@ def accuracy_tradeoffs(pairs: Sequence[Pair], records: Sequence[TrialRecord]) ->
 
 def _of_network(network: str, pairs: Sequence[Pair], records: Sequence[TrialRecord]) -> NetworkTradeoff:
     finished, collapsed = _scores(network, "finished", pairs), _scores(network, "collapsed", pairs)
+    reaches = {record.id: reach_of(record) for record in records}
     return NetworkTradeoff(
         network=network,
         finished_ids=tuple(finished),
         finished=tuple(finished.values()),
         collapsed_ids=tuple(collapsed),
         collapsed=tuple(collapsed.values()),
+        collapsed_epochs_done=tuple(reaches[name][0] for name in collapsed),
+        collapsed_epochs_asked=tuple(reaches[name][1] for name in collapsed),
         spread_finished=spread([*finished.values()]),
         spread_all=spread([*finished.values(), *collapsed.values()]),
         counts=count_statuses([record for record in records if record.network == network]),

@@ -8,12 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gcc_search.analysis.figures import COLOURS, GOLDEN
+from gcc_search.analysis.given_up import say_reach
 from gcc_search.analysis.published import PublishedTradeoff
 from gcc_search.analysis.tradeoff import NetworkTradeoff, Spread
 
 AXIS = "accuracy tradeoff, points (positive = accuracy lost)"
 KEY = "box: quartiles and median; diamond: mean; whiskers: 1.5 IQR\nbelow: mean ± sample sd (n trials), points"
 STOPPED_KEY = "\nstopped early: in no box, as they have no test accuracy"
+GIVEN_UP_KEY = "\ngiven up: scored in that epoch, their baselines after the last one"
 PAPER_KEY = "\nsquare and bar: the paper's Fig. 3, mean ± standard deviation"
 BOX_WIDTH = 0.5
 # Right of the box.
@@ -39,9 +41,13 @@ def draw_tradeoff(
     margin = 0.6 if len(tradeoffs) > 1 else 1.0
     panels[-1].set_xlim(-margin, len(tradeoffs) - 1 + margin)
     figure.supylabel(AXIS, fontsize=10)
-    keys = f"{KEY}{STOPPED_KEY if any(item.num_stopped for item in tradeoffs) else ''}{PAPER_KEY if published else ''}"
-    panels[0].set_title(f"{title}\n{keys}", loc="left", fontsize=9)
+    panels[0].set_title(f"{title}\n{_keys(tradeoffs)}{PAPER_KEY if published else ''}", loc="left", fontsize=9)
     return figure
+
+
+def _keys(tradeoffs: Sequence[NetworkTradeoff]) -> str:
+    given_up = GIVEN_UP_KEY if any(item.given_up for item in tradeoffs) else ""
+    return f"{KEY}{given_up}{STOPPED_KEY if any(item.num_stopped for item in tradeoffs) else ''}"
 
 
 def _draw_boxes(axes: Axes, tradeoffs: Sequence[NetworkTradeoff], published: Mapping[str, PublishedTradeoff]) -> None:
@@ -119,6 +125,8 @@ def _label(item: NetworkTradeoff, published: Mapping[str, PublishedTradeoff]) ->
         lines.append(f"paper: {say_published(published[item.network])}")
     if item.collapsed:
         lines.append(f"with collapsed:\n{say_spread(item.spread_all)}")
+    if item.given_up:
+        lines.append(f"{len(item.given_up)} given up in\n{say_reach(item.given_up)}")
     others = say_counts(item.counts)
     return "\n".join([*lines, *others])
 
@@ -129,6 +137,16 @@ def say_spread(spread: Spread | None) -> str:
         return "no finished trial"
     deviation = "" if spread.sd is None else f" ± {spread.sd:.2f}"
     return f"{spread.mean:+.2f}{deviation} (n = {spread.n})"
+
+
+def say_given_up(item: NetworkTradeoff) -> str:
+    """`4 of 5 collapsed were given up in epoch 2 to 4 of 6, baselines trained to the end`."""
+    if not item.given_up:
+        return ""
+    number, total = len(item.given_up), len(item.collapsed)
+    who = f"{number} of {total}" if number < total else f"{number}"
+    verb = "was" if number == 1 else "were"
+    return f"{who} collapsed {verb} given up in {say_reach(item.given_up)}, baselines trained to the end"
 
 
 def say_published(found: PublishedTradeoff) -> str:

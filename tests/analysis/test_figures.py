@@ -18,7 +18,7 @@ from gcc_search.analysis.growth_figure import draw_growth
 from gcc_search.analysis.importance_figure import draw_importance
 from gcc_search.analysis.pairing import pair_with_baselines
 from gcc_search.analysis.tradeoff import accuracy_tradeoffs
-from gcc_search.analysis.tradeoff_figure import AXIS, draw_tradeoff, say_counts, say_spread
+from gcc_search.analysis.tradeoff_figure import AXIS, GIVEN_UP_KEY, draw_tradeoff, say_counts, say_given_up, say_spread
 from gcc_search.results.reader import read_run
 
 KINDS = ("frontier", "tradeoff", "consistency", "effects", "boundary", "importance", "growth")
@@ -156,6 +156,28 @@ def test_a_box_tells_mean_count_and_what_did_not_finish(mixed_run):
     assert "resnet18\n-1.17 ± 3.33 (n = 3)\nwith collapsed:\n+17.62 ± 37.68 (n = 4)\n" in text
     assert "1 collapsed, 1 diverged\n1 running, 1 stopped early" in text
     assert "stopped early: in no box" in text
+
+
+@pytest.mark.parametrize(
+    ("epochs", "told", "printed"),
+    [
+        ((2, 4), "2 given up in\nepoch 2 to 4 of 6\n", "2 collapsed were given up in epoch 2 to 4 of 6, baselines"),
+        ((6, 3), "1 given up in\nepoch 3 of 6\n", "1 of 2 collapsed was given up in epoch 3 of 6, baselines"),
+        ((6, 6), None, ""),
+    ],
+)
+def test_a_mean_with_collapsed_trials_says_in_which_epoch_they_were_given_up(new_run, epochs, told, printed):
+    run = new_run()
+    run.baseline()
+    run.trial("t0", epochs=6, settings={"recipe": {"epochs": 6}})
+    for index, number in enumerate(epochs):
+        run.trial(f"c{index}", status="collapsed", epochs=number, settings={"recipe": {"epochs": 6}})
+    text = all_text(figure_of(run, "tradeoff"))
+    assert (GIVEN_UP_KEY in text) == ("given up" in text) == (told is not None)
+    assert told is None or told in text
+    (item,) = find(read_run(run.folder)).tradeoffs
+    assert say_given_up(item).startswith(printed)
+    assert bool(say_given_up(item)) == bool(printed)
 
 
 def test_where_nothing_was_stopped_early_no_key_speaks_of_it(new_run):

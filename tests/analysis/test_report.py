@@ -127,6 +127,16 @@ def test_what_is_printed_tells_counts_table_tradeoff_and_files(analyzed):
     assert "refused" not in text
 
 
+@pytest.mark.parametrize("epochs", [1, 6])
+def test_what_is_printed_tells_which_collapsed_trials_were_given_up(new_run, epochs):
+    run = new_run()
+    run.baseline()
+    run.trial("t1", status="collapsed", accuracy=20.0, epochs=epochs, settings={"recipe": {"epochs": 6}})
+    line = "(n = 1)\n    1 collapsed was given up in epoch 1 of 6, baselines trained to the end\n"
+    assert (line in told(run.folder)) == (epochs < 6)
+    assert ("given up" in told(run.folder)) == (epochs < 6)
+
+
 def test_more_than_ten_feasible_trials_are_pointed_to(new_run):
     run = new_run()
     run.baseline()

@@ -39,10 +39,22 @@ def test_collapsed_trials_are_kept_apart_and_others_counted(mixed_run):
         finished=(0.5, 1.0, -5.0),
         collapsed_ids=("t4",),
         collapsed=(74.0,),
+        collapsed_epochs_done=(2,),
+        collapsed_epochs_asked=(None,),
         spread_finished=spread([0.5, 1.0, -5.0]),
         spread_all=spread([0.5, 1.0, -5.0, 74.0]),
         counts={"collapsed": 1, "diverged": 1, "finished": 3, "running": 1, "stopped": 1},
     )
+
+
+def test_collapsed_trials_that_had_all_their_epochs_were_not_given_up(new_run):
+    run = new_run()
+    run.baseline()
+    for name, status, epochs in (("a", "finished", 6), ("b", "collapsed", 2), ("c", "collapsed", 6)):
+        run.trial(name, status=status, epochs=epochs, settings={"recipe": {"epochs": 6}})
+    item = tradeoffs_of(run)["resnet18"]
+    assert (item.collapsed_ids, item.collapsed_epochs_done, item.collapsed_epochs_asked) == (("b", "c"), (2, 6), (6, 6))
+    assert item.given_up == ((2, 6),)
 
 
 def test_a_network_without_a_finished_trial_has_no_spread(mixed_run):
