@@ -159,6 +159,28 @@ def test_a_search_that_is_not_random_is_told_beside_figure_3(caltech, space, dif
     assert note == ", ".join([f"resnet18 on caltech101: {NOTED}", *differs])
 
 
+@pytest.mark.parametrize(
+    ("network", "data", "has_failing"),
+    [("resnet18", "caltech101", True), ("resnet50", "cub200", True), ("resnet18", "cub200", False)],
+)
+def test_where_the_paper_has_failing_trials_those_given_up_early_are_told(new_run, network, data, has_failing):
+    run = new_run()
+    run.baseline(network, data=data)
+    epochs = 20 if data == "caltech101" else 60
+    for index, (status, done) in enumerate([("finished", epochs), ("collapsed", 2), ("collapsed", 5)]):
+        run.trial(f"t{index}", network, status, data=data, epochs=done, settings={"recipe": {"epochs": epochs}})
+    (note,) = find(read_run(run.folder), with_paper=True).paper.notes
+    told = f", 2 collapsed given up in epoch 2 to 5 of {epochs} (paper: failing ones trained to the end)"
+    assert note == f"{network} on {data}: {NOTED}{told if has_failing else ''}"
+
+
+def test_collapsed_trials_that_were_trained_to_the_end_as_in_the_paper_are_no_difference(new_run):
+    run = new_run()
+    run.baseline(data="caltech101")
+    run.trial("t1", status="collapsed", data="caltech101", epochs=20, settings={"recipe": {"epochs": 20}})
+    assert find(read_run(run.folder), with_paper=True).paper.notes == (f"resnet18 on caltech101: {NOTED}",)
+
+
 def test_where_the_paper_has_no_tradeoffs_the_search_is_not_told(new_run):
     run = new_run()
     run.record.space.update(method="bayes")
