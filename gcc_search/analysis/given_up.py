@@ -30,6 +30,13 @@ def is_given_up(record: TrialRecord) -> bool:
     return record.status == "collapsed" and is_short(reach_of(record))
 
 
+def say_collapse(record: TrialRecord) -> str:
+    """What stands behind a value: ` (collapsed, epoch 4)`, ` (collapsed)` after the last epoch, nothing elsewhere."""
+    if record.status != "collapsed":
+        return ""
+    return f" (collapsed, epoch {record.epochs_done})" if is_short(reach_of(record)) else " (collapsed)"
+
+
 def say_reach(reaches: Sequence[Reach]) -> str:
     """`epoch 2 to 4 of 6`, of trials that were given up, at least one."""
     done, asked = [had for had, _ in reaches], [number for _, number in reaches if number is not None]

@@ -17,13 +17,13 @@ from gcc_search.analysis.comparison_table import (
     say_loss,
     say_seeds,
 )
-from gcc_search.analysis.effects import Effect
 from gcc_search.analysis.findings import Findings, say_counts
 from gcc_search.analysis.frontier import say_none_feasible, say_ranking
+from gcc_search.analysis.given_up import say_collapse
 from gcc_search.analysis.importance import Importance
 from gcc_search.analysis.parameters import Parameter
 from gcc_search.analysis.several import trial_directory
-from gcc_search.analysis.table import LEGEND, best_table
+from gcc_search.analysis.table import LEGEND, WIDTH, best_table
 from gcc_search.analysis.telling import tell_bands, tell_boundary, tell_paper, tell_table_1_of_paper
 from gcc_search.analysis.tradeoff import NetworkTradeoff
 from gcc_search.analysis.tradeoff_figure import AXIS, say_given_up, say_spread
@@ -46,7 +46,7 @@ def print_findings(findings: Findings, files: Sequence[Path], console: Console) 
     _print_knee(findings, console)
     _say_all(tell_bands(findings.bands), console)
     _say_all(tell_boundary(findings.boundary), console, heading="\nwhere training fails")
-    _print_series(findings.effects, console)
+    _print_series(findings, console)
     _print_importances(findings.importances, console)
     told = [f"  {line}" for line in tell_paper(findings.paper)]
     _say_all(told, console, heading="\ncompared with the paper:")
@@ -110,17 +110,32 @@ def _print_knee(findings: Findings, console: Console) -> None:
     say(console, f"  train it again: {findings.origins[row.trial].command}")
 
 
-def _print_series(effects: Sequence[Effect], console: Console) -> None:
+def _print_series(findings: Findings, console: Console) -> None:
     """Rows as in the paper's Table 2, the first ten; effects.csv has all of them."""
-    rows = [(effect.parameter, series) for effect in effects for series in effect.series]
+    rows = [(effect.parameter, series) for effect in findings.effects for series in effect.series]
+    records = {record.id: record for record in findings.records}
     if rows:
         say(console, "\ntest accuracy, points, with all other settings equal:")
     for parameter, series in rows[:TOLD_ROWS]:
-        cells = (f"{_value(parameter, point.place)}: {_fixed(point.accuracy_points)}" for point in series.points)
+        cells = (
+            f"{_value(parameter, point.place)}: {_fixed(point.accuracy_points)}{say_collapse(records[point.trial])}"
+            for point in series.points
+        )
         fixed = ", ".join(f"{other} {value}" for other, value in series.fixed.items())
-        say(console, f"  {series.network}, {parameter.label} ({fixed}): {' | '.join(cells)}")
+        _say_cells(f"  {series.network}, {parameter.label} ({fixed}):", list(cells), console)
     if len(rows) > TOLD_ROWS:
         say(console, f"  ... and {len(rows) - TOLD_ROWS} more rows in effects.csv")
+
+
+def _say_cells(heading: str, cells: Sequence[str], console: Console) -> None:
+    """The cells behind their heading, and where there is no room below it; none is broken."""
+    line = heading
+    for cell, end in zip(cells, [*[" |"] * (len(cells) - 1), ""], strict=True):
+        if len(f"{line} {cell}{end}") > WIDTH:
+            say(console, line)
+            line = "   "
+        line += f" {cell}{end}"
+    say(console, line)
 
 
 def _value(parameter: Parameter, place: float) -> str:

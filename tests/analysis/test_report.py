@@ -137,6 +137,19 @@ def test_what_is_printed_tells_which_collapsed_trials_were_given_up(new_run, epo
     assert ("given up" in told(run.folder)) == (epochs < 6)
 
 
+def test_a_collapsed_trial_in_a_row_of_test_accuracies_is_marked_and_no_line_is_too_long(new_run):
+    run = new_run()
+    run.baseline()
+    for alpha, status, epochs in ((1, "finished", 6), (2, "collapsed", 4), (3, "collapsed", 6), (4, "collapsed", 2)):
+        values = {"alpha": float(alpha), "sampled": {"alpha": float(alpha)}}
+        run.trial(
+            f"t{alpha}", status=status, accuracy=25.0, epochs=epochs, settings={"recipe": {"epochs": 6}}, **values
+        )
+    text = told(run.folder)
+    cells = "1: 25.00 | 2: 25.00 (collapsed, epoch 4) | 3: 25.00 (collapsed) |\n    4: 25.00 (collapsed, epoch 2)\n"
+    assert f"equal:\n  resnet18, alpha (): {cells}" in text
+
+
 def test_more_than_ten_feasible_trials_are_pointed_to(new_run):
     run = new_run()
     run.baseline()
