@@ -78,7 +78,8 @@ def _label_parameter(axes: Axes, effect: Effect) -> None:
 def _subtitle(effects: Sequence[Effect]) -> str:
     if not effects:
         return "no parameter takes more than one value"
-    return "what each parameter does, on the test split; crosses along the lower edges: networks that did not train"
+    # Two lines: one is wider than a figure of two parameters.
+    return "what each parameter does, on the test split\ncrosses along the lower edges: networks that did not train"
 
 
 def _legend(effects: Sequence[Effect], styles: dict[str, tuple[str, str]]) -> list[Artist]:

@@ -48,6 +48,19 @@ def all_text(figure) -> str:
     return "\n".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
 
 
+def letters_outside(figure) -> list[str]:
+    """Texts that reach beyond the figure."""
+    FigureCanvasAgg(figure).draw()
+    frame, found = figure.bbox, []
+    for text in figure.findobj(matplotlib.text.Text):
+        # Tick labels beyond an axis' limits exist as objects and are not drawn.
+        if text.get_visible() and any(letter.isalpha() for letter in text.get_text()):
+            box = text.get_window_extent()
+            inside = (box.x0 >= frame.x0, box.y0 >= frame.y0, box.x1 <= frame.x1, box.y1 <= frame.y1)
+            found += [] if all(inside) else [text.get_text()]
+    return found
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_figure_is_a_valid_png_and_a_valid_svg(mixed_run, kind):
     files = render_of(mixed_run, kind)
@@ -84,15 +97,23 @@ def test_all_letters_lie_inside_the_figure(new_run, kind, mixed):
         for index in range(3):
             run.trial(f"{network}-{index}", network, accuracy=93.5 + 0.1 * index, gini=0.4 + 0.01 * index)
         run.trial(f"{network}-c", network, status=mixed, accuracy=12.0, corrected=0.0, gini=0.1)
-    figure = figure_of(run, kind)
-    FigureCanvasAgg(figure).draw()
-    frame = figure.bbox
-    for text in figure.findobj(matplotlib.text.Text):
-        if text.get_visible() and text.get_text():
-            box = text.get_window_extent()
-            inside = (box.x0 >= frame.x0, box.y0 >= frame.y0, box.x1 <= frame.x1, box.y1 <= frame.y1)
-            # Tick labels beyond an axis' limits exist as objects and are not drawn.
-            assert all(inside) or not any(letter.isalpha() for letter in text.get_text()), text
+    assert letters_outside(figure_of(run, kind)) == []
+
+
+@pytest.mark.parametrize("num_parameters", [1, 2, 3])
+def test_all_letters_lie_inside_a_figure_of_few_parameters(new_run, num_parameters):
+    run = new_run()
+    run.baseline()
+    for index in range(12):
+        names = ("alpha", "beta", "p")[:num_parameters]
+        sampled = {name: 1.0 + index + place for place, name in enumerate(names)}
+        run.trial(
+            f"t{index}",
+            status=("collapsed", "diverged")[index] if index < 2 else "finished",
+            sampled=sampled,
+            **sampled,
+        )
+    assert letters_outside(figure_of(run, "effects")) == []
 
 
 def test_the_legend_covers_no_point(mixed_run):
