@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,10 @@ from gcc_search.analysis.overlay import COLOURS, Pixels, heatmap, overlay
 SIDE = 1.35
 """Of a picture, inches."""
 COLUMNS = 2 + MOST_CELLS
+LETTERS = 22
+"""That stand above a picture side by side."""
+LINE, USUAL_LINES = 0.12, 4
+"""Of a caption: inches, and how many a row has room for; it grows for more."""
 
 
 def draw_heatmaps(rows: Sequence[GridRow], gallery: Gallery, *, title: str) -> Figure:
@@ -26,7 +31,9 @@ def draw_heatmaps(rows: Sequence[GridRow], gallery: Gallery, *, title: str) -> F
 
     Rows of one network walk through the kept images, so that more than one is seen.
     """
-    figure = Figure(figsize=(COLUMNS * SIDE + 1.2, max(len(rows), 1) * (SIDE + 0.75) + 1.3), layout="constrained")
+    captions = max((_told_row(row).count("\n") + 2 for row in rows), default=0)
+    height = SIDE + 0.75 + LINE * max(captions - USUAL_LINES, 0)
+    figure = Figure(figsize=(COLUMNS * SIDE + 1.2, max(len(rows), 1) * height + 1.3), layout="constrained")
     grid = figure.subplots(max(len(rows), 1), COLUMNS, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -53,7 +60,7 @@ def _draw_row(line: Sequence[Axes], row: GridRow, gallery: Gallery, number: int)
     _show(line[0], picture, f"{_class_name(album.classes, image.label)}\n{_told_row(row)}")
     baseline = gallery.maps_of(row.baseline)
     if baseline is not None:
-        _show(line[1], _lit(picture, baseline, place), "baseline")
+        _show(line[1], _lit(picture, baseline, place), _told_baseline(row))
     for axes, cell in zip(line[2:], row.cells, strict=False):
         maps = gallery.maps_of(cell.trial)
         if maps is not None:
@@ -80,9 +87,16 @@ def _class_name(classes: Sequence[str], label: int) -> str:
 
 
 def _told_row(row: GridRow) -> str:
+    """The network, and below it all that was sampled and is equal along the row, as much on a line as has room."""
     if row.fixed is None:
         return f"{row.network}\nother settings differ"
-    return "\n".join([row.network, *(f"{name} {_short(value)}" for name, value in row.fixed.items())][:3])
+    # A name and its value stay together: no line is broken at such a space.
+    told = ", ".join(f"{name}\N{NO-BREAK SPACE}{_short(value)}" for name, value in row.fixed.items())
+    return "\n".join([row.network, *textwrap.wrap(told, LETTERS, break_long_words=False, break_on_hyphens=False)])
+
+
+def _told_baseline(row: GridRow) -> str:
+    return "baseline" if row.baseline_is_shared else f"baseline of\n{row.parameter} {row.cells[0].value}"
 
 
 def _told_cell(row: GridRow, cell: GridCell) -> str:

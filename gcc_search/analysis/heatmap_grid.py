@@ -33,12 +33,14 @@ class GridRow:
 
     Args:
         baseline: id of the baseline that the row's first network is compared to.
+        baseline_is_shared: whether all networks of the row are; those of other seeds or recipes have others.
         fixed: what else was sampled, equal in all cells; None where the networks differ in other settings too.
     """
 
     parameter: str
     network: str
     baseline: str
+    baseline_is_shared: bool
     fixed: dict[str, Any] | None
     cells: tuple[GridCell, ...]
 
@@ -69,6 +71,7 @@ def _row(effect: Effect, network: str, baselines: dict[str, str]) -> GridRow | N
         parameter=effect.parameter.label,
         network=network,
         baseline=baselines[chosen[0].trial],
+        baseline_is_shared=len({baselines[point.trial] for point in chosen}) == 1,
         fixed=fixed,
         cells=tuple(_cell(effect, point) for point in chosen),
     )

@@ -2,12 +2,16 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from gcc_search.analysis.effects import find_effects
 from gcc_search.analysis.feasibility import read_question
+from gcc_search.analysis.figures import render
+from gcc_search.analysis.findings import find
 from gcc_search.analysis.frontier import find_frontier
 from gcc_search.analysis.gallery import read_gallery
+from gcc_search.analysis.heatmap_figure import SIDE, draw_heatmaps
 from gcc_search.analysis.heatmap_grid import GridCell, GridRow, find_heatmap_grid
 from gcc_search.analysis.pairing import pair_with_baselines
 from gcc_search.results.reader import read_run, read_trial
@@ -106,6 +110,7 @@ def test_trials_that_differ_in_one_setting_stand_in_a_row_of_the_grid(new_run):
         parameter="p",
         network="resnet18",
         baseline="resnet18-base",
+        baseline_is_shared=True,
         fixed={"alpha": 1.0},
         cells=tuple(
             GridCell(
@@ -131,6 +136,42 @@ def test_a_grid_over_a_setting_of_the_recipe_says_that_all_others_are_equal(new_
     assert [cell.value for cell in row.cells] == ["0.001", "0.01"]
 
 
+def captions_of(run) -> list[str]:
+    findings = find(read_run(run.folder))
+    figure = draw_heatmaps(findings.heatmap_grid, findings.gallery, title="Run demo")
+    return [axes.get_title() for axes in figure.axes if axes.get_title()]
+
+
+def test_a_row_names_all_that_is_equal_along_it_and_says_whose_baseline_it_shows(new_run):
+    run = new_run()
+    for seed in (0, 1):
+        run.baseline(key=f"base-{seed}", seed=seed)
+        for alpha in (0.1, 3.0):
+            sampled = {"alpha": alpha, "beta": 0.05, "p": 0, "distance": "correlation", "seed": seed}
+            run.trial(f"t{seed}-{alpha}", baseline=f"base-{seed}", alpha=alpha, seed=seed, sampled=sampled)
+    alphas, seeds = [text for text in captions_of(run) if "resnet18" in text]
+    # A name and its value stand on one line.
+    told = alphas.replace("\N{NO-BREAK SPACE}", " ")
+    assert told == "class 0\nresnet18\nbeta 0.05, p 0,\ndistance correlation,\nseed 0"
+    assert seeds.replace("\N{NO-BREAK SPACE}", " ").endswith("alpha 0.1, beta 0.05,\np 0,\ndistance correlation")
+    assert [text for text in captions_of(run) if text.startswith("baseline")] == ["baseline", "baseline of\nseed 0"]
+
+
+def test_captions_of_many_settings_do_not_touch_the_pictures_above(new_run):
+    run = new_run()
+    run.baseline()
+    fixed = {f"setting_of_long_name_{number}": 0.125 for number in range(9)}
+    for p in (0, 1):
+        for alpha in (0.1, 3.0):
+            run.trial(f"t{p}-{alpha}", p=p, alpha=alpha, sampled={"alpha": alpha, "p": p, **fixed})
+    findings = find(read_run(run.folder))
+    figure = draw_heatmaps(findings.heatmap_grid, findings.gallery, title="Run demo")
+    FigureCanvasAgg(figure).draw()
+    above, below = (axes for axes in figure.axes if "resnet18" in axes.get_title())
+    assert below.title.get_window_extent().y1 < above.get_window_extent().y0
+    assert above.get_window_extent().height > 0.8 * SIDE * figure.dpi
+
+
 def test_a_random_search_is_shown_at_five_values_from_the_least_to_the_greatest(new_run):
     run = new_run()
     run.baseline()
@@ -154,10 +195,6 @@ def test_without_kept_maps_there_is_no_row(new_run):
 
 @pytest.mark.parametrize("with_maps", [True, False])
 def test_the_figure_is_drawn_with_and_without_rows(mixed_run, with_maps):
-    from gcc_search.analysis.figures import render
-    from gcc_search.analysis.findings import find
-    from gcc_search.analysis.heatmap_figure import draw_heatmaps
-
     findings = find(read_run(mixed_run.folder))
     rows = findings.heatmap_grid if with_maps else ()
     drawn = render(lambda: draw_heatmaps(rows, findings.gallery, title="Run demo"), title="demo", description="")
