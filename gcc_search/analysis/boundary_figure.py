@@ -10,15 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gcc_search.analysis.boundary import DRAWN, FAILED, Boundary, BoundaryPanel
+from gcc_search.analysis.boundary_marks import MARKS, TRADEOFFS, draw_marks, has_neighbours
 from gcc_search.analysis.boundary_standing import say_place, say_shift
-from gcc_search.analysis.figures import COLOURS
 from gcc_search.analysis.parameters import say_unit
 
-# Networks without an accuracy: told apart by colour, by shape, and by being filled or not.
-MARKS = {"stopped": ("D", "#202020"), "collapsed": ("x", COLOURS[1]), "diverged": ("^", COLOURS[6])}
 WORDS_OF = {"finished": "trained", "stopped": "stopped early: had not failed"}
-# Orange: accuracy lost, purple: gained, white: neither; told apart under every kind of colour blindness.
-TRADEOFFS = "PuOr_r"
 # Above 1, so that the darkest grey leaves black marks visible.
 LIGHTEST_TO_DARKEST = Normalize(0, 1.8)
 LEVELS = tuple(tenth / 10 for tenth in range(11))
@@ -27,6 +23,7 @@ STANDING = (
     "in brackets: 95 % bootstrap interval over the panel's trials"
 )
 STOPPED = "stopped early: counted as not failed, as it had not failed by then"
+BESIDE = "marks side by side: trials of the same alpha and beta, moved around their place"
 WORDS = {
     "none failed": "none failed: no boundary",
     "all failed": "all failed: no boundary",
@@ -58,28 +55,7 @@ def _draw_panel(axes: Axes, panel: BoundaryPanel, boundary: Boundary, scale: Nor
     if panel.field:
         extent = (*boundary.alpha_range, *boundary.beta_range)
         axes.contourf(panel.field, levels=LEVELS, extent=extent, zorder=0.5, cmap="Greys", norm=LIGHTEST_TO_DARKEST)
-    trained = [dot for dot in panel.dots if dot.status == "finished"]
-    axes.scatter(
-        [dot.log_alpha for dot in trained],
-        [dot.log_beta for dot in trained],
-        c=[float("nan") if dot.tradeoff_points is None else dot.tradeoff_points for dot in trained],
-        cmap=TRADEOFFS,
-        norm=scale,
-        s=26,
-        edgecolors="#202020",
-        linewidths=0.6,
-        plotnonfinite=True,
-        zorder=3,
-    )
-    for status, (marker, colour) in MARKS.items():
-        ours = [dot for dot in panel.dots if dot.status == status]
-        across, up = [dot.log_alpha for dot in ours], [dot.log_beta for dot in ours]
-        if status == "stopped":
-            axes.scatter(
-                across, up, s=14, marker=marker, facecolors="none", edgecolors=colour, linewidths=0.8, zorder=3
-            )
-        else:
-            axes.scatter(across, up, s=24, marker=marker, color=colour, zorder=3)
+    draw_marks(axes, panel.dots, scale)
     axes.plot([place[0] for place in panel.line], [place[1] for place in panel.line], color="#202020", linewidth=1.4)
     # Above the axes: within them, a trial may stand anywhere.
     axes.set_title("\n".join([_band(panel), *_told(panel)]), fontsize=8)
@@ -123,7 +99,8 @@ def _subtitle(boundary: Boundary) -> str:
     left_out = f"; {boundary.left_out} with alpha or beta 0 left out" if boundary.left_out else ""
     if not boundary.panels:
         return f"no trial with alpha and beta above 0{left_out}"
-    return "\n".join([f"where training fails{left_out}", *key_of(boundary)])
+    beside = [BESIDE] if any(has_neighbours(panel.dots) for panel in boundary.panels) else []
+    return "\n".join([f"where training fails{left_out}", *key_of(boundary), *beside])
 
 
 def key_of(boundary: Boundary) -> list[str]:

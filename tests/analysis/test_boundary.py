@@ -1,15 +1,19 @@
+import math
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from scipy.optimize import minimize
 
 from gcc_search.analysis.boundary import FIELD, find_boundary
-from gcc_search.analysis.boundary_figure import STOPPED, draw_boundary
+from gcc_search.analysis.boundary_figure import BESIDE, STOPPED, draw_boundary
 from gcc_search.analysis.boundary_standing import FEWEST_OF_A_KIND, Standing, find_standing, say_place, say_shift
 from gcc_search.analysis.logistic import fit_logistic, refit_logistic
 from gcc_search.analysis.pairing import pair_with_baselines
+from gcc_search.analysis.shared_places import APART, spread_apart
 from gcc_search.analysis.telling import tell_boundary
 from gcc_search.results.reader import read_run
 
@@ -313,3 +317,33 @@ def test_a_panel_where_none_failed_says_so(new_run):
     run.trial("t1", alpha=1.0, beta=0.1)
     figure = draw_boundary(boundary_of(run), title="demo")
     assert figure.axes[0].get_title() == "p = 1: 0 of 1 failed\nnone failed: no boundary"
+
+
+@pytest.mark.parametrize("num_marks", [1, 2, 3, 6, 7, 20])
+def test_marks_that_share_a_place_stand_beside_each_other_and_the_others_stay(num_marks):
+    offsets = spread_apart(["alone", *["shared"] * num_marks, "another"])
+    assert offsets == spread_apart(["alone", *["shared"] * num_marks, "another"])
+    assert offsets[0] == offsets[-1] == (0, 0)
+    shared = offsets[1:-1]
+    assert num_marks > 1 or shared == [(0, 0)]
+    apart = [math.dist(one, other) for index, one in enumerate(shared) for other in shared[:index]]
+    assert all(distance > 0.99 * APART for distance in apart)
+    assert all(math.hypot(*offset) < APART * math.sqrt(num_marks) for offset in shared)
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_trials_that_differ_in_the_seed_alone_are_all_seen_and_the_figure_says_how(new_run, num_seeds):
+    run = new_run()
+    for seed in range(num_seeds):
+        for index, status in enumerate(("finished", "collapsed", "stopped")):
+            run.trial(f"t{index}-{seed}", status=status, alpha=10.0**index, beta=0.1, seed=seed)
+    figure = draw_boundary(boundary_of(run), title="demo")
+    FigureCanvasAgg(figure).draw()
+    drawn = [
+        tuple(collection.get_offset_transform().transform(place).round(3))
+        for collection in figure.axes[0].collections
+        if isinstance(collection, PathCollection)
+        for place in collection.get_offsets()
+    ]
+    assert len(drawn) == len({*drawn}) == 3 * num_seeds
+    assert (BESIDE in figure.get_suptitle()) == (num_seeds > 1)
