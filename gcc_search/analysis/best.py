@@ -5,10 +5,11 @@ Ranked by corrected consistency C* on the validation split; what the test split 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gcc_search.analysis.comparable import explanation_of
 from gcc_search.analysis.frontier import Frontier
 from gcc_search.analysis.pairing import Pair
 from gcc_search.results.schema import TrialRecord
@@ -20,6 +21,7 @@ class Row:
 
     Args:
         sampled: what the sampler chose beyond network, alpha, beta and p, by parameter name.
+        own: all that a space file may search beyond these, sampled or not; of a baseline, the seed and the recipe.
         validation_corrected_consistency: C* on the validation split, what rows are ranked by.
         accuracy_points: top-1 on the test split, 0 to 100, as are all columns after it: test split.
         tradeoff_points: accuracy lost against the baseline; negative is a gain.
@@ -35,6 +37,7 @@ class Row:
     beta: float
     p: float
     sampled: dict[str, Any]
+    own: dict[str, Any]
     validation_corrected_consistency: float | None
     accuracy_points: float | None
     tradeoff_points: float | None
@@ -76,7 +79,8 @@ def _row(record: TrialRecord, *, rank: int | None, on_frontier: bool, tradeoff_p
         alpha=explanation["alpha"],
         beta=explanation["beta"],
         p=explanation["p"],
-        sampled={name: value for name, value in record.sampled.items() if not _has_own_column(name)},
+        sampled=_without_columns(record.sampled),
+        own=_without_columns(_own(record)),
         validation_corrected_consistency=record.validated("corrected_consistency"),
         accuracy_points=test.get("accuracy_points"),
         tradeoff_points=tradeoff_points,
@@ -87,6 +91,16 @@ def _row(record: TrialRecord, *, rank: int | None, on_frontier: bool, tradeoff_p
         iauc=test.get("iauc"),
         box_mass=test.get("box_mass"),
     )
+
+
+def _own(record: TrialRecord) -> dict[str, Any]:
+    # A baseline's explanation is kept as well, and nothing was trained on it.
+    explanation = explanation_of(record) if record.role == "trial" else {}
+    return {"seed": record.settings["seed"], **record.settings.get("recipe", {}), **explanation}
+
+
+def _without_columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if not _has_own_column(name)}
 
 
 def _has_own_column(parameter: str) -> bool:

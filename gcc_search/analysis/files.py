@@ -103,7 +103,7 @@ def _effect_rows(findings: Findings) -> list[dict[str, Any]]:
 def _flatten(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Rows with a column `sampled.NAME` for each further parameter that the sampler chose."""
     names = sorted({name for row in rows for name in row.sampled})
-    plain = [{key: value for key, value in asdict(row).items() if key != "sampled"} for row in rows]
+    plain = [{key: value for key, value in asdict(row).items() if key not in ("sampled", "own")} for row in rows]
     return [
         p | {f"sampled.{name}": row.sampled.get(name) for name in names} for p, row in zip(plain, rows, strict=True)
     ]

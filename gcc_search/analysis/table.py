@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gcc_search.analysis.best import Row
+from gcc_search.analysis.varied import say_varied
 
 Format = Callable[[Any], str]
 
@@ -50,8 +51,12 @@ WIDTH = 100
 SHORTEST_TRIAL = 8
 # What is left of it beside a long name of a run: `…0003`.
 SHORTEST_END = 5
+# Of the column `also`: no more is written, and networks' names give way to this much of it, `seed 0…`.
+MOST_ALSO, SHORTEST_ALSO = 24, 7
 
-# Heading, field of Row, how it is written. A unit or split stands on the heading's first line.
+ALSO = "also"
+# Heading, field of Row, how it is written. A unit or split stands on the heading's first line. `also` is no field:
+# it is told of all rows together.
 COLUMNS: tuple[tuple[str, str, Format], ...] = (
     ("\n#", "rank", str),
     ("\ntrial", "trial", str),
@@ -59,6 +64,7 @@ COLUMNS: tuple[tuple[str, str, Format], ...] = (
     ("\nalpha", "alpha", short_scientific),
     ("\nbeta", "beta", short_scientific),
     ("\np", "p", _fixed(2)),
+    ("\nalso", ALSO, str),
     ("val\nC*", "validation_corrected_consistency", _fixed(3)),
     ("test\nacc %", "accuracy_points", _fixed(2)),
     ("test\nlost", "tradeoff_points", lambda value: f"{value:+.2f}"),
@@ -73,32 +79,50 @@ COLUMNS: tuple[tuple[str, str, Format], ...] = (
 LEGEND = (
     "* on the frontier | val, test: split | C*: corrected consistency | lost: accuracy tradeoff, points\n"
     "(negative: gained) | cons: consistency, mean SSIM | iauc: insertion AUC | box: mass on the object\n"
-    "const: share of constant maps, where there are any"
+    "where there are any: const: share of constant maps; also: other settings that are not all the same"
 )
 
 
 def best_table(rows: Sequence[Row], *, limit: int) -> Table:
     """Baselines and the first `limit` ranked rows, frontier members starred; a column that no row fills is left out."""
     shown = [row for row in rows if row.rank is None or row.rank <= limit]
-    columns = [c for c in COLUMNS if c[1] == "rank" or any(_is_told(row, c[1]) for row in shown)]
+    also = say_varied(shown)
+    columns = [c for c in COLUMNS if _is_told(shown, c[1], also)]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    cells = {name: [_text(row, name, write) for row in shown] for _, name, write in columns}
+    cells = {name: also if name == ALSO else [_text(row, name, write) for row in shown] for _, name, write in columns}
     widths = {name: max(map(len, [*heading.split("\n"), *cells[name]])) for heading, name, _ in columns}
-    room = WIDTH - sum(width + 1 for name, width in widths.items() if name != "trial") - 1
-    # Where room is short, the trial's name gives way; half a number would be another number.
-    widths["trial"] = min(widths["trial"], max(room, SHORTEST_TRIAL))
+    widths |= _fitted(widths, shortest=SHORTEST_TRIAL if any("/" in row.trial for row in shown) else SHORTEST_END + 1)
     for heading, name, _ in columns:
-        side: JustifyMethod = "left" if name in ("trial", "network") else "right"
+        side: JustifyMethod = "left" if name in ("trial", "network", ALSO) else "right"
         table.add_column(Text(heading), justify=side, no_wrap=True, overflow="ellipsis", width=widths[name])
     cells["trial"] = [_cut(name, widths["trial"]) for name in cells["trial"]]
+    if "network" in cells:
+        cells["network"] = [_keep_ends(name, widths["network"]) for name in cells["network"]]
     for row in zip(*cells.values(), strict=True):
         table.add_row(*map(Text, row))
     return table
 
 
-def _is_told(row: Row, name: str) -> bool:
-    value = getattr(row, name)
-    return bool(value) if name == "degenerate_fraction" else value is not None
+def _fitted(widths: Mapping[str, int], *, shortest: int) -> dict[str, int]:
+    """How wide the columns of words are: half a number would be another number, so that these give way."""
+    room = WIDTH - sum(width + 1 for name, width in widths.items() if name not in ("trial", ALSO)) - 1
+    if ALSO not in widths:
+        return {"trial": min(widths["trial"], max(room, SHORTEST_TRIAL))}
+    least = min(widths[ALSO], SHORTEST_ALSO)
+    lacking = max(shortest + 1 + least - room, 0) if "network" in widths else 0
+    also = min(widths[ALSO], MOST_ALSO, max(room + lacking - shortest - 1, 0))
+    found = {"trial": min(widths["trial"], max(room + lacking - also - 1, shortest)), ALSO: also}
+    return found | ({"network": widths["network"] - lacking} if lacking else {})
+
+
+def _is_told(rows: Sequence[Row], name: str, also: Sequence[str]) -> bool:
+    if name in ("rank", ALSO):
+        return name == "rank" or bool(also)
+    values = [getattr(row, name) for row in rows]
+    if name == "network" and also:
+        # The same in all rows, it leaves its room to what is not; trials' names begin with it.
+        return len(set(values)) > 1
+    return any(values) if name == "degenerate_fraction" else any(value is not None for value in values)
 
 
 def _cut(name: str, width: int) -> str:
@@ -106,7 +130,11 @@ def _cut(name: str, width: int) -> str:
     run, slash, trial = name.rpartition("/")
     end = min(len(trial), max(width - len(run + slash), SHORTEST_END))
     room = width - end - len(slash)
-    return _keep(run, start=(room - 1) // 2, end=room // 2) + slash + _keep(trial, start=0, end=end - 1)
+    return _keep_ends(run, room) + slash + _keep(trial, start=0, end=end - 1)
+
+
+def _keep_ends(text: str, width: int) -> str:
+    return _keep(text, start=(width - 1) // 2, end=width // 2)
 
 
 def _keep(text: str, *, start: int, end: int) -> str:

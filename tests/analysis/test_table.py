@@ -1,5 +1,6 @@
 import csv
 import io
+import re
 
 import pytest
 import torch
@@ -51,6 +52,7 @@ def test_a_row_holds_settings_validation_rank_and_test_values(mixed_run):
         beta=2.5e-4,
         p=1.0,
         sampled={"lr": 0.01},
+        own={"seed": 0, "distance": "ssim", "photometric": 0.0, "opposing": "kept"},
         validation_corrected_consistency=0.40,
         accuracy_points=93.5,
         tradeoff_points=0.5,
@@ -94,6 +96,49 @@ def test_rows_of_several_runs_are_told_apart(tmp_path, runs):
     lines = printed(rows).splitlines()[2:]
     assert max(len(line.rstrip()) for line in lines) <= 100
     assert len({line.split()[1] for line in lines}) == len(rows) == 6
+
+
+def grid(run, networks=("resnet18",), **values) -> tuple[Row, ...]:
+    """Two seeds and two distances of each network, at the same alpha, beta and p."""
+    for network in networks:
+        for seed in (0, 1):
+            baseline = f"{network}-0123456789a{seed}"
+            run.baseline(network, key=baseline, seed=seed, **values)
+            for index, distance in enumerate(("ssim", "correlation")):
+                explanation = {"alpha": 0.1, "beta": 0.05, "p": 1.0, "distance": distance}
+                run.trial(
+                    f"{network}-000{2 * seed + index}",
+                    network,
+                    baseline=baseline,
+                    seed=seed,
+                    sampled={"seed": seed, "distance": distance},
+                    settings={"explanation": explanation},
+                    **values,
+                )
+    return rows_of(run)
+
+
+def test_what_else_is_not_the_same_in_all_rows_is_told_and_nothing_that_is(new_run):
+    rows = grid(new_run())
+    heading, *lines = [line.split(" 0.400 ")[0] for line in printed(rows).splitlines()[1:]]
+    assert " also " in heading
+    assert [re.split(r"1\.00 ", line)[1].strip() for line in lines] == [
+        *("seed 0", "seed 1"),
+        *("seed 0, ssim", "seed 0, correlation", "seed 1, ssim", "seed 1, correlation"),
+    ]
+    one_seed = [row for row in rows if row.own["seed"] == 0]
+    told = printed(one_seed)
+    assert "seed" not in told
+    assert re.findall(r"1\.00 (\S+) +0\.400", told) == ["-", "ssim", "correlation"]
+    assert "also" not in printed(one_seed[:2])
+
+
+def test_the_seed_is_told_within_100_columns_however_many_other_columns_there_are(new_run):
+    rows = grid(new_run(), networks=("resnet18", "convnext_tiny"), box_mass=0.4, constant=0.25)
+    lines = printed(rows).splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 100
+    assert all(re.search(r"1\.00 seed [01]", line) for line in lines[2:])
+    assert len({tuple(line.split()[1:3]) for line in lines[2:]}) == len(rows) == 12
 
 
 def test_numbers_are_written_short(mixed_run):
