@@ -12,11 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from gcc_search.atomic import place_of
-from gcc_search.results.schema import TrialRecord
+from gcc_search.results.schema import Status, TrialRecord
 from gcc_search.saying import say
 from gcc_search.search.job_queue import Outcome
 from gcc_search.search.launch import SearchResult
 
+# Of these `analyze` draws figures, also where none finished: where training fails is one of them.
+SHOWN: tuple[Status, ...] = ("finished", "collapsed", "diverged")
 # A reason that many share is told once, with so many of them by name.
 TOLD_NAMES = 4
 
@@ -35,7 +37,7 @@ def print_summary(result: SearchResult, console: Console) -> None:
     say(console, f"results: {place_of(result.run)}")
     if result.interrupted or result.gave_up:
         say(console, f"go on:   {result.resume_command}")
-    if statuses["finished"]:
+    if any(statuses[status] for status in SHOWN):
         say(console, f"next:    gcc-search analyze {shlex.quote(place_of(result.run))}")
 
 

@@ -14,6 +14,7 @@ import pytest
 from ray.tune.search import Searcher
 from rich.console import Console
 
+from gcc_search.analysis.boundary import DECIDED
 from gcc_search.errors import SpaceError
 from gcc_search.patience import UNHEARD
 from gcc_search.results.reader import read_run, read_trial
@@ -128,10 +129,24 @@ def test_what_fails_by_a_diverged_baseline_is_not_said_to_go_well_when_trained_a
     prepared = prepare(tmp_path, parameters=TWO_RATES, method="points", points=points, run_cap=None)
     queue = make_queue(prepared, Console(file=io.StringIO()))
     work(queue, prepared.run, how)
+    assert [line.strip() for line in summary_of(queue, prepared.run).splitlines() if line.startswith("  ")] == told
+
+
+def summary_of(queue: JobQueue, run: Path) -> str:
     ended = {"num_interrupted": 0, "interrupted": False, "gave_up": False, "resume_command": ""}
     console = Console(file=io.StringIO(), width=200)
-    print_summary(SearchResult(run=prepared.run, outcomes=tuple(queue.outcomes), frontier=(), **ended), console)
-    assert [line.strip() for line in console.file.getvalue().splitlines() if line.startswith("  ")] == told
+    print_summary(SearchResult(run=run, outcomes=tuple(queue.outcomes), frontier=(), **ended), console)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("status", ["finished", "collapsed", "diverged", "stopped", "failed"])
+def test_analyze_comes_next_where_a_trial_ended_that_it_draws(tmp_path, status):
+    prepared = prepare(tmp_path, run_cap=3)
+    queue = make_queue(prepared, Console(file=io.StringIO()))
+    work(queue, prepared.run, lambda job: (status if job.is_trial else "finished", 80.0))
+    told = f"next:    gcc-search analyze {prepared.run}\n" in summary_of(queue, prepared.run)
+    # What analyze refuses a run without.
+    assert told == (status in DECIDED)
 
 
 def test_a_study_of_the_same_name_in_one_database_is_never_another_runs_to_replace(tmp_path):
