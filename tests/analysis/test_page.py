@@ -130,4 +130,4 @@ def test_a_run_without_feasible_trials_says_so(new_run):
     run.baseline(accuracy=94.0)
     run.trial("t1", accuracy=80.0)
     content = page_of(run.folder)
-    assert "No feasible trial: none of 1 that were scored kept accuracy &gt;= baseline - 1.0" in content
+    assert "no feasible trial: none of 1 that finished kept accuracy &gt;= baseline - 1.0" in content
