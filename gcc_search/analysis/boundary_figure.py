@@ -8,6 +8,7 @@ from matplotlib.colors import Normalize
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from gcc_search.analysis.boundary import DRAWN, FAILED, Boundary, BoundaryPanel
 from gcc_search.analysis.boundary_marks import MARKS, TRADEOFFS, draw_marks, has_neighbours
@@ -24,6 +25,7 @@ STANDING = (
 )
 STOPPED = "stopped early: counted as not failed, as it had not failed by then"
 BESIDE = "marks side by side: trials of the same alpha and beta, moved around their place"
+MOST_TICKS = 5
 WORDS = {
     "none failed": "none failed: no boundary",
     "all failed": "all failed: no boundary",
@@ -45,6 +47,8 @@ def draw_boundary(boundary: Boundary, *, title: str) -> Figure:
         grid[row, 0].set_ylabel(f"{network}\nlog10 beta{say_unit(sparsity)}")
     for axes in grid[-1]:
         axes.set_xlabel("log10 alpha")
+        # Panels are narrow, and numbers of two decimals touch each other.
+        axes.xaxis.set_major_locator(MaxNLocator(MOST_TICKS))
     _draw_bars(figure, grid.ravel().tolist(), boundary, scale)
     figure.suptitle(f"{title}\n{_subtitle(boundary)}", x=0.02, ha="left", fontsize=10)
     figure.legend(handles=_legend(boundary), loc="outside lower left", ncols=4, fontsize=8)

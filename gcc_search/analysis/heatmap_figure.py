@@ -14,12 +14,13 @@ from PIL import Image
 
 from gcc_search.analysis.figures import GREY
 from gcc_search.analysis.gallery import Gallery, KeptImage, KeptMaps
-from gcc_search.analysis.heatmap_grid import MOST_CELLS, GridCell, GridRow
+from gcc_search.analysis.heatmap_grid import GridCell, GridRow
 from gcc_search.analysis.overlay import COLOURS, Pixels, heatmap, overlay
 
 SIDE = 1.35
 """Of a picture, inches."""
-COLUMNS = 2 + MOST_CELLS
+FEWEST_COLUMNS = 5
+"""Of a figure: its title and its colour bar have room."""
 LETTERS = 22
 """That stand above a picture side by side."""
 LINE, USUAL_LINES = 0.12, 4
@@ -31,10 +32,11 @@ def draw_heatmaps(rows: Sequence[GridRow], gallery: Gallery, *, title: str) -> F
 
     Rows of one network walk through the kept images, so that more than one is seen.
     """
+    columns = max([FEWEST_COLUMNS, *(2 + len(row.cells) for row in rows)])
     captions = max((_told_row(row).count("\n") + 2 for row in rows), default=0)
     height = SIDE + 0.75 + LINE * max(captions - USUAL_LINES, 0)
-    figure = Figure(figsize=(COLUMNS * SIDE + 1.2, max(len(rows), 1) * height + 1.3), layout="constrained")
-    grid = figure.subplots(max(len(rows), 1), COLUMNS, squeeze=False)
+    figure = Figure(figsize=(columns * SIDE + 1.2, max(len(rows), 1) * height + 1.3), layout="constrained")
+    grid = figure.subplots(max(len(rows), 1), columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     if not rows:
