@@ -282,8 +282,9 @@ def test_maps_are_compared_at_half_the_images_side_where_asked(network, batch, b
 
 def test_how_much_is_lit_is_of_the_whole_heatmap_wherever_maps_are_compared(batch):
     maps = torch.randn(8, 7, 7, generator=torch.Generator().manual_seed(0))
+    assert matrices_for(Explanation(alpha=1.0, compared_at="half"), batch[2], 7, 224) is not None
     alone, half = (
-        terms_of_maps(maps, batch[2], 64, Explanation(alpha=alpha, beta=1.0, compared_at=place))[1]
+        terms_of_maps(maps, batch[2], 224, Explanation(alpha=alpha, beta=1.0, compared_at=place))[1]
         for alpha, place in ((0.0, "full"), (1.0, "half"))
     )
     assert_close(half, alone)
