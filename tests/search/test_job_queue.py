@@ -367,3 +367,17 @@ def test_a_trial_that_may_be_tried_again_is_after_a_resume(tmp_path):
     queue = recalled(prepared)
     assert [done.id for done in work(queue, prepared.run, all_well) if done.is_trial] == [job.id]
     assert statuses(queue) == {"finished": 1}
+
+
+def test_states_of_what_has_ended_are_removed_when_a_search_goes_on(tmp_path):
+    prepared = prepare(tmp_path, run_cap=2)
+    slots = Slots(prepared)
+    slots.end(slots.begin(), "finished", [])
+    ended, begun = slots.begin(), slots.begin()
+    slots.end(ended, "finished", [])
+    leave(begun[1], prepared.run, "interrupted", 20.0)
+    states = [job.folder(prepared.run) / "checkpoint" for _, job in (ended, begun)]
+    for state in states:
+        state.mkdir()
+    recalled(prepared)
+    assert [state.exists() for state in states] == [False, True]
