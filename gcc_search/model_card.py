@@ -90,8 +90,9 @@ def _say_shared(images: Mapping[str, Any]) -> str:
         return "no file is in two of them"
     if not repeated:
         return "no file is in two of them, nor an equal one"
+    told = f"{len(repeated)} of the scored files are" if len(repeated) > 1 else "One of the scored files is"
     return (
-        f"**{len(repeated)} of the scored files are equal to one in another split**, so that measures on them say what "
+        f"**{told} equal to one in another split**, so that measures on them say what "
         f"was learned by heart ({repeated[0]})"
     )
 

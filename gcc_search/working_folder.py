@@ -36,7 +36,8 @@ def working_folder(
     """
     if is_url(run):
         remove_stale_scratch()
-    with local_folder(run) as here:
+    # Who asked for this trial has written the run's record there.
+    with local_folder(run, were_good=True) as here:
         folder, mirror = here / place, mirror_of(here)
         if mirror is not None:
             mirror.fence = folder

@@ -9,7 +9,7 @@ from rich.text import Text
 from gcc_search.analysis.best import Row
 from gcc_search.analysis.comparison import Comparison, Disagreement
 from gcc_search.analysis.measures import FEWEST_IMAGES, MEASURES, Line, Mean
-from gcc_search.analysis.seeds import INTERVAL, SeedSpread
+from gcc_search.analysis.seeds import INTERVAL, SeedSpread, say_which
 from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.table import short_scientific
 from gcc_search.results.schema import SINCE_2
@@ -97,5 +97,5 @@ SEEDS_HEADING = f"the same settings under several seeds, ours - baseline ({INTER
 
 def say_seeds(spread: SeedSpread) -> str:
     """`C*: +0.120 (+0.081 to +0.159) over seeds 0, 1, 2`: mean difference and its interval."""
-    seeds = ", ".join(map(str, spread.seeds))
-    return f"{spread.measure}: {spread.mean:+.3f} ({spread.low:+.3f} to {spread.high:+.3f}) over seeds {seeds}"
+    interval = f"({spread.low:+.3f} to {spread.high:+.3f})"
+    return f"{spread.measure}: {spread.mean:+.3f} {interval} over {say_which(spread)}"

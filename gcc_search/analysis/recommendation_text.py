@@ -93,7 +93,8 @@ def _say_over_seeds(spread: SeedSpread) -> str:
     else:
         verdict = f"a {_gain(spread.mean)} beyond the noise of seeds"
     interval = f"95 % interval {spread.low:+.3f} to {spread.high:+.3f}"
-    return f"mean over {len(spread.seeds)} seeds {spread.mean:+.3f}, {interval}: {verdict}"
+    collapsed = f", {len(spread.collapsed)} of them collapsed" if spread.collapsed else ""
+    return f"mean over {len(spread.seeds)} seeds{collapsed} {spread.mean:+.3f}, {interval}: {verdict}"
 
 
 def _say_over_images(line: Line) -> str:

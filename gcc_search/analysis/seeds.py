@@ -21,11 +21,13 @@ class SeedSpread:
     """Trained - baseline of one measure, seed by seed, each with a baseline of its own seed.
 
     Args:
+        collapsed: of the seeds, those under which the trial collapsed: given up, as a rule, and scored then.
         low, high: 95 % interval of the mean by Student's t with n - 1 degrees of freedom.
     """
 
     measure: str
     seeds: tuple[int, ...]
+    collapsed: tuple[int, ...]
     mean: float
     low: float
     high: float
@@ -63,7 +65,20 @@ def _spread(measure: Measure, by_seed: dict[int, Pair]) -> SeedSpread | None:
     if len(known) < 2 or not _is_told(measure, by_seed.values()):
         return None
     mean, low, high = mean_interval(np.array(list(known.values())))
-    return SeedSpread(measure=measure.name, seeds=tuple(known), mean=float(mean), low=float(low), high=float(high))
+    return SeedSpread(
+        measure=measure.name,
+        seeds=tuple(known),
+        collapsed=tuple(seed for seed in known if by_seed[seed].trial.status == "collapsed"),
+        mean=float(mean),
+        low=float(low),
+        high=float(high),
+    )
+
+
+def say_which(spread: SeedSpread) -> str:
+    """`seeds 0, 1, 2 (collapsed: 1)`."""
+    seeds = f"seeds {', '.join(map(str, spread.seeds))}"
+    return f"{seeds} (collapsed: {', '.join(map(str, spread.collapsed))})" if spread.collapsed else seeds
 
 
 def _is_told(measure: Measure, pairs: Iterable[Pair]) -> bool:

@@ -12,6 +12,8 @@ Offset = tuple[float, float]
 
 # Between the middles of neighbours, in points: a little more than a mark is wide.
 APART = 6.5
+# More than so many lie on each other: they would reach into what stands beside.
+MOST_APART = 37
 # So many stand on one ring around their place, which is left free.
 MOST_ON_RING = 6
 
@@ -24,7 +26,7 @@ def spread_apart(places: Sequence[Hashable]) -> list[Offset]:
     counts, seen = Counter(places), Counter[Hashable]()
     offsets = []
     for place in places:
-        offsets.append(_offset(seen[place], counts[place]))
+        offsets.append(_offset(seen[place] % MOST_APART, min(counts[place], MOST_APART)))
         seen[place] += 1
     return offsets
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -91,13 +92,19 @@ def best_table(rows: Sequence[Row], *, limit: int) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     cells = {name: also if name == ALSO else [_text(row, name, write) for row in shown] for _, name, write in columns}
     widths = {name: max(map(len, [*heading.split("\n"), *cells[name]])) for heading, name, _ in columns}
+    if not shown:
+        return table
     widths |= _fitted(widths, shortest=SHORTEST_TRIAL if any("/" in row.trial for row in shown) else SHORTEST_END + 1)
+    if "network" in cells and widths["network"] < (told_apart := _least_width({*cells["network"]})):
+        widths[ALSO], widths["network"] = widths[ALSO] + widths["network"] - told_apart, told_apart
     for heading, name, _ in columns:
         side: JustifyMethod = "left" if name in ("trial", "network", ALSO) else "right"
         table.add_column(Text(heading), justify=side, no_wrap=True, overflow="ellipsis", width=widths[name])
     cells["trial"] = [_cut(name, widths["trial"]) for name in cells["trial"]]
     if "network" in cells:
         cells["network"] = [_keep_ends(name, widths["network"]) for name in cells["network"]]
+    elif shown:
+        table.caption, table.caption_justify = f"network: {shown[0].network}", "left"
     for row in zip(*cells.values(), strict=True):
         table.add_row(*map(Text, row))
     return table
@@ -131,6 +138,11 @@ def _cut(name: str, width: int) -> str:
     end = min(len(trial), max(width - len(run + slash), SHORTEST_END))
     room = width - end - len(slash)
     return _keep_ends(run, room) + slash + _keep(trial, start=0, end=end - 1)
+
+
+def _least_width(names: set[str]) -> int:
+    """At which they are still told apart."""
+    return next(width for width in itertools.count(3) if len({_keep_ends(name, width) for name in names}) == len(names))
 
 
 def _keep_ends(text: str, width: int) -> str:

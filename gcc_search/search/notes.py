@@ -25,6 +25,8 @@ def notes(space: SearchSpace) -> list[str]:
             "does to accuracy is counted as the explanation's"
         )
     found += _given_up_though_allowed(space)
+    if space.method == "grid" and space.points:
+        found.append("note: the grid holds what points lists, which is trained twice; leave points out")
     asked, listed = sum(trials_per_network(space).values()), len(space.networks) * len(list_points(space))
     if space.method in ("grid", "points") and asked < listed:
         found.append(f"note: run_cap lets {asked} of the {listed} trials run that method: {space.method} lists")

@@ -125,14 +125,13 @@ def study_name(space: SearchSpace, network: str) -> str:
 
 
 def list_points(space: SearchSpace) -> list[Mapping[str, Value]]:
-    """Settings to be tried before the sampler is asked: `points:`, then the rest of the grid under `method: grid`."""
-    points: list[dict[str, Value]] = [dict(point) for point in space.points]
+    """Settings to be tried before the sampler is asked: `points:`, then the whole grid under `method: grid`."""
+    points: list[Mapping[str, Value]] = [dict(point) for point in space.points]
     if space.method == "grid":
         names = list(space.parameters)
         choices = [space.parameters[name].choices or () for name in names]
-        grid = [dict(zip(names, values, strict=True)) for values in itertools.product(*choices)]
-        points += [point for point in grid if point not in space.points]
-    return [*points]
+        points += [dict(zip(names, values, strict=True)) for values in itertools.product(*choices)]
+    return points
 
 
 def trials_per_network(space: SearchSpace) -> dict[NetworkName, int]:

@@ -25,14 +25,14 @@ class Entry:
 class Bucket:
     """Keys are relative to the bucket. What fails is tried again (see `outage`)."""
 
-    def __init__(self, place: Place) -> None:
-        """Opens the bucket of `place` and looks whether it may be listed there.
+    def __init__(self, place: Place, *, were_good: bool = False) -> None:
+        """Opens the bucket of `place` and looks whether it may be listed there. `were_good`: see `Tries`.
 
         Raises:
             StorageError: it does not answer, there is no such bucket, or the credentials are refused.
         """
         self.place = place.at("")
-        self.tries = Tries(self.place.url)
+        self.tries = Tries(self.place.url, were_good=were_good)
         self._fs = self.tries(lambda: _open(place), limit=OPENING_SECONDS)
         # Nothing is called so: one request, whatever lies there.
         probe = fs.FileSelector(self._path(f"{place.key}/.gcc-search".lstrip("/")), recursive=True)

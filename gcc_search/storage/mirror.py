@@ -183,10 +183,10 @@ def _is_hidden(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def local_folder(text: str | Path) -> Iterator[Path]:
+def local_folder(text: str | Path, *, were_good: bool = False) -> Iterator[Path]:
     """The folder that `text` names; for a URL one that mirrors it while the body runs: nothing until it is pulled.
 
-    Its parents mirror what lies above the URL, up to the bucket.
+    Its parents mirror what lies above the URL, up to the bucket. `were_good`: see `outage.Tries`.
 
     Raises:
         ResultsError: a URL of no kind that we know. StorageError: the bucket does not answer or refuses.
@@ -196,7 +196,7 @@ def local_folder(text: str | Path) -> Iterator[Path]:
         yield Path(text).expanduser() if f"{text}/".startswith("~/") else Path(text)
         return
     place = parse_place(str(text))
-    bucket = Bucket(place)
+    bucket = Bucket(place, were_good=were_good)
     with scratch_folder() as scratch:
         root = scratch.resolve() / place.bucket
         folder = root / place.key

@@ -68,13 +68,14 @@ class RefusedError(StorageError):
 class Tries:
     """Tries what may fail, for one bucket; `where` is its URL, for messages.
 
-    `were_good`: whether the credentials have been good enough to write something.
+    `were_good`: whether the credentials have been good enough to write something, here or in the process that asked
+    this one to work there.
     """
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, *, were_good: bool = False) -> None:
         self._where = where
         self.contact = Contact()
-        self.were_good = False
+        self.were_good = were_good
         self._gave_up = False
 
     def __call__(self, action: Callable[[], Result], *, limit: float | None = None) -> Result:
@@ -89,12 +90,19 @@ class Tries:
         allowed = most if limit is None else min(limit, most)
         limit = 0.0 if self._gave_up else allowed
         began, wait, told = time.monotonic(), FIRST_WAIT_SECONDS, False
+        refused_since: float | None = None
         while True:
             try:
                 found = self.once(action)
             except (OutageError, RefusedError) as failure:
-                waited = time.monotonic() - began
-                patience = limit if isinstance(failure, OutageError) else self._patience_with_refusals(limit)
+                now = time.monotonic()
+                waited = now - began
+                if isinstance(failure, RefusedError):
+                    refused_since = now if refused_since is None else refused_since
+                    # Refusals in a row; what came before them was an outage.
+                    patience = min(limit, refused_since - began + (REFUSED_SECONDS if self.were_good else 0.0))
+                else:
+                    refused_since, patience = None, limit
                 if waited >= patience:
                     raise self._given_up(failure, waited) from None
                 if waited >= TOLD_AFTER_SECONDS and not told:
@@ -108,9 +116,6 @@ class Tries:
                 if told:
                     self.contact.tell(f"goes on: {self._where} answers again")
                 return found
-
-    def _patience_with_refusals(self, limit: float) -> float:
-        return min(limit, REFUSED_SECONDS) if self.were_good else 0.0
 
     def _given_up(self, failure: OutageError | RefusedError, waited: float) -> StorageError:
         if isinstance(failure, RefusedError):

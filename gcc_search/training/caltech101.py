@@ -117,7 +117,9 @@ def _unpacked_here_alone() -> Iterator[None]:
     """Within, archives write nothing outside of their folder, which torchvision leaves to Python's default: not so
     before 3.14, and from 3.12 on with a warning."""
     before = tarfile.TarFile.__dict__.get("extraction_filter")
-    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+    # Python 3.11 has it from 3.11.4 on.
+    if hasattr(tarfile, "data_filter"):
+        tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
     try:
         yield
     finally:

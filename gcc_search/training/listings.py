@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +20,9 @@ from gcc_search.training.splits import Split
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 # Of images that somebody meant to be there, and that Pillow cannot decode.
-_OTHER_IMAGES = frozenset(
-    {".heic", ".heif", ".jxl", ".jp2", ".tga", ".svg", ".psd", ".dng", ".cr2", ".nef", ".arw", ".npy"}
-)
+_OTHER_IMAGES = frozenset({".heic", ".heif", ".jxl", ".jp2", ".tga", ".svg", ".psd", ".dng", ".cr2", ".nef", ".arw"})
+
+_ANY_IMAGES = IMAGE_SUFFIXES | _OTHER_IMAGES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +116,7 @@ def folders_in(folder: Path) -> list[str]:
         return []
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.is_dir()]
-    return sorted(name for name in names if not name.startswith(".") and name != "__MACOSX")
+    return sorted(filter(_is_visible, names))
 
 
 def files_in(
@@ -134,20 +135,35 @@ def files_in(
 
 
 def overlooked_in(folder: Path, part: str) -> list[Unreadable]:
-    """What `files_in` leaves out of folder/part although its owner may count on it: other images, and folders of any"""
+    """What `files_in` leaves out of folder/part although its owner may count on it, a line for each kind: images of
+    other types, and folders of any."""
     with os.scandir(folder / part) as entries:
-        found = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+        found = sorted((entry.name, entry.is_dir()) for entry in entries if _is_visible(entry.name))
     overlooked = []
-    for name, is_folder in found:
-        place = _told(f"{part}/{name}")
-        if is_folder:
-            if count := _count_images(folder / part / name):
-                told = f"{count} images are" if count > 1 else "image is"
-                reason = f"a folder within a class, whose {told} not read; move up what belongs to the class"
-                overlooked.append(Unreadable(name=place, reason=reason))
-        elif (suffix := Path(name).suffix.lower()) in _OTHER_IMAGES:
-            overlooked.append(Unreadable(name=place, reason=f"{suffix} is not read; convert it"))
+    for name in (name for name, is_folder in found if is_folder):
+        if count := _count_images(folder / part / name):
+            told = f"{count} images are" if count > 1 else "image is"
+            reason = f"a folder within a class, whose {told} not read; move up what belongs to the class"
+            overlooked.append(Unreadable(name=_told(f"{part}/{name}"), reason=reason))
+    files = [name for name, is_folder in found if not is_folder]
+    for suffix, count in sorted(Counter(Path(name).suffix.lower() for name in files).items()):
+        if suffix in _OTHER_IMAGES:
+            told = f"{count} files are" if count > 1 else "one file is"
+            overlooked.append(Unreadable(name=f"{part}/*{suffix}", reason=f"{told} not read; convert to PNG or JPEG"))
     return overlooked
+
+
+def _is_visible(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"
+
+
+def _count_images(folder: Path) -> int:
+    """Of whatever type, at any depth."""
+    count = 0
+    for _, folders, names in os.walk(folder):
+        folders[:] = filter(_is_visible, folders)
+        count += sum(_is_visible(name) and Path(name).suffix.lower() in _ANY_IMAGES for name in names)
+    return count
 
 
 def _told(name: str) -> str:
@@ -157,11 +173,6 @@ def _told(name: str) -> str:
     except UnicodeEncodeError:
         return ascii(name)
     return name
-
-
-def _count_images(folder: Path) -> int:
-    names = (name for _, _, names in os.walk(folder) for name in names)
-    return sum(Path(name).suffix.lower() in IMAGE_SUFFIXES | _OTHER_IMAGES for name in names)
 
 
 def stamp_of(name: str, path: Path) -> Stamp | Unreadable:

@@ -81,10 +81,6 @@ CLASSIFIERS: dict[str, type[Network]] = {
 """By torchvision's names, and ours."""
 
 
-# How the names of a classifier's parameters begin.
-_HEADS = ("fc.", "classifier.", "head.", "heads.")
-
-
 def build_network(name: str, *, num_classes: int, weights: str, seed: int) -> Network:
     """The network `name` with `num_classes` outputs, in float32 and channels_last, on the CPU.
 
@@ -100,7 +96,7 @@ def build_network(name: str, *, num_classes: int, weights: str, seed: int) -> Ne
         torch.default_generator.manual_seed(derive_seed(seed, "weights"))
         network = empty_network(name, num_classes)
     if weights != "none":
-        _load_weights(network.model, read_weights(name, weights), where=weights)
+        _load_weights(network, read_weights(name, weights), where=weights)
     return network.to(memory_format=torch.channels_last)
 
 
@@ -112,10 +108,10 @@ def restore_network(name: str, tensors: dict[str, Tensor], *, where: str) -> Net
     Raises:
         WeightsError: a tensor is missing, too many or of another shape.
     """
-    bias = tensors.get(CLASSIFIERS[name].bias_of_classes)
+    bias = tensors.get(CLASSIFIERS[name].bias_of_classes) if name in CLASSIFIERS else None
     # What it draws is written over; nobody else's draws may change by it.
     with torch.random.fork_rng(devices=[]):
-        network = empty_network(name, 1 if bias is None else len(bias))
+        network = empty_network(name, 1 if bias is None else max(bias.numel(), 1))
     try:
         network.model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -134,15 +130,15 @@ def empty_network(name: str, num_classes: int) -> Network:
     return CLASSIFIERS[name](model)
 
 
-def _load_weights(model: nn.Module, state: dict[str, Tensor], *, where: str) -> None:
-    own = model.state_dict()
+def _load_weights(network: Network, state: dict[str, Tensor], *, where: str) -> None:
+    own, of_classes = network.model.state_dict(), network.bias_of_classes.removesuffix("bias")
     fitting = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
-    # The classifier may be another's; counters are missing from files of before torch 0.4.
-    optional = {key for key in own if key.startswith(_HEADS) or key.endswith("num_batches_tracked")}
+    # The layer of classes may be another's; counters are missing from files of before torch 0.4.
+    optional = {key for key in own if key.startswith(of_classes) or key.endswith("num_batches_tracked")}
     missing = sorted(own.keys() - fitting.keys() - optional)
     if missing:
         raise WeightsError(
             f"weights: {where}: must be of this network, got no {missing[0]} of its shape "
             f"({len(missing)} tensors missing); check network"
         )
-    model.load_state_dict(fitting, strict=False)
+    network.model.load_state_dict(fitting, strict=False)

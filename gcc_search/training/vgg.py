@@ -78,5 +78,7 @@ def _averaged(features: FeatureMaps, rows: int, columns: int) -> Tensor:
 @functools.cache
 def _averaging(source: int, target: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """What each of `source` values adds to each of `target`, (target, source)."""
-    one_each = torch.eye(source, dtype=torch.float64)[None]
-    return functional.adaptive_avg_pool1d(one_each, target)[0].T.contiguous().to(device, dtype)
+    # Kept, and trained with, though first asked for in inference mode.
+    with torch.inference_mode(False):
+        one_each = torch.eye(source, dtype=torch.float64)[None]
+        return functional.adaptive_avg_pool1d(one_each, target)[0].T.contiguous().to(device, dtype)

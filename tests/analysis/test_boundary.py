@@ -13,7 +13,7 @@ from gcc_search.analysis.boundary_figure import BESIDE, STOPPED, draw_boundary
 from gcc_search.analysis.boundary_standing import FEWEST_OF_A_KIND, Standing, find_standing, say_place, say_shift
 from gcc_search.analysis.logistic import fit_logistic, refit_logistic
 from gcc_search.analysis.pairing import pair_with_baselines
-from gcc_search.analysis.shared_places import APART, spread_apart
+from gcc_search.analysis.shared_places import APART, MOST_APART, spread_apart
 from gcc_search.analysis.telling import tell_boundary
 from gcc_search.results.reader import read_run
 
@@ -221,6 +221,19 @@ def test_the_figure_says_how_trials_that_were_stopped_early_are_counted(new_run)
     assert STOPPED in tell_boundary(boundary)
 
 
+def test_odds_are_those_of_a_fit_in_units_of_the_trials_spread(new_run):
+    """By scipy, of a panel in which alpha and beta spread over other than one decade."""
+    panel = boundary_of(random_search(new_run(), failing=lambda alpha, beta: alpha + beta / 2 > -1.5)).panels[0]
+    places = np.array([(dot.log_alpha, dot.log_beta) for dot in panel.dots])
+    failed = np.array([dot.status != "finished" for dot in panel.dots])
+    centre, spread = places.mean(0), places.std(0)
+    assert min(abs(spread - 1)) > 0.01
+    intercept, *weights = _reference_fit((places - centre) / spread, failed, 1.0)
+    slopes = np.array(weights) / spread
+    assert (panel.slope_alpha, panel.slope_beta) == pytest.approx(tuple(slopes), abs=1e-3)
+    assert panel.intercept == pytest.approx(intercept - slopes @ centre, abs=1e-3)
+
+
 def test_on_the_line_half_are_expected_to_fail(new_run):
     boundary = boundary_of(random_search(new_run(), failing=lambda alpha, beta: alpha + beta > -1.5))
     drawn = [panel for panel in boundary.panels if panel.line]
@@ -329,6 +342,12 @@ def test_marks_that_share_a_place_stand_beside_each_other_and_the_others_stay(nu
     apart = [math.dist(one, other) for index, one in enumerate(shared) for other in shared[:index]]
     assert all(distance > 0.99 * APART for distance in apart)
     assert all(math.hypot(*offset) < APART * math.sqrt(num_marks) for offset in shared)
+
+
+def test_of_thousands_at_one_place_the_marks_stay_near_it():
+    offsets = spread_apart(["shared"] * 3000)
+    assert len(set(offsets)) == MOST_APART
+    assert all(math.hypot(*offset) < 5 * APART for offset in offsets)
 
 
 @pytest.mark.parametrize("num_seeds", [1, 2])

@@ -282,6 +282,16 @@ def test_over_seeds_the_mean_has_students_interval(new_run):
     assert say_seeds(spread).startswith("C*: +0.130 (+0.055 to +0.205) over seeds 0, 1, 2")
 
 
+def test_a_seed_under_which_the_trial_collapsed_is_named(new_run):
+    run = new_run()
+    for seed in (0, 1, 2):
+        run.baseline(key=f"base-{seed}", seed=seed, corrected=0.3)
+        status = "collapsed" if seed == 1 else "finished"
+        run.trial(f"t{seed}", baseline=f"base-{seed}", seed=seed, corrected=0.4, alpha=2.0, status=status)
+    spread = {spread.measure: spread for spread in comparisons_of(run)[0].seeds}["C*"]
+    assert say_seeds(spread).endswith(" over seeds 0, 1, 2 (collapsed: 1)")
+
+
 def test_over_seeds_images_may_lie_elsewhere_and_each_seed_has_a_start_of_its_own(new_run):
     run = new_run()
     for seed, images in enumerate(("ours", "ours", "others")):

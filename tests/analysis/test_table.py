@@ -120,7 +120,8 @@ def grid(run, networks=("resnet18",), **values) -> tuple[Row, ...]:
 
 def test_what_else_is_not_the_same_in_all_rows_is_told_and_nothing_that_is(new_run):
     rows = grid(new_run())
-    heading, *lines = [line.split(" 0.400 ")[0] for line in printed(rows).splitlines()[1:]]
+    heading, *lines, caption = [line.split(" 0.400 ")[0] for line in printed(rows).splitlines()[1:]]
+    assert caption.strip() == "network: resnet18"
     assert " also " in heading
     assert [re.split(r"1\.00 ", line)[1].strip() for line in lines] == [
         *("seed 0", "seed 1"),
@@ -139,6 +140,19 @@ def test_the_seed_is_told_within_100_columns_however_many_other_columns_there_ar
     assert max(len(line.rstrip()) for line in lines) <= 100
     assert all(re.search(r"1\.00 seed [01]", line) for line in lines[2:])
     assert len({tuple(line.split()[1:3]) for line in lines[2:]}) == len(rows) == 12
+
+
+@pytest.mark.parametrize("networks", [("convnet_small", "convnext_small"), ("swin_t", "swin_v2_t")])
+def test_networks_of_like_names_are_told_apart(new_run, networks):
+    rows = grid(new_run(), networks=networks, box_mass=0.4, constant=0.25)
+    lines = printed(rows).splitlines()[2:]
+    assert max(len(line.rstrip()) for line in lines) <= 100
+    shown = {row.network: line.split()[2] for row, line in zip(rows, lines, strict=True)}
+    assert len({*shown.values()}) == 2
+
+
+def test_a_table_of_nothing_is_empty():
+    assert best_table([], limit=10).row_count == 0
 
 
 def test_numbers_are_written_short(mixed_run):

@@ -283,6 +283,15 @@ def test_a_run_beside_it_lends_baselines_of_like_machines_only(tiny_search, tmp_
     assert find_baseline(lender, found.record.id, UNHEARD, on_gpu=on_gpu) is not None
 
 
+def test_a_run_beside_it_lends_no_damaged_baseline(tiny_search, tmp_path):
+    lender = tmp_path / "lender"
+    shutil.copytree(tiny_search[0].run, lender)
+    found = next(trial for trial in read_run(lender).baselines.values() if trial.record.role == "baseline")
+    (found.folder / "network.safetensors").write_bytes(b"other bytes")
+    assert find_baseline(tmp_path / "new", found.record.id, UNHEARD, on_gpu=False) is None
+    assert not (tmp_path / "new" / "baselines" / found.record.id).exists()
+
+
 def test_a_study_database_that_breaks_costs_a_line_and_resume_makes_it_again(tmp_path):
     prepared = prepare(tmp_path, run_cap=4)
     console = Console(file=io.StringIO(), width=200)

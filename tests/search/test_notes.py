@@ -115,6 +115,13 @@ def test_a_cap_that_cuts_a_grid_is_told():
     assert notes_of(grid, run_cap=12, **changes) == []
 
 
+def test_points_beside_a_grid_are_said_to_be_trained_twice():
+    grid, points = {"alpha": {"values": [1, 2]}}, [{"alpha": 1}]
+    told = "note: the grid holds what points lists, which is trained twice; leave points out"
+    assert notes_of(grid, method="grid", run_cap=None, points=points) == [told]
+    assert notes_of(grid, method="grid", run_cap=None) == []
+
+
 def test_notes_are_said_before_a_search_starts(tmp_path):
     console = Console(file=io.StringIO(), width=200)
     space = make_space(parameters={"p": {"value": 1}}, constraints=[])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -64,3 +65,29 @@ def test_of_a_thousand_running_trials_as_many_are_shown_as_fit(outcomes):
     assert drawn.count("alpha 1 beta 0.5") == RUNNING_ROWS + len(find_frontier(SPACE, outcomes)[:8])
     assert f"and {1000 - RUNNING_ROWS} more" in drawn
     assert "200/2000 trials" in drawn
+
+
+def test_what_is_left_is_what_has_not_begun_and_the_rest_of_what_runs(outcomes):
+    ended = [outcome for outcome in outcomes if outcome.record.status == "finished"][:10]
+    queue = SimpleNamespace(outcomes=ended, num_trials=20)
+    screen = SearchScreen(SPACE, queue, Console(file=io.StringIO()), slots=2)
+    screen.render()
+    # Each took a second.
+    assert screen.seconds_left() == 10 / 2
+    *_, job = MAKER.jobs_of("resnet18", "resnet18-0100", {"alpha": 1.0, "beta": 0.5})
+    screen.on_trial_start(0, [], SimpleNamespace(trial_id="1", config=job.to_config()))
+    (running,) = screen._running.values()
+    running.row["epoch"] = job.settings.recipe.epochs / 2
+    assert screen.seconds_left() == (10 - running.share) / 2
+    assert 0 < running.share <= 1
+
+
+def test_the_best_in_a_metric_that_is_to_be_small_comes_first(outcomes):
+    space = make_space(networks=["convnet_small", "resnet18"], metrics=[{"name": "mass_half"}, {"name": "gini"}])
+    sparse = [
+        replace(outcome, record=make_record(outcome.job.id, mass_half=number / 4, gini=number / 4), feasible=True)
+        for number, outcome in enumerate(outcomes[:3])
+    ]
+    found = [outcome.record.validation["mass_half"] for outcome in find_frontier(space, sparse)]
+    assert found == sorted(found)
+    assert len(found) > 1

@@ -72,22 +72,6 @@ def test_a_grid_is_all_combinations():
     assert trials_per_network(space) == {"convnet_small": 4}
 
 
-def test_a_point_of_the_grid_that_is_listed_comes_first_and_once():
-    space = make_space(
-        method="grid",
-        run_cap=None,
-        parameters={"alpha": {"values": [0, 1]}, "p": {"values": [1, 2]}},
-        points=[{"alpha": 1, "p": 1}],
-    )
-    assert list_points(space) == [
-        {"alpha": 1, "p": 1},
-        {"alpha": 0, "p": 1},
-        {"alpha": 0, "p": 2},
-        {"alpha": 1, "p": 2},
-    ]
-    assert trials_per_network(space) == {"convnet_small": 4}
-
-
 def test_a_value_that_was_not_measured_is_the_worst_and_breaks_its_constraint():
     space = make_space(constraints=["accuracy >= baseline - 1", "gini >= 0.2"])
     assert objective_values(space, make_record(corrected_consistency=None)) == [-1, 0.4]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 
 import pytest
 
 from gcc_search.atomic import write_atomically
 from gcc_search.errors import ResourceError, ResultsError, StorageError
+from gcc_search.identity import Identity
 from gcc_search.patience import Contact
 from gcc_search.storage import outage
 from gcc_search.storage.bucket import Bucket
 from gcc_search.storage.mirror import last_change, local_folder, mirror_of, names_in, pull
 from gcc_search.storage.place import parse_place
+from gcc_search.working_folder import working_folder
 from tests.storage.s3_server import BUCKET, S3Server
 
 URL = f"s3://{BUCKET}/runs"
@@ -219,6 +222,33 @@ def test_credentials_that_were_good_and_no_more_are_one_line_after_a_while(s3, m
             write_atomically(folder / "trial.json", CONTENT)
     assert caught.type is StorageError, "who reads of a worker's death goes by this name"
     assert 1.0 <= time.monotonic() - began < 5
+
+
+def test_a_refusal_after_an_outage_has_its_own_patience(s3, monkeypatch):
+    """As of a proxy that starts: it fails first, and then refuses for a moment."""
+    monkeypatch.setattr(outage, "REFUSED_SECONDS", 1.0)
+    monkeypatch.setattr(outage, "LONGEST_WAIT_SECONDS", 0.2)
+    with local_folder(URL) as folder:
+        write_atomically(folder / "run.json", CONTENT)
+        s3.error, s3.num_errors = (500, "InternalError"), 1000
+
+        def starts() -> None:
+            time.sleep(1.5)
+            s3.error, s3.num_errors = (403, "AccessDenied"), 2
+
+        thread = threading.Thread(target=starts)
+        thread.start()
+        write_atomically(folder / "trial.json", CONTENT)
+        thread.join()
+    assert kept(s3) == ["runs/run.json", "runs/trial.json"]
+
+
+def test_a_worker_begins_where_its_driver_could_write(s3, tiny_trial):
+    s3.error, s3.num_errors = (403, "AccessDenied"), 2
+    with working_folder(f"{URL}/tiny", "trials/t1", tiny_trial, Identity(id="t1"), print) as folder:
+        write_atomically(folder / "trial.json", CONTENT)
+    assert s3.num_errors == 0
+    assert kept(s3) == ["runs/tiny/trials/t1/trial.json"]
 
 
 def test_credentials_that_may_only_read_are_refused_at_once(s3):

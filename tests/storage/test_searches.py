@@ -184,6 +184,14 @@ def test_silence_that_no_sign_of_life_could_break_is_refused(s3):
     assert not (s3.root / BUCKET / "silent").exists()
 
 
+def test_who_has_lost_its_run_leaves_the_others_claim(s3):
+    path = s3.root / BUCKET / "runs/lost/driver.lock"
+    with local_folder(URL) as out, only_driver(out / "lost"):
+        theirs = json.loads(path.read_bytes()) | {"id": "another"}
+        path.write_text(json.dumps(theirs))
+    assert json.loads(path.read_bytes())["id"] == "another"
+
+
 def test_a_second_driver_is_refused_and_told_of_the_first(s3, monkeypatch):
     with local_folder(URL) as one, local_folder(URL) as other:
         monkeypatch.setattr(socket, "gethostname", lambda: "node7")

@@ -49,9 +49,16 @@ def test_suffixes_may_be_of_any_case_and_format(image_folder, save_photo):
 
 
 def test_images_that_are_not_read_are_told(image_folder, save_photo):
-    for place in ("cat/more/1.png", "cat/more/yet/2.jpg", "dog/one/1.png", "dog/.thumbs/1.png"):
+    for place in ("cat/more/1.png", "cat/more/yet/2.jpg", "dog/one/1.png", "dog/.thumbs/1.png", "dog/__MACOSX/1.png"):
         save_photo(image_folder / place)
-    for name in ("cat/phone.HEIC", "dog/notes.txt", "dog/Thumbs.db", "dog/empty/readme.md"):
+    for name in (
+        "cat/phone.HEIC",
+        "cat/2.heic",
+        "dog/notes.txt",
+        "dog/empty/._1.png",
+        "dog/Thumbs.db",
+        "dog/empty/readme.md",
+    ):
         (image_folder / name).parent.mkdir(exist_ok=True)
         (image_folder / name).write_text("no image")
     listing = list_imagefolder(image_folder, settings())
@@ -61,7 +68,7 @@ def test_images_that_are_not_read_are_told(image_folder, save_photo):
             name="cat/more",
             reason="a folder within a class, whose 2 images are not read; move up what belongs to the class",
         ),
-        Unreadable(name="cat/phone.HEIC", reason=".heic is not read; convert it"),
+        Unreadable(name="cat/*.heic", reason="2 files are not read; convert to PNG or JPEG"),
         Unreadable(
             name="dog/one", reason="a folder within a class, whose image is not read; move up what belongs to the class"
         ),

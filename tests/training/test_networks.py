@@ -174,6 +174,20 @@ def test_weights_of_another_network_are_one_line(tmp_path):
     assert str(caught.value) == f"weights: {path}: {rule}"
 
 
+@pytest.mark.parametrize("name", ["mobilenet_v3_large", "convnext_tiny", "resnet18"])
+def test_of_a_classifier_only_the_layer_of_classes_may_be_missing(tmp_path, name):
+    state = random_network(name).model.state_dict()
+    of_classes = random_network(name).bias_of_classes.removesuffix("bias")
+    path = tmp_path / "weights.pth"
+    torch.save({key: value for key, value in state.items() if not key.startswith(of_classes)}, path)
+    loaded = build_network(name, num_classes=4, weights=str(path), seed=1).model.state_dict()
+    assert all(torch.equal(loaded[key], state[key].float()) for key in state if not key.startswith(of_classes))
+    if "classifier.0.weight" in state:
+        torch.save({key: value for key, value in state.items() if not key.startswith("classifier.")}, path)
+        with pytest.raises(WeightsError, match=r"got no classifier\.0\.bias of its shape"):
+            build_network(name, num_classes=4, weights=str(path), seed=1)
+
+
 def test_published_weights_in_the_cache_are_used(tmp_path, monkeypatch):
     source = random_network("resnet18").model.state_dict()
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))

@@ -18,7 +18,7 @@ from gcc_search.saliency.geometry import draw_transforms
 from gcc_search.settings import Explanation
 from gcc_search.training.pooled import DenseNetClassifier
 from gcc_search.training.terms import loss_terms
-from gcc_search.training.vgg import VGGClassifier
+from gcc_search.training.vgg import VGGClassifier, _averaging
 
 CLASSES = torch.tensor([3, 7])
 SIZE = 64
@@ -110,6 +110,14 @@ def test_map_is_the_same_without_grad_and_with_a_detached_head(network, mode):
     assert_close(detached.detach(), expected)
     detached.sum().backward()
     assert not any(part.grad is not None for part in nn.ModuleList([*network.model.children()][1:]).parameters())
+
+
+def test_what_was_first_scored_in_inference_mode_can_be_trained(vgg):
+    _averaging.cache_clear()
+    images = images_of(SIZE)
+    with torch.inference_mode():
+        vgg(images)
+    vgg(images).sum().backward()
 
 
 def test_maps_of_vgg_have_no_dropout(vgg):
