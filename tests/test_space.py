@@ -263,7 +263,7 @@ def test_a_small_number_needs_no_dot(load, text):
 def test_unknown_names_are_answered_with_the_nearest_one(complaint):
     cases = [
         ("convnet_small", "resnet19", f'networks.0: must be {NETWORKS}, got "resnet19"; did you mean resnet18?'),
-        ("convnet_small", "cnn", f'networks.0: must be {ALL_NETWORKS}, got "cnn"'),
+        ("convnet_small", "lstm", f'networks.0: must be {ALL_NETWORKS}, got "lstm"'),
         (
             "name: shapes",
             "name: caltech",
