@@ -69,7 +69,7 @@ def open_trained(place: Path, *, data_root: Path | None = None) -> Trained:
         settings=settings.model_copy(update={"data": data}),
         classes=facts.classes,
         fingerprint=facts.data_fingerprint,
-        network=restore_network(facts.network, tensors, where=str(place)),
+        network=restore_network(settings.network, tensors, where=str(place)),
     )
 
 
@@ -79,14 +79,14 @@ def _open_trial(trial: Trial, data_root: Path | None) -> Trained:
         raise ResultsError(f"{path}: must exist, got nothing: the trial is {record.status}; only ended ones leave it")
     if problem := network_problem(trial):
         raise WeightsError(problem)
-    key = record.baseline
+    key, settings = record.baseline, settings_of(trial, data_root=data_root)
     return Trained(
         name="baseline" if record.role == "baseline" else record.id,
         place=trial.folder,
-        settings=settings_of(trial, data_root=data_root),
+        settings=settings,
         classes=_classes_of(trial),
         fingerprint=record.data_fingerprint,
-        network=restore_network(record.network, read_tensors(path), where=str(path)),
+        network=restore_network(settings.network, read_tensors(path), where=str(path)),
         baseline=None if key is None else trial.folder.resolve().parent.parent / "baselines" / key,
     )
 

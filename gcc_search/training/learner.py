@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn import functional
 from torch.nn.modules._functions import SyncBatchNorm
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
@@ -268,8 +269,9 @@ class WholeDropout(nn.Dropout):
         if not (self.training and self._batch.is_divided and self.p > 0):
             return super().forward(values)
         num_views = len(values) // self._batch.num_here
-        kept = values.new_empty(num_views, self._batch.count, *values.shape[1:]).bernoulli_(1 - self.p)
-        return values * kept[:, self._batch.rows].flatten(0, 1) / (1 - self.p)
+        # By the same kernel: a GPU's own of dropout draws otherwise than `bernoulli_` does.
+        kept = functional.dropout(values.new_ones(num_views, self._batch.count, *values.shape[1:]), self.p)
+        return values * kept[:, self._batch.rows].flatten(0, 1)
 
 
 class _Step(nn.Module):

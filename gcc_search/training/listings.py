@@ -19,7 +19,7 @@ from gcc_search.settings import DataSettings
 from gcc_search.training.splits import Split
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-# Of images that somebody meant to be there, and that Pillow cannot decode.
+# Of images that somebody meant to be there, and that are not read.
 _OTHER_IMAGES = frozenset({".heic", ".heif", ".jxl", ".jp2", ".tga", ".svg", ".psd", ".dng", ".cr2", ".nef", ".arw"})
 
 _ANY_IMAGES = IMAGE_SUFFIXES | _OTHER_IMAGES
@@ -144,7 +144,7 @@ def overlooked_in(folder: Path, part: str) -> list[Unreadable]:
         if count := _count_images(folder / part / name):
             told = f"{count} images are" if count > 1 else "image is"
             reason = f"a folder within a class, whose {told} not read; move up what belongs to the class"
-            overlooked.append(Unreadable(name=_told(f"{part}/{name}"), reason=reason))
+            overlooked.append(Unreadable(name=_written(f"{part}/{name}"), reason=reason))
     files = [name for name, is_folder in found if not is_folder]
     for suffix, count in sorted(Counter(Path(name).suffix.lower() for name in files).items()):
         if suffix in _OTHER_IMAGES:
@@ -166,7 +166,7 @@ def _count_images(folder: Path) -> int:
     return count
 
 
-def _told(name: str) -> str:
+def _written(name: str) -> str:
     """`name` as it can be written: not every system's names are UTF-8."""
     try:
         name.encode()

@@ -108,7 +108,7 @@ def restore_network(name: str, tensors: dict[str, Tensor], *, where: str) -> Net
     Raises:
         WeightsError: a tensor is missing, too many or of another shape.
     """
-    bias = tensors.get(CLASSIFIERS[name].bias_of_classes) if name in CLASSIFIERS else None
+    bias = tensors.get(CLASSIFIERS[name].bias_of_classes)
     # What it draws is written over; nobody else's draws may change by it.
     with torch.random.fork_rng(devices=[]):
         network = empty_network(name, 1 if bias is None else max(bias.numel(), 1))
