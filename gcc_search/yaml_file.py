@@ -9,15 +9,15 @@ from typing import Any
 import yaml
 
 from gcc_search.errors import SpaceError
-from gcc_search.letters import printable
+from gcc_search.letters import printable, shortened
 
 # A space file is a page of text; more is a mistake or an attack.
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 # Longer ones are no number that anything here counts, and Python takes seconds over millions of digits.
 MAX_DIGITS = 40
-# A message is read on a terminal: a value that fills the screen hides the rule.
-MAX_MESSAGE = 400
+# A message is read on a terminal: a key that fills the screen hides the rule. Ours are 400 characters, paths some more.
+MAX_MESSAGE = 1000
 
 
 class _Refused(yaml.MarkedYAMLError):
@@ -125,9 +125,8 @@ def read_value(text: str, *, where: str) -> Any:
 
 
 def one_line(message: str) -> str:
-    """`message` with line breaks and other unprintable characters escaped, and cut where it is endless."""
-    plain = printable(message[:MAX_MESSAGE])
-    return plain if len(message) <= MAX_MESSAGE else f"{plain} ..."
+    """`message` with line breaks and other unprintable characters escaped, and without the middle of an endless one."""
+    return printable(shortened(message, MAX_MESSAGE))
 
 
 def _refused(rule: str, place: yaml.Event | yaml.Node) -> _Refused:

@@ -141,4 +141,17 @@ def test_a_megabyte_of_anything_is_refused_within_seconds(tmp_path):
 
 def test_one_line_escapes_line_breaks_and_cuts_what_is_endless():
     assert one_line("a\nb\tc\x1b") == "a\\nb\\tc\\x1b"
-    assert one_line("x" * 1000) == "x" * 400 + " ..."
+    assert one_line("x" * 900 + "y" * 900) == "x" * 500 + " ... " + "y" * 500
+
+
+def test_a_key_without_end_hides_neither_the_place_nor_the_way_out(tmp_path):
+    told = complaint(tmp_path, f"{'k' * 1000}: 1\n{'k' * 1000}: 2")
+    assert told.startswith('bad.yaml: line 2: key "kkk')
+    assert told.endswith("must stand once, got it again; remove one")
+
+
+def test_the_whole_rule_is_told_of_a_file_in_a_deep_folder(tmp_path):
+    folder = tmp_path / ("f" * 250) / ("f" * 250)
+    folder.mkdir(parents=True)
+    told = complaint(folder, "a: 1\na: 2")
+    assert told == 'bad.yaml: line 2: key "a" must stand once, got it again; remove one'
