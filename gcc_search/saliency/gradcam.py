@@ -42,7 +42,7 @@ def gradcam(features: FeatureMaps, head: nn.Module, classes: Classes, *, detach_
         # Evaluation runs without grad or in inference mode; the head's own gradient is needed all the same.
         with torch.inference_mode(False), torch.enable_grad():
             weights = _score_gradient(head, features.detach().mean((2, 3)), classes, keep_graph=False)
-    return _weighted(features, weights)
+    return weighted(features, weights)
 
 
 def gradcam_of_patches(
@@ -68,11 +68,11 @@ def gradcam_of_patches(
             weights = _score_gradient(
                 functools.partial(logits_of, *constant[:-1]), constant[-1], classes, keep_graph=False
             )
-    return _weighted(patches, weights)
+    return weighted(patches, weights)
 
 
-def _weighted(features: FeatureMaps, weights: Pooled) -> RawMaps:
-    """(1 / HW) sum_k v_k A_k."""
+def weighted(features: FeatureMaps, weights: Pooled) -> RawMaps:
+    """The maps (1 / HW) sum_k v_k A_k of v, (batch, features)."""
     cells = multiply((weights / features.shape[2:].numel())[:, None], features.flatten(2))
     return cells.view(len(features), *features.shape[2:])
 

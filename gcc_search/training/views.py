@@ -12,8 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from gcc_search.saliency.shapes import Images
-from gcc_search.training.learner import WholeBatchNorm
 from gcc_search.training.network import Network
+from gcc_search.training.whole_batch import WholeBatchNorm
 
 
 def view_features(network: Network, first: Images, second: Images, *, second_is_target: bool) -> Tensor:

@@ -19,13 +19,14 @@ from gcc_search.saliency.photometry import draw_photometry
 from gcc_search.saliency.resampling import make_resampling
 from gcc_search.settings import Explanation
 from gcc_search.training.crew import Crew, Share
-from gcc_search.training.learner import Learner, WholeBatch, WholeDropout, WholeStochasticDepth
+from gcc_search.training.learner import Learner
 from gcc_search.training.network import Network
 from gcc_search.training.networks import SmallClassifier, SmallConvNet
 from gcc_search.training.pooled import ConvNeXtClassifier
 from gcc_search.training.terms import loss_terms
 from gcc_search.training.vgg import VGGClassifier
 from gcc_search.training.vit import VisionTransformerClassifier
+from gcc_search.training.whole_batch import WholeBatch, WholeDropout, WholeStochasticDepth
 from tests.mates import Mates
 
 BOTH_TERMS = Explanation(alpha=1.0, beta=0.1)

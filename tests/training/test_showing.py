@@ -13,11 +13,12 @@ from gcc_search.saliency.photometry import draw_photometry
 from gcc_search.settings import Explanation, Recipe
 from gcc_search.training import loop, showing
 from gcc_search.training.crew import Share
-from gcc_search.training.learner import Learner, WholeBatch, leading
+from gcc_search.training.learner import Learner, leading
 from gcc_search.training.loop import EpochPlan, batches_of
 from gcc_search.training.networks import build_network
 from gcc_search.training.showing import Drawn, ReplayedShowing, Showing, prepare
 from gcc_search.training.terms import loss_terms
+from gcc_search.training.whole_batch import WholeBatch
 
 CPU = torch.device("cpu")
 SSIM = Explanation(alpha=1.0, beta=0.1)
