@@ -31,6 +31,8 @@ def _place(complaint: ErrorDetails) -> str:
 # Words that fit on a line.
 MOST_LISTED = 10
 
+_OWN_NETWORK = "one of your own comes with a package: see README"
+
 # pydantic's types of error in the words of a space file.
 _RULES = {
     "missing": "must be given; examples are in search_spaces/",
@@ -65,17 +67,21 @@ def explain_complaint(complaint: ErrorDetails, model: type[Settings]) -> str:
         return _RULES[kind]
     if kind == "literal_error":
         return _explain_unknown_word(value, context["expected"].replace("'", ""))
+    if kind == "unknown_network":
+        return _explain_unknown_word(
+            value, context["expected"], or_else="one of your own comes with a package: see README"
+        )
     rule = _RULES[kind].format(**context) if kind in _RULES else complaint["msg"]
     advice = "; put it in quotes" if kind == "string_type" and isinstance(value, bool | int | float) else ""
     return f"{rule}, got {shown(value)}{advice}"
 
 
-def _explain_unknown_word(value: object, known: str) -> str:
-    """`known`: `a, b or c`; a long list is left out where one of it is near."""
+def _explain_unknown_word(value: object, known: str, *, or_else: str | None = None) -> str:
+    """`known`: `a, b or c`; a long list is left out where one of it is near. `or_else`: the way out where none is."""
     names = tuple(known.replace(" or ", ", ").split(", "))
     near = closest(value, names) if isinstance(value, str) else ""
     if not near.startswith("did"):
-        return f"must be {known}, got {shown(value)}"
+        return f"must be {known}, got {shown(value)}" + (f"; {or_else}" if or_else else "")
     return f"must be {known if len(names) <= MOST_LISTED else f'one of {len(names)} names'}, got {shown(value)}; {near}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from gcc_search.complaints import explain_error
 from gcc_search.errors import ResultsError
+from gcc_search.plugins import versions_of
 from gcc_search.results.reader import Trial
 from gcc_search.results.schema import Role
 from gcc_search.settings import TrialSettings
@@ -35,10 +37,11 @@ class Identity:
     baseline: str | None = None
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of what decides a trial's numbers."""
+def package_versions(networks: Iterable[str] = ()) -> dict[str, str]:
+    """Versions of what decides the numbers of trials of these networks."""
     names = ("gcc-search", "torch", "torchvision", "kornia")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}
+    ours = {"python": platform.python_version()} | {name: version(name) for name in names}
+    return ours | versions_of(networks)
 
 
 def settings_of(trial: Trial, *, data_root: Path | None = None, download: bool = False) -> TrialSettings:

@@ -95,7 +95,7 @@ class Keeper:
             threads=torch.get_num_threads(),
             failures=known,
             data_fingerprint="",
-            versions=package_versions(),
+            versions=package_versions([settings.network]),
         )
         self._patiently(write_trial, self._record)
 

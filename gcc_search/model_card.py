@@ -11,6 +11,7 @@ from gcc_search.analysis.measures import ACCURACY, Line
 from gcc_search.analysis.recommendation import Recommendation, Wish
 from gcc_search.analysis.recommendation_text import say_settings, say_why
 from gcc_search.model_file import ModelFacts
+from gcc_search.plugins import bringers, import_line
 
 # torchvision's vision transformers: pixels on a side of what their position embeddings are of, and of a patch.
 VIT_IMAGE, VIT_PATCHES = 224, {"vit_b_16": 16, "vit_b_32": 32}
@@ -50,7 +51,7 @@ def _head(found: Recommendation, facts: ModelFacts) -> str:
     accuracy = next(line.trained for line in found.comparison.lines if line.measure == ACCURACY.name)
     return f"""---
 # license: yours to choose; mind those of the images and of the weights it started from
-library_name: torchvision
+library_name: {"pytorch" if bringers(facts.network) else "torchvision"}
 pipeline_tag: image-classification
 tags: [image-classification, grad-cam, explainability, gcc-search, {facts.network}]
 datasets: [{data}]
@@ -166,6 +167,9 @@ def _is_resized(facts: ModelFacts) -> bool:
 def _imports(facts: ModelFacts) -> str:
     if facts.network == "convnet_small":
         module, call = "from gcc_search.training.networks import SmallConvNet", f"SmallConvNet({len(facts.classes)})"
+    elif bringers(facts.network):
+        module, factory = import_line(facts.network)
+        call = f"{factory}({len(facts.classes)}).model"
     else:
         asked = f"num_classes={len(facts.classes)}" + (f", image_size={facts.image_size}" if _is_resized(facts) else "")
         module, call = "import torchvision", f"torchvision.models.{facts.network}({asked})"

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gcc_search.errors import ResourceError, SpaceError
 from gcc_search.homes import expanded
 from gcc_search.letters import printable
+from gcc_search.plugins import bringers
 from gcc_search.saying import say
 from gcc_search.settings import DataSettings, TrialSettings
 from gcc_search.training.datasets import DataSet, load_dataset
@@ -106,6 +107,7 @@ def check_network(settings: TrialSettings, data: DataSet, *, is_new: bool) -> No
     # The network that `weights: baseline` means does not exist yet.
     weights = "none" if settings.weights == "baseline" else settings.weights
     network = build_network(settings.network, num_classes=len(data.classes), weights=weights, seed=settings.seed)
+    network.is_recomputed = settings.activation_checkpointing
     if is_new:
         _check_size(network, settings.network, settings.recipe.image_size)
 
@@ -117,9 +119,12 @@ def _check_size(network: Network, name: str, asked: int) -> None:
             f"image_size: must be a multiple of {patch} for {name}, which cuts images into patches of that size, "
             f"got {asked}; use {asked - unseen} or {asked - unseen + patch}"
         )
-    smallest = next(size for size in itertools.count(asked) if network.map_side(size) > 1)
-    if asked < smallest:
-        raise SpaceError(
-            f"image_size: must be at least {smallest} for {name}, whose maps have one cell below that, "
-            f"got {asked}; raise it, or use another network"
-        )
+    if network.map_side(asked) > 1:
+        return
+    if bringers(name):
+        rule, way_out = f"must be larger for {name}, whose maps have one cell", "raise it, or name a part before it"
+    else:
+        smallest = next(size for size in itertools.count(asked) if network.map_side(size) > 1)
+        rule = f"must be at least {smallest} for {name}, whose maps have one cell below that"
+        way_out = "raise it, or use another network"
+    raise SpaceError(f"image_size: {rule}, got {asked}; {way_out}")

@@ -11,7 +11,10 @@ import math
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from gcc_search.plugins import bringers, brought_networks
 
 # What squares and products of a few still hold, in float64 and in int64.
 LARGEST, LARGEST_WHOLE = 1e100, 2**63 - 1
@@ -41,7 +44,7 @@ NonNegative = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
 
 
-NetworkName = Literal[
+NETWORKS = (
     "resnet18",
     "resnet34",
     "resnet50",
@@ -65,7 +68,23 @@ NetworkName = Literal[
     "vit_b_16",
     "vit_b_32",
     "convnet_small",
-]
+)
+"""Ours; other packages may bring more."""
+
+
+def _check_network(name: str) -> str:
+    packages = bringers(name)
+    if name in NETWORKS and packages:
+        raise ValueError(f"must be one network, got ours and that of the package {packages[0]}; rename that one")
+    if len(packages) > 1:
+        raise ValueError(f"must be one network, got one of each of {' and '.join(packages)}; rename one")
+    if name not in NETWORKS and not packages:
+        known = (*NETWORKS, *brought_networks())
+        raise PydanticCustomError("unknown_network", "unknown", {"expected": f"{', '.join(known[:-1])} or {known[-1]}"})
+    return name
+
+
+NetworkName = Annotated[str, AfterValidator(_check_network)]
 
 
 # Of a run, which is a folder: no path, and nothing that a shell would take for an option.

@@ -107,7 +107,7 @@ def _run_record(settings: TrialSettings, data: DataSet, run: Path, command: str)
         space={"metrics": [], "constraints": [], "single": settings.model_dump(mode="json")},
         seed=settings.seed,
         data=[describe_images(settings.recipe.image_size, data)],
-        versions=package_versions(),
+        versions=package_versions([settings.network]),
         host=socket.gethostname(),
     )
 

@@ -41,8 +41,7 @@ class Trained:
 
     @property
     def num_classes(self) -> int:
-        last = list(self.network.model.parameters())[-1]
-        return len(last)
+        return self.network.num_classes
 
     def class_name(self, label: int) -> str:
         return f"class {label}" if self.classes is None else self.classes[label]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from gcc_search.errors import SpaceError
-from gcc_search.settings import Explanation, NetworkName, Recipe
+from gcc_search.settings import NETWORKS as NETWORK_NAMES
+from gcc_search.settings import Explanation, Recipe
 from gcc_search.space import SearchSpace, check_settings, load_space, parameter_names
 from gcc_search.vocabulary import Parameter
 
@@ -27,9 +27,10 @@ metrics: [{name: gini}]
 run_cap: 4
 """
 ALPHA = "alpha: {distribution: log_uniform_values, min: 1.0e-3, max: 10}"
-*BUT_LAST, LAST = get_args(NetworkName)
+*BUT_LAST, LAST = NETWORK_NAMES
 ALL_NETWORKS = f"{', '.join(BUT_LAST)} or {LAST}"
-NETWORKS = f"one of {len(get_args(NetworkName))} names"
+OWN = "one of your own comes with a package: see README"
+NETWORKS = f"one of {len(NETWORK_NAMES)} names"
 ONE_NUMBER = "write it as 0.001 or 1e-3, without quotes"
 ONE_WHOLE_NUMBER = "write it as 16, without quotes"
 
@@ -263,7 +264,7 @@ def test_a_small_number_needs_no_dot(load, text):
 def test_unknown_names_are_answered_with_the_nearest_one(complaint):
     cases = [
         ("convnet_small", "resnet19", f'networks.0: must be {NETWORKS}, got "resnet19"; did you mean resnet18?'),
-        ("convnet_small", "lstm", f'networks.0: must be {ALL_NETWORKS}, got "lstm"'),
+        ("convnet_small", "lstm", f'networks.0: must be {ALL_NETWORKS}, got "lstm"; {OWN}'),
         (
             "name: shapes",
             "name: caltech",

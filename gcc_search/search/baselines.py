@@ -10,6 +10,7 @@ from typing import Any
 from gcc_search.atomic import copy_tree, fetch
 from gcc_search.errors import ResultsError, StorageError
 from gcc_search.patience import Contact, patiently
+from gcc_search.plugins import versions_of
 from gcc_search.results.reader import is_finished_whole, read_trial
 from gcc_search.results.schema import TrialRecord
 from gcc_search.search.bucket_run import baseline_folders, fetch_trial
@@ -21,7 +22,8 @@ def find_baseline(run: Path, key: str, contact: Contact, *, on_gpu: bool) -> Tri
     """The finished baseline `key`, or None. One that a run beside this one holds is copied into this one.
 
     Equal keys mean equal network, weights, images, recipe, evaluation and seed, so an equal result on like machines: of
-    another run's, one that was trained with another torch, or on a CPU where this search has GPUs, is left.
+    another run's, one that was trained with another torch, with other code of a network that is none of ours, or on a
+    CPU where this search has GPUs, is left.
     """
     own = run / "baselines" / key
     for folder in baseline_folders(run, key):
@@ -58,7 +60,8 @@ class BaselineRows:
 
 
 def _is_alike(record: TrialRecord, *, on_gpu: bool) -> bool:
-    return (record.device != "cpu") == on_gpu and record.versions.get("torch") == version("torch")
+    decisive = {"torch": version("torch")} | versions_of([record.network])
+    return (record.device != "cpu") == on_gpu and decisive.items() <= record.versions.items()
 
 
 def _read_finished(folder: Path) -> TrialRecord | None:

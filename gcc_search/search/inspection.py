@@ -37,13 +37,15 @@ _NO_PACKAGE = f"must have the same gcc-search as {socket.gethostname()}, got: {{
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What every machine must have as this one has it: images by size with their fingerprints, weights files.
+    """What every machine must have as this one has it: packages, images by size with their fingerprints, weights.
 
     Args:
+        networks: of the search, some of which another package may bring.
         published: weights by a torchvision name, by network: fetched to each machine, where they are not there yet.
         place: where results go, a folder or a bucket's URL.
     """
 
+    networks: tuple[NetworkName, ...]
     data: DataSettings
     fingerprints: dict[int, str]
     weights: tuple[Path, ...]
@@ -119,8 +121,9 @@ def _look(wanted: Wanted, probe: Probe, key: str) -> Look:
                 write_atomically(folder / probe.of(key), probe.content)
         except ResultsError as error:
             not_written = str(error)
+    versions = package_versions(wanted.networks)
     return Look(
-        versions=package_versions() | {"python": ".".join(package_versions()["python"].split(".")[:2])},
+        versions=versions | {"python": ".".join(versions["python"].split(".")[:2])},
         weights={str(path): _digest(path) for path in wanted.weights},
         sees_probe=sees_probe,
         not_written=not_written,

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ray.tune.search import Searcher
 
@@ -107,7 +107,7 @@ class JobQueue(Searcher):
             is_whole: False where it counts for this trial alone: finished, but damaged, it is trained again, and where
                 it failed, when another trial needs it.
         """
-        study = self._studies[cast(NetworkName, record.network)]
+        study = self._studies[record.network]
         study.recall(record.id, record.sampled)
         *prerequisites, job = self._maker.jobs_of(study.network, record.id, record.sampled)
         if baseline is not None:

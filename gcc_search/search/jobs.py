@@ -9,14 +9,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from gcc_search import __version__
 from gcc_search.atomic import sha256_of_file
 from gcc_search.baseline import baseline_explanation
 from gcc_search.identity import START, Identity
 from gcc_search.results.schema import CHANGE_NO_NUMBER, NOTED_LATER, FailureKind, Role
-from gcc_search.settings import Explanation, NetworkName, TrialSettings
+from gcc_search.settings import Explanation, TrialSettings
 from gcc_search.space import SearchSpace
 from gcc_search.vocabulary import Value
 
@@ -100,7 +100,7 @@ class JobMaker:
 
     def jobs_of(self, network: str, trial_id: str, sampled: dict[str, Value]) -> list[Job]:
         """The trial, last, after the baseline and the start network that it needs."""
-        settings = self.space.settings(cast(NetworkName, network), sampled)
+        settings = self.space.settings(network, sampled)
         start = self._start(settings)
         if start is not None:
             settings = settings.model_copy(update={"weights": START + start.id})

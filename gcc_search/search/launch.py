@@ -228,7 +228,7 @@ def _write_run(prepared: Prepared) -> None:
         seed=prepared.space.seed,
         data=[describe_images(size, data) for size, data in prepared.datasets.items()],
         packing=prepared.packing.to_dict() if prepared.packing else None,
-        versions=package_versions() | {name: version(name) for name in ("ray", "optuna")},
+        versions=package_versions(prepared.space.networks) | {name: version(name) for name in ("ray", "optuna")},
         host=socket.gethostname(),
     )
     write_run(prepared.run, record)

@@ -13,6 +13,7 @@ from gcc_search.atomic import place_of
 from gcc_search.complaints import explain_error
 from gcc_search.errors import ResultsError, SpaceError, WeightsError
 from gcc_search.homes import expanded
+from gcc_search.plugins import versions_of
 from gcc_search.preparation import DataSet, check_network, is_published, prepare_images
 from gcc_search.results.reader import Run
 from gcc_search.saying import say
@@ -137,6 +138,10 @@ def reopen_search(run: Run, options: SearchOptions, console: Console) -> Prepare
                 f"{run.folder}: images must be those it began with, got others in {space.data.name}; "
                 "put them back, or start anew"
             )
+    for package, now in versions_of(space.networks).items():
+        before = run.record.versions.get(package, "none")
+        if before != now:
+            say(console, f"note: {package} is {now}, and was {before}: networks from now on may be others than before")
     return prepared
 
 
@@ -152,6 +157,7 @@ def _look_at(space: SearchSpace, options: SearchOptions, console: Console, *, is
             check_network(settings, data, is_new=is_new)
     if is_shared():
         wanted = Wanted(
+            networks=space.networks,
             data=space.data,
             fingerprints={size: data.fingerprint for size, data in datasets.items()},
             weights=tuple(Path(weights) for weights in first_weights.values() if Path(weights).is_file()),

@@ -9,7 +9,7 @@ rung, so that the state can be rebuilt from the trials' rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -18,7 +18,6 @@ from gcc_search.collapse import epoch_compared
 from gcc_search.objectives import METRICS
 from gcc_search.search.rung import Rung
 from gcc_search.search.study import trials_per_network
-from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
 from gcc_search.vocabulary import EarlyTerminate
 
@@ -85,7 +84,7 @@ class SuccessiveHalving(FIFOScheduler):
         place = (network, seed, row["epoch"])
         rung = self._rungs.get(place)
         if rung is None:
-            rung = self._rungs[place] = Rung(self._caps[cast(NetworkName, network)], len(losses))
+            rung = self._rungs[place] = Rung(self._caps[network], len(losses))
         return rung.add(trial_id, losses, self._violation(row, baseline), eta=self._early.eta)
 
     def _violation(self, row: Row, baseline: str | None) -> float:

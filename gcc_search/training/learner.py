@@ -72,9 +72,9 @@ class Learner(Generic[Terms]):
         return self._step
 
     @property
-    def is_recomputed(self) -> bool:
-        """Whether the network's blocks are computed again in the backward pass, which no CUDA graph can hold."""
-        return self._network.is_recomputed
+    def is_replayable(self) -> bool:
+        """Whether a CUDA graph can hold a step: not one whose blocks are computed again in the backward pass."""
+        return self._network.is_replayable and not self._network.is_recomputed
 
     def map_side(self, image_size: int) -> int:
         """Cells of a map on a side, of images of this size."""

@@ -6,7 +6,6 @@ No hooks: an in-place ReLU would make a hook see another tensor than the head do
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
 
 import torch
 from torch import nn
@@ -24,16 +23,27 @@ def full_precision(features: Features) -> Features:
 class Network(nn.Module):
     """A classifier whose last features, logits and maps can be asked for apart. `model` holds the parameters."""
 
-    bias_of_classes: ClassVar[str]
-    """Name of the parameter that has a number for each class."""
+    layer_of_classes: str
+    """Name of the linear layer whose outputs are the logits."""
     patch_size = 1
     """A side of images is to be a multiple of it, in pixels."""
+    is_replayable = True
+    """Whether its passes depend on no tensor's value, and wait for none: a CUDA graph can hold them."""
+    is_foldable = True
+    """Whether what a convolution gives a normalisation is read by that alone, and no module is gone through twice."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
         self.is_recomputed = False
         """Whether blocks are computed again in the backward pass, for memory (activation checkpointing)."""
+
+    @property
+    def num_classes(self) -> int:
+        """Logits of an image."""
+        layer = self.model.get_submodule(self.layer_of_classes)
+        assert isinstance(layer, nn.Linear), "it is a linear one"
+        return layer.out_features
 
     def features(self, images: Images) -> Features:
         """What logits and maps are made of; nearly all of a pass is before it."""

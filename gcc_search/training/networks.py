@@ -12,6 +12,7 @@ from gcc_search.errors import WeightsError
 from gcc_search.saliency.shapes import FeatureMaps, Images
 from gcc_search.seeding import derive_seed
 from gcc_search.training.network import Network, PooledNetwork
+from gcc_search.training.own_network import own_network
 from gcc_search.training.pooled import (
     ConvNeXtClassifier,
     DenseNetClassifier,
@@ -43,7 +44,7 @@ def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 class SmallClassifier(PooledNetwork):
     model: SmallConvNet
-    bias_of_classes = "fc.bias"
+    layer_of_classes = "fc"
 
     def _features(self, images: Images) -> FeatureMaps:
         maps: FeatureMaps = self.model.stages(images)
@@ -78,7 +79,7 @@ CLASSIFIERS: dict[str, type[Network]] = {
     **dict.fromkeys(("vit_b_16", "vit_b_32"), VisionTransformerClassifier),
     "convnet_small": SmallClassifier,
 }
-"""By torchvision's names, and ours."""
+"""By torchvision's names, and one of ours; other packages may bring more (`plugins`)."""
 
 
 def build_network(name: str, *, num_classes: int, weights: str, seed: int) -> Network:
@@ -90,6 +91,7 @@ def build_network(name: str, *, num_classes: int, weights: str, seed: int) -> Ne
 
     Raises:
         WeightsError: weights that are not there, torn, or of another network.
+        SpaceError: a network of another package that cannot be made.
     """
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would seed the GPUs' generators too.
@@ -108,10 +110,11 @@ def restore_network(name: str, tensors: dict[str, Tensor], *, where: str) -> Net
     Raises:
         WeightsError: a tensor is missing, too many or of another shape.
     """
-    bias = tensors.get(CLASSIFIERS[name].bias_of_classes)
     # What it draws is written over; nobody else's draws may change by it.
     with torch.random.fork_rng(devices=[]):
-        network = empty_network(name, 1 if bias is None else max(bias.numel(), 1))
+        layer = (CLASSIFIERS[name] if name in CLASSIFIERS else empty_network(name, 2)).layer_of_classes
+        weight = tensors.get(f"{layer}.weight")
+        network = empty_network(name, 1 if weight is None else max(weight.shape[:1].numel(), 1))
     try:
         network.model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -124,6 +127,8 @@ def empty_network(name: str, num_classes: int) -> Network:
     """The network `name` with weights that torch's generators draw."""
     if name == "convnet_small":
         return SmallClassifier(SmallConvNet(num_classes))
+    if name not in CLASSIFIERS:
+        return own_network(name, num_classes)
     import torchvision
 
     model = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
@@ -131,7 +136,7 @@ def empty_network(name: str, num_classes: int) -> Network:
 
 
 def _load_weights(network: Network, state: dict[str, Tensor], *, where: str) -> None:
-    own, of_classes = network.model.state_dict(), network.bias_of_classes.removesuffix("bias")
+    own, of_classes = network.model.state_dict(), f"{network.layer_of_classes}."
     fitting = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
     # The layer of classes may be another's; counters are missing from files of before torch 0.4.
     optional = {key for key in own if key.startswith(of_classes) or key.endswith("num_batches_tracked")}

@@ -71,7 +71,8 @@ class Passes:
     def _take(self, work: Pass, *tensors: Tensor) -> tuple[Tensor, ...]:
         kind = (work, *(tensor.shape for tensor in tensors))
         graph = self._graphs.get(kind)
-        if graph is None and self._taken[kind] >= self._num_plain and _can_be_replayed(tensors[0]):
+        is_due = self._taken[kind] >= self._num_plain and self.network.is_replayable
+        if graph is None and is_due and _can_be_replayed(tensors[0]):
             graph = self._graphs[kind] = self._graph_of(work, tensors)
         if graph is None:
             self._taken[kind] += 1

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 class ResNetClassifier(PooledNetwork):
     model: torchvision.models.ResNet
-    bias_of_classes = "fc.bias"
+    layer_of_classes = "fc"
 
     def _features(self, images: Images) -> FeatureMaps:
         m = self.model
@@ -47,7 +47,7 @@ class ResNetClassifier(PooledNetwork):
 
 class ConvNeXtClassifier(PooledNetwork):
     model: torchvision.models.ConvNeXt
-    bias_of_classes = "classifier.2.bias"
+    layer_of_classes = "classifier.2"
 
     def _features(self, images: Images) -> FeatureMaps:
         maps: FeatureMaps = self.model.features(images)
@@ -90,7 +90,7 @@ class DenseNetClassifier(PooledNetwork):
     """Maps are of what is pooled: after the ReLU that torchvision has outside of any module."""
 
     model: torchvision.models.DenseNet
-    bias_of_classes = "classifier.bias"
+    layer_of_classes = "classifier"
 
     def __init__(self, model: torchvision.models.DenseNet) -> None:
         super().__init__(model)
@@ -124,7 +124,7 @@ class EfficientNetClassifier(PooledNetwork):
     """And MobileNetV3, which is built alike; their classifiers have dropout, their maps have none."""
 
     model: torchvision.models.EfficientNet | torchvision.models.MobileNetV3
-    bias_of_classes = "classifier.1.bias"
+    layer_of_classes = "classifier.1"
 
     def _features(self, images: Images) -> FeatureMaps:
         maps: FeatureMaps = self.model.features(images)
@@ -157,14 +157,14 @@ class EfficientNetClassifier(PooledNetwork):
 
 
 class MobileNetClassifier(EfficientNetClassifier):
-    bias_of_classes = "classifier.3.bias"
+    layer_of_classes = "classifier.3"
 
 
 class SwinClassifier(PooledNetwork):
     """A vision transformer whose last tokens lie on a grid and are averaged: maps come from it as from a ResNet."""
 
     model: torchvision.models.SwinTransformer
-    bias_of_classes = "head.bias"
+    layer_of_classes = "head"
 
     def _features(self, images: Images) -> FeatureMaps:
         m = self.model

@@ -128,7 +128,7 @@ class Steps:
         """The step as a graph, made where a batch of this size comes for the second time."""
         learner, count = self._learner, len(shown.x)
         is_fused = all(group.get("fused") for group in self._optimizer.param_groups)
-        if shown.x.device.type != "cuda" or not learner.is_alone or not is_fused or learner.is_recomputed:
+        if shown.x.device.type != "cuda" or not learner.is_alone or not is_fused or not learner.is_replayable:
             return None
         step = learner.replayed
         if step is None and learner.last_count == count:

@@ -26,7 +26,7 @@ class VGGClassifier(Network):
     """Maps are of the output of the last pooling between convolutions, `features`; they have no dropout."""
 
     model: torchvision.models.VGG
-    bias_of_classes = "classifier.6.bias"
+    layer_of_classes = "classifier.6"
 
     def _features(self, images: Images) -> FeatureMaps:
         maps: FeatureMaps = self.model.features(images)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from gcc_search.errors import SpaceError
 from gcc_search.saliency.shapes import Images
 from gcc_search.training.network import Network
 from gcc_search.training.whole_batch import WholeBatchNorm
@@ -34,7 +35,7 @@ def view_features(network: Network, first: Images, second: Images, *, second_is_
 
 
 @contextlib.contextmanager
-def _seen_by(network: nn.Module) -> Iterator[_Seen]:
+def _seen_by(network: Network) -> Iterator[_Seen]:
     """What `network` sees of a batch within; its modules are themselves again afterwards."""
     seen = _Seen(network)
     try:
@@ -46,14 +47,15 @@ def _seen_by(network: nn.Module) -> Iterator[_Seen]:
 class _Seen:
     """The statistics of a batch, by which a network normalises others as well once they are held."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Network) -> None:
         modules = list(network.modules())
         norms = [module for module in modules if isinstance(module, _BatchNorm) and module.training]
         # The graph keeps the statistics that the first view saw: those are not written to again. They are copied, moved
         # on and scaled all at once: on a GPU hundreds of small kernels take longer than what they compute.
         fresh = _copied([statistic for norm in norms for statistic in _running(norm)])
         self._norms = [_BatchStatistics(*own, self) for own in zip(norms, fresh[::2], fresh[1::2], strict=True)]
-        convolutions = [module for module in modules if isinstance(module, nn.Conv2d)] if norms else []
+        is_folding = bool(norms) and network.is_foldable
+        convolutions = [module for module in modules if isinstance(module, nn.Conv2d)] if is_folding else []
         self._hooks = [convolution.register_forward_hook(self._note) for convolution in convolutions]
         self._latest: tuple[nn.Conv2d, Tensor] | None = None
 
@@ -62,13 +64,14 @@ class _Seen:
         self._latest = (convolution, output)
 
     def source_of(self, batch: Tensor) -> nn.Conv2d | None:
-        """The convolution that has just made `batch`, which nothing else reads in the networks here."""
+        """The convolution that has just made `batch`, which nothing else reads (`Network.is_foldable`)."""
         return self._latest[0] if self._latest is not None and self._latest[1] is batch else None
 
     def hold(self) -> None:
         self._unhook()
-        for momentum in {norm.momentum for norm in self._norms}:
-            moved = [norm for norm in self._norms if norm.momentum == momentum]
+        seen = [norm for norm in self._norms if norm.has_seen]
+        for momentum in {norm.momentum for norm in seen}:
+            moved = [norm for norm in seen if norm.momentum == momentum]
             torch._foreach_lerp_(
                 [statistic for norm in moved for statistic in norm.kept],
                 [statistic for norm in moved for statistic in norm.fresh],
@@ -117,7 +120,17 @@ class _BatchStatistics:
         self._source: nn.Conv2d | None = None
         module.momentum = 1.0
 
+    @property
+    def has_seen(self) -> bool:
+        """Whether any of the batch came by: a network may hold modules that it leaves out."""
+        return self._num_values > 0
+
     def _look(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if self.has_seen:
+            raise SpaceError(
+                "explanation.detach: second-view must go with a network that goes through each normalisation once, got "
+                f"one that goes through a {type(module).__name__} again; leave it out"
+            )
         batch: Tensor = inputs[0]
         # On a GPU folding takes as many small kernels as it saves large ones.
         self._source = None if batch.is_cuda else self._seen.source_of(batch)

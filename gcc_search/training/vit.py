@@ -36,7 +36,7 @@ class VisionTransformerClassifier(Network):
     """
 
     model: torchvision.models.VisionTransformer
-    bias_of_classes = "heads.head.bias"
+    layer_of_classes = "heads.head"
 
     def __init__(self, model: torchvision.models.VisionTransformer) -> None:
         super().__init__(model)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gcc_search.errors import WeightsError
 from gcc_search.homes import expanded
+from gcc_search.plugins import bringers
 
 TORCHVISION_WEIGHTS = ("IMAGENET1K_V1", "DEFAULT")
 
@@ -79,8 +80,8 @@ def _not_tensors(path: Path) -> WeightsError:
 
 def _torchvision_file(name: str, weights: str) -> Path:
     """Where torch's cache keeps the published weights; fetched where they are not there yet."""
-    if name == "convnet_small":
-        raise WeightsError(f"weights: {weights}: convnet_small has no published weights; use none, baseline or a file")
+    if name == "convnet_small" or bringers(name):
+        raise WeightsError(f"weights: {weights}: {name} has no published weights; use none, baseline or a file")
     import torchvision
 
     url: str = torchvision.models.get_model_weights(name)[weights].url

@@ -31,6 +31,7 @@ def wanted(shapes_settings, tmp_path) -> Wanted:
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"weights")
     return Wanted(
+        networks=("convnet_small",),
         data=shapes_settings,
         fingerprints={32: images.fingerprint},
         weights=(weights,),
