@@ -102,7 +102,7 @@ class OwnNetwork(PooledNetwork):
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
-            expected, features = self.model(images), self._features(images)
+            expected, features = self.model(images), _part(self.model, self._names[0])(images)
             self._check_maps(features)
             found = self.logits(features)
             if self.is_recomputed:

@@ -63,6 +63,14 @@ def change(network) -> None:
             parameter.mul_(1.5).add_(0.01)
 
 
+@pytest.mark.parametrize("is_replayable", [True, False])
+def test_no_pass_becomes_a_graph_where_a_network_cannot_be_in_one(as_on_a_gpu, network, shapes, is_replayable):
+    network.is_replayable = is_replayable
+    passes = Passes(network, num_plain=0)
+    measure(passes, shapes.test, make_evaluation())
+    assert bool(passes._graphs) == is_replayable
+
+
 @pytest.mark.parametrize("num_plain", [0, 1, 5])
 def test_measures_are_those_of_plain_passes(as_on_a_gpu, network, shapes, num_plain):
     evaluation, passes, seen = make_evaluation(), Passes(network, num_plain=num_plain), []
