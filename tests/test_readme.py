@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -15,16 +16,24 @@ from gcc_search.settings import Explanation
 from gcc_search.space import load_space
 from gcc_search.training.networks import CLASSIFIERS, build_network
 from gcc_search.training.terms import loss_terms
+from tests.brought import packages
+
+__all__ = ["packages"]
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
 @pytest.fixture(scope="module")
 def own_loop() -> ModuleType:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     module = ModuleType("own_loop")
-    exec(code, vars(module))
+    exec(code_with("def loss_of("), vars(module))
     return module
+
+
+def code_with(part: str) -> str:
+    """The one block of Python with this in it."""
+    (code,) = (found for found in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if part in found)
+    return str(code)
 
 
 def test_the_loss_in_ones_own_loop_is_that_of_a_trial(own_loop, shapes):
@@ -70,3 +79,11 @@ def test_its_space_file_is_one(tmp_path):
 
 def test_every_network_is_named():
     assert [name for name in CLASSIFIERS if f"`{name}`" not in README] == []
+
+
+def test_its_own_network_is_one_that_can_be_trained(packages):
+    (toml,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    names = tomllib.loads(toml)["project"]["entry-points"]["gcc_search.networks"]
+    packages.bring(code_with("OwnNetwork"), names, package="my-networks")
+    network = build_network("my_net", num_classes=8, weights="none", seed=0)
+    assert network.map_side(224) == 14

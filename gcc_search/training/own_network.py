@@ -102,7 +102,8 @@ class OwnNetwork(PooledNetwork):
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
-            expected, features = self.model(images), _part(self.model, self._names[0])(images)
+            expected: Tensor = self.model(images)
+            features: Tensor = _part(self.model, self._names[0])(images)
             self._check_maps(features)
             found = self.logits(features)
             if self.is_recomputed:
