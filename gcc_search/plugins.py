@@ -23,10 +23,15 @@ def brought_networks() -> dict[str, tuple[EntryPoint, ...]]:
     """Names of networks -> what brings them, one each unless packages are at odds. Nothing of theirs is imported."""
     found: dict[str, dict[str, EntryPoint]] = {}
     for entry in entry_points(group=GROUP):
-        if NETWORK_PATTERN.fullmatch(entry.name):
+        if NETWORK_PATTERN.fullmatch(entry.name) and EntryPoint.pattern.match(entry.value):
             # A package that is found twice, by way of two folders, is one.
             found.setdefault(entry.name, {}).setdefault(f"{_package(entry)} {entry.value}", entry)
     return {name: tuple(found[name].values()) for name in sorted(found)}
+
+
+def is_misnamed(name: str) -> bool:
+    """Whether a package brings a network of this name, which cannot be a part of a folder's."""
+    return name in entry_points(group=GROUP).names and not NETWORK_PATTERN.fullmatch(name)
 
 
 def bringers(name: str) -> tuple[str, ...]:
@@ -43,7 +48,7 @@ def factory_of(name: str) -> Callable[[int], Any]:
     entry = _entry(name)
     try:
         factory: Callable[[int], Any] = entry.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         got = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         rule = f"networks: {name}: must be importable as {entry.value}, of the package {_package(entry)}"
         raise SpaceError(f"{rule}, got {got}; mend it there") from error
@@ -75,9 +80,21 @@ def _package(entry: EntryPoint) -> str:
 def _version(entry: EntryPoint) -> str:
     number = "0" if entry.dist is None else entry.dist.version
     digest = hashlib.sha256()
-    for name, file in sorted(_code(entry.module.partition(".")[0])):
-        digest.update(f"{name}\0".encode() + file.read_bytes() + b"\0")
+    for module in sorted(_modules(entry)):
+        for name, file in sorted(_code(module)):
+            digest.update(f"{module} {name}\0".encode() + file.read_bytes() + b"\0")
     return f"{number} ({digest.hexdigest()[:8]})"
+
+
+def _modules(entry: EntryPoint) -> set[str]:
+    """The top-level modules of the package that brings it, as far as it tells: all may be part of the network."""
+    found = {entry.module.partition(".")[0]}
+    if entry.dist is not None:
+        found |= {other.module.partition(".")[0] for other in entry.dist.entry_points.select(group=GROUP)}
+        found |= {*(entry.dist.read_text("top_level.txt") or "").split()}
+        parts = [file.parts for file in entry.dist.files or () if file.suffix == ".py"]
+        found |= {part[0].removesuffix(".py") for part in parts}
+    return {module for module in found if module.isidentifier()}
 
 
 def _code(module: str) -> Iterator[tuple[str, Path]]:
@@ -86,6 +103,6 @@ def _code(module: str) -> Iterator[tuple[str, Path]]:
     if spec is None:
         return
     for folder in map(Path, spec.submodule_search_locations or ()):
-        yield from ((str(file.relative_to(folder)), file) for file in folder.rglob("*.py"))
-    if spec.origin is not None and not spec.submodule_search_locations:
+        yield from ((str(file.relative_to(folder)), file) for file in folder.rglob("*.py") if file.is_file())
+    if spec.origin is not None and not spec.submodule_search_locations and Path(spec.origin).is_file():
         yield "", Path(spec.origin)

@@ -18,6 +18,7 @@ from gcc_search.settings import DataSettings, TrialSettings
 from gcc_search.training.datasets import DataSet, load_dataset
 from gcc_search.training.network import Network
 from gcc_search.training.networks import build_network
+from gcc_search.training.own_look import check_own
 from gcc_search.training.weights import is_published, weights_file
 
 __all__ = [
@@ -96,8 +97,11 @@ def choose_device(asked: str | None) -> torch.device:
     return torch.device(asked or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def check_network(settings: TrialSettings, data: DataSet, *, is_new: bool) -> None:
+def check_network(settings: TrialSettings, data: DataSet, *, is_new: bool, num_processes: int = 1) -> None:
     """Builds the network once.
+
+    Args:
+        num_processes: that train it together.
 
     Raises:
         WeightsError: weights that are not there, torn, or of another network.
@@ -108,6 +112,8 @@ def check_network(settings: TrialSettings, data: DataSet, *, is_new: bool) -> No
     weights = "none" if settings.weights == "baseline" else settings.weights
     network = build_network(settings.network, num_classes=len(data.classes), weights=weights, seed=settings.seed)
     network.is_recomputed = settings.activation_checkpointing
+    if bringers(settings.network):
+        check_own(network, settings.network, settings.recipe.image_size, num_processes=num_processes)
     if is_new:
         _check_size(network, settings.network, settings.recipe.image_size)
 

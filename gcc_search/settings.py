@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from gcc_search.plugins import bringers, brought_networks
+from gcc_search.plugins import bringers, brought_networks, is_misnamed
 
 # What squares and products of a few still hold, in float64 and in int64.
 LARGEST, LARGEST_WHOLE = 1e100, 2**63 - 1
@@ -78,6 +78,8 @@ def _check_network(name: str) -> str:
         raise ValueError(f"must be one network, got ours and that of the package {packages[0]}; rename that one")
     if len(packages) > 1:
         raise ValueError(f"must be one network, got one of each of {' and '.join(packages)}; rename one")
+    if is_misnamed(name):
+        raise ValueError(f"must be a letter, then at most 31 letters, digits or underscores, got {name}; rename it")
     if name not in NETWORKS and not packages:
         known = (*NETWORKS, *brought_networks())
         raise PydanticCustomError("unknown_network", "unknown", {"expected": f"{', '.join(known[:-1])} or {known[-1]}"})

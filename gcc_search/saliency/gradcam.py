@@ -32,7 +32,8 @@ def gradcam(features: FeatureMaps, head: nn.Module, classes: Classes, *, detach_
         detach_head: treat v as a constant, so that a loss on the map moves the features only.
     """
     features = features.to(torch.promote_types(features.dtype, torch.float32))
-    if isinstance(head, nn.Linear):
+    # (Not a layer that makes something else of its weights, as one of cosines.)
+    if isinstance(head, nn.Linear) and type(head).forward is nn.Linear.forward:
         # Not indexed, which sorts on a GPU to add up gradients.
         weights = functional.embedding(classes, head.weight).to(features.dtype)
         weights = weights.detach() if detach_head else weights

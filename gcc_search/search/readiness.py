@@ -154,7 +154,7 @@ def _look_at(space: SearchSpace, options: SearchOptions, console: Console, *, is
         _check_metrics(space, data, is_new=is_new)
         for network, weights in first_weights.items():
             settings = space.settings(network, {"image_size": size}).model_copy(update={"weights": weights})
-            check_network(settings, data, is_new=is_new)
+            check_network(settings, data, is_new=is_new, num_processes=max(1, int(machines.gpus_per_trial)))
     if is_shared():
         wanted = Wanted(
             networks=space.networks,

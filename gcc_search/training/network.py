@@ -27,10 +27,10 @@ class Network(nn.Module):
     """Name of the linear layer whose outputs are the logits."""
     patch_size = 1
     """A side of images is to be a multiple of it, in pixels."""
-    is_replayable = True
+    is_replayable = False
     """Whether its passes depend on no tensor's value, and wait for none: a CUDA graph can hold them."""
-    is_foldable = True
-    """Whether what a convolution gives a normalisation is read by that alone, and no module is gone through twice."""
+    is_foldable = False
+    """Whether what a convolution gives a normalisation is read by that alone."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

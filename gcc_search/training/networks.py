@@ -125,14 +125,20 @@ def restore_network(name: str, tensors: dict[str, Tensor], *, where: str) -> Net
 
 def empty_network(name: str, num_classes: int) -> Network:
     """The network `name` with weights that torch's generators draw."""
-    if name == "convnet_small":
-        return SmallClassifier(SmallConvNet(num_classes))
     if name not in CLASSIFIERS:
         return own_network(name, num_classes)
+    network = CLASSIFIERS[name](_model(name, num_classes))
+    network.is_replayable = network.is_foldable = True
+    return network
+
+
+def _model(name: str, num_classes: int) -> nn.Module:
+    if name == "convnet_small":
+        return SmallConvNet(num_classes)
     import torchvision
 
-    model = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
-    return CLASSIFIERS[name](model)
+    model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
+    return model
 
 
 def _load_weights(network: Network, state: dict[str, Tensor], *, where: str) -> None:

@@ -1,7 +1,9 @@
-"""Networks that are none of ours: what a factory of another package makes, looked at before anything relies on it."""
+"""Networks that are none of ours: what a factory of another package makes."""
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import operator
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -9,14 +11,12 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from gcc_search.errors import SpaceError
 from gcc_search.plugins import factory_of
-from gcc_search.saliency.shapes import FeatureMaps, Images
-from gcc_search.training.network import Network, PooledNetwork, without_dropout
-
-# Of logits, in units of the largest: the same sums in another order.
-_TOLERANCE = 1e-3
+from gcc_search.saliency.shapes import Classes, FeatureMaps, Images, RawMaps
+from gcc_search.training.network import Network, PooledNetwork
 
 
 class OwnNetwork(PooledNetwork):
@@ -27,14 +27,13 @@ class OwnNetwork(PooledNetwork):
             are normalised by.
         features: the submodule or method that maps images to feature maps (batch, channels, side, side).
         head: the submodule that maps their mean (batch, channels) to logits: a linear layer, or one that ends in one.
+            Its modules of dropout are not in maps.
         last_stage: the submodule whose output `features` are, where `features` is a method.
         is_replayable: see `Network`. A GPU then takes small networks' steps in less time.
 
     Raises:
         ValueError: a name of nothing, or of what cannot be that part.
     """
-
-    is_foldable = False
 
     def __init__(
         self, model: nn.Module, *, features: str, head: str, last_stage: str | None = None, is_replayable: bool = False
@@ -51,6 +50,8 @@ class OwnNetwork(PooledNetwork):
         linear = [name for name, module in self.head.named_modules() if isinstance(module, nn.Linear)]
         if not linear:
             raise ValueError(f'head must be a linear layer, or end in one, got "{head}"')
+        if any(isinstance(module, _BatchNorm) for module in self.head.modules()):
+            raise ValueError("head must hold no batch normalisation: one image's map would depend on others' classes")
         self.layer_of_classes = ".".join(part for part in (head, linear[-1]) if part)
         self._sides: dict[int, int] = {}
 
@@ -58,21 +59,26 @@ class OwnNetwork(PooledNetwork):
         maps: FeatureMaps = _part(self.model, self._names[0])(images)
         return maps
 
-    def map_side(self, image_size: int) -> int:
-        """As its own forward pass has it; the first time that a size is asked for.
+    def maps(self, features: FeatureMaps, classes: Classes, *, detach_head: bool = False) -> RawMaps:
+        with _without_dropout(self.head):
+            return super().maps(features, classes, detach_head=detach_head)
 
-        Raises:
-            SpaceError: images of that size that it does not take, or parts that are not what they are said to be.
-        """
+    def map_side(self, image_size: int) -> int:
+        """As a pass of its own has it, the first time that a size is asked for."""
         if image_size not in self._sides:
-            self._sides[image_size] = self._look(image_size)
+            device = next(self.model.parameters()).device
+            with torch.no_grad(), evaluated(self):
+                features: Tensor = _part(self.model, self._names[0])(
+                    torch.zeros(2, 3, image_size, image_size).to(device)
+                )
+            self._sides[image_size] = features.shape[2]
         return self._sides[image_size]
 
     @property
     def blocks(self) -> list[nn.Module]:
         stage = _part(self.model, self._names[0])
-        if not isinstance(stage, nn.Sequential):
-            self._refuse_recomputing("whose features are no nn.Sequential")
+        if type(stage) is not nn.Sequential:
+            self.refuse_recomputing("whose features are no nn.Sequential")
         blocks: list[list[nn.Module]] = []
         for module in stage:
             if blocks and getattr(module, "inplace", False):
@@ -92,81 +98,35 @@ class OwnNetwork(PooledNetwork):
         return head
 
     @property
-    def map_head(self) -> nn.Module:
-        return without_dropout(self.head) if isinstance(self.head, nn.Sequential) else self.head
+    def part_names(self) -> tuple[str, str, str]:
+        """Of the features, the head and the last stage."""
+        return self._names
 
-    @torch.no_grad()
-    def _look(self, size: int) -> int:
-        first = next(self.model.parameters())
-        images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(first.device)
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
-        try:
-            expected: Tensor = self.model(images)
-            features: Tensor = _part(self.model, self._names[0])(images)
-            self._check_maps(features)
-            found = self.logits(features)
-            if self.is_recomputed:
-                self._check_blocks(images)
-        except SpaceError:
-            raise
-        except Exception as error:
-            raise SpaceError(
-                f"image_size: must be one that {type(self.model).__name__} takes, got {size}: {_line(error)}"
-            ) from error
-        finally:
-            for module, was_training in modes:
-                module.training = was_training
-        self._check_logits(found, expected)
-        return features.shape[2]
-
-    def _check_maps(self, features: Tensor) -> None:
-        shape = list(features.shape)
-        if len(shape) != 4 or shape[0] != 2 or shape[2] != shape[3]:
-            raise SpaceError(
-                f"networks: {type(self.model).__name__}: {self._names[0]} must give maps (batch, channels, side, side) "
-                f"of square images, got {shape} of 2; name another part"
-            )
-
-    def _check_blocks(self, images: Tensor) -> None:
-        for block in self.blocks:
-            before = images.clone()
-            made = block(images)
-            if not torch.equal(images, before):
-                self._refuse_recomputing("of whose parts one changes its input in place")
-            images = made
-
-    def _refuse_recomputing(self, why: str) -> NoReturn:
+    def refuse_recomputing(self, why: str) -> NoReturn:
+        """Raises SpaceError: blocks of such a network cannot be computed again."""
         rule = f"activation_checkpointing: must be false for a network {why}"
         raise SpaceError(f"{rule}, got {type(self.model).__name__}; leave it out")
 
-    def _check_logits(self, found: Tensor, expected: Tensor) -> None:
-        is_alike = found.shape == expected.shape and bool(
-            torch.isclose(found, expected, rtol=0, atol=_TOLERANCE * float(expected.abs().max())).all()
-        )
-        if not is_alike:
-            features, head, _ = self._names
-            raise SpaceError(
-                f"networks: {type(self.model).__name__}: its logits must be {head} of the mean of {features}, got "
-                "others; name other parts, or write a class of your own (gcc_search.training.network.Network)"
-            )
-
 
 def own_network(name: str, num_classes: int) -> Network:
-    """What another package makes of the name, in evaluation and training as good as ours.
+    """What another package makes of the name: a copy, as a factory may give the same one again.
 
     Raises:
         SpaceError: the factory fails, or what it makes cannot be trained or saved.
     """
     factory = factory_of(name)
     try:
-        network = factory(num_classes)
+        made = factory(num_classes)
+    except (Exception, SystemExit) as error:
+        raise SpaceError(f"networks: {name}: must be made by its factory, got {line_of(error)}; mend it") from error
+    try:
+        problem = next(_problems(made, num_classes), None)
+        network: Network = copy.deepcopy(made)
     except Exception as error:
-        raise SpaceError(f"networks: {name}: must be made by its factory, got {_line(error)}; mend it") from error
-    if problem := next(_problems(network, num_classes), None):
+        problem = f"a network that can be looked at and copied, got {line_of(error)}"
+    if problem:
         raise SpaceError(f"networks: {name}: its factory must give {problem}; mend it")
-    made: Network = network
-    return made
+    return network
 
 
 def _problems(network: object, num_classes: int) -> Iterator[str]:
@@ -177,17 +137,46 @@ def _problems(network: object, num_classes: int) -> Iterator[str]:
     others = [key for key, value in state.items() if not isinstance(value, Tensor)]
     if others:
         yield f"a state of tensors alone, got {others[0]}"
-    wrong = [name for name, value in network.model.named_parameters() if value.dtype != torch.float32]
-    if wrong:
-        yield f"parameters in float32, got {wrong[0]} in others"
-    places = [value.data_ptr() for value in state.values() if isinstance(value, Tensor) and value.numel()]
+    for name, value in network.model.named_parameters():
+        if value.dtype != torch.float32 or value.dim() > 4:
+            yield f"parameters in float32 with at most four dimensions, got {name}"
+    for name, value in state.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            yield f"a state of finite numbers, got others in {name}; a buffer with persistent=False is no part of it"
+    places = [value.data_ptr() for value in state.values() if value.numel()]
     if len(set(places)) < len(places):
         yield "parameters that share no memory, got some that do"
+    if f"{network.layer_of_classes}.weight" not in state:
+        yield f"logits by a plain linear layer, got {network.layer_of_classes} without a weight of its own"
     if network.num_classes != num_classes:
-        yield f"{num_classes} logits for as many classes, got {network.num_classes}"
+        yield f"{num_classes} logits by the last linear layer of its head, got {network.num_classes}"
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     if any(norm.momentum is None or not norm.track_running_stats for norm in norms):
         yield "batch normalisations with a momentum and running statistics, got one without"
+
+
+@contextlib.contextmanager
+def evaluated(network: nn.Module) -> Iterator[None]:
+    """Within, all of it is in eval mode; each module is in its own again afterwards."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, was_training in modes:
+            module.training = was_training
+
+
+@contextlib.contextmanager
+def _without_dropout(head: nn.Module) -> Iterator[None]:
+    drawing = [module for module in head.modules() if isinstance(module, _DropoutNd) and module.training]
+    for module in drawing:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in drawing:
+            module.training = True
 
 
 def _part(model: nn.Module, name: str) -> Any:
@@ -197,5 +186,6 @@ def _part(model: nn.Module, name: str) -> Any:
         raise ValueError(f'"{name}" must be a part of {type(model).__name__}, got no such name') from None
 
 
-def _line(error: Exception) -> str:
+def line_of(error: BaseException) -> str:
+    """What went wrong elsewhere, on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

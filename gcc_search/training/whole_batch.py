@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.nn.modules._functions import SyncBatchNorm
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 
+from gcc_search.errors import SpaceError
 from gcc_search.training.crew import Share
 
 
@@ -106,7 +108,6 @@ class WholeStochasticDepth(nn.Module):
     def __init__(self, like: Any, batch: WholeBatch) -> None:
         """`like`: torchvision's StochasticDepth."""
         super().__init__()
-        assert like.mode == "row", "the networks here leave out images, not batches"
         self._like, self._batch = like, batch
 
     def forward(self, images: Tensor) -> Tensor:
@@ -124,30 +125,80 @@ class WholeDropout(nn.Dropout):
     """Dropout that draws for the whole batch what one process would draw, and takes its own rows of it."""
 
     def __init__(self, like: nn.Dropout, batch: WholeBatch) -> None:
-        super().__init__(like.p)
+        super().__init__(like.p, like.inplace)
         self._batch = batch
 
     def forward(self, values: Tensor) -> Tensor:
         if not (self.training and self._batch.is_divided and self.p > 0):
             return super().forward(values)
         num_views = len(values) // self._batch.num_here
-        # By the same kernel: a GPU's own of dropout draws otherwise than `bernoulli_` does.
-        kept = functional.dropout(values.new_ones(num_views, self._batch.count, *values.shape[1:]), self.p)
-        return values * kept[:, self._batch.rows].flatten(0, 1)
+        # By the same kernel, in the order of memory: a GPU's own of dropout draws otherwise than `bernoulli_` does, by
+        # which it is done in place.
+        ones = values.new_ones(num_views * self._batch.count, *values.shape[1:]).to(memory_format=_order_of(values))
+        kept = functional.dropout(ones, self.p, inplace=self.inplace)
+        mine = kept.view(num_views, -1, *values.shape[1:])[:, self._batch.rows].flatten(0, 1)
+        return values * mine
+
+
+def _order_of(values: Tensor) -> torch.memory_format:
+    is_last = values.dim() == 4 and values.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if is_last and not values.is_contiguous() else torch.contiguous_format
 
 
 def see_whole_batches(network: nn.Module, batch: WholeBatch) -> None:
-    """Puts modules that look at a whole batch in the place of those that would take a share of it for one."""
+    """Puts modules that look at a whole batch in the place of those that would take a share of it for one.
+
+    Raises:
+        SpaceError: there is one that cannot.
+    """
+    check_whole(network)
+    whole: dict[nn.Module, nn.Module] = {}
+    for parent in list(network.modules()):
+        for name, child in parent._modules.items():
+            if child is not None:
+                # One module may stand under several names.
+                whole[child] = whole.get(child) or _whole(child, batch)
+                setattr(parent, name, whole[child])
+
+
+def _whole(module: nn.Module, batch: WholeBatch) -> nn.Module:
     from torchvision.ops import StochasticDepth
 
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.BatchNorm2d):
-                setattr(parent, name, WholeBatchNorm(child, batch))
-            elif isinstance(child, StochasticDepth):
-                setattr(parent, name, WholeStochasticDepth(child, batch))
-            elif isinstance(child, nn.Dropout):
-                setattr(parent, name, WholeDropout(child, batch))
+    if type(module) is nn.BatchNorm2d:
+        return WholeBatchNorm(module, batch)
+    if type(module) is nn.Dropout:
+        return WholeDropout(module, batch)
+    return WholeStochasticDepth(module, batch) if isinstance(module, StochasticDepth) else module
+
+
+def check_whole(network: nn.Module) -> None:
+    """Nothing, where each module of a network gives in several processes what it gives in one.
+
+    (Modules that draw by themselves, and are neither torch's nor torchvision's, are not known as such.)
+
+    Raises:
+        SpaceError: there is another.
+    """
+    for module in network.modules():
+        if _is_of_a_batch(module):
+            raise SpaceError(
+                "resources.gpus_per_trial: must be at most 1 for a network with this "
+                f"{type(module).__module__}.{type(module).__name__}, which several processes would see shares for "
+                "batches in; leave it out, or use BatchNorm2d, Dropout and StochasticDepth by row"
+            )
+
+
+def _is_of_a_batch(module: nn.Module) -> bool:
+    from torchvision.ops import StochasticDepth
+
+    if isinstance(module, StochasticDepth):
+        return bool(module.mode != "row")
+    if isinstance(module, _DropoutNd):
+        return type(module) not in (nn.Dropout, WholeDropout) and module.p > 0
+    if isinstance(module, _NormBase):
+        has_state = isinstance(module, _BatchNorm) or module.track_running_stats
+        return has_state and not (type(module) in (nn.BatchNorm2d, WholeBatchNorm) and module.affine)
+    return False
 
 
 class _SumOverProcesses(torch.autograd.Function):

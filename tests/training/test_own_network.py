@@ -12,6 +12,7 @@ from gcc_search.saliency.geometry import draw_transforms
 from gcc_search.settings import Explanation
 from gcc_search.training.learner import Learner
 from gcc_search.training.networks import build_network, restore_network
+from gcc_search.training.own_look import check_own
 from gcc_search.training.own_network import OwnNetwork, own_network
 from gcc_search.training.terms import loss_terms
 from gcc_search.training.views import view_features
@@ -115,8 +116,21 @@ WRONG = {
     "return OwnNetwork(Small(num_classes), features='forward', head='fc')": (
         "must be made by its factory, got ValueError: last_stage must be the submodule whose output the features are"
     ),
-    "return OwnNetwork(Small(num_classes + 1), features='stages', head='fc')": "must give 5 logits for as many classes",
+    "return OwnNetwork(Small(num_classes + 1), features='stages', head='fc')": (
+        "must give 5 logits by the last linear layer of its head, got 6"
+    ),
     "return OwnNetwork(Small(num_classes).double(), features='stages', head='fc')": "must give parameters in float32",
+    "net = Small(num_classes); net.fc = nn.Sequential(nn.BatchNorm1d(96), net.fc)\n    return "
+    "OwnNetwork(net, features='stages', head='fc')": "got ValueError: head must hold no batch normalisation",
+    "net = Small(num_classes); nn.utils.parametrizations.weight_norm(net.fc)\n    return "
+    "OwnNetwork(net, features='stages', head='fc')": "must give logits by a plain linear layer, got fc without",
+    "net = Small(num_classes); net.other = nn.LazyLinear(3)\n    return "
+    "OwnNetwork(net, features='stages', head='fc')": "must give a network that can be looked at and copied",
+    "net = Small(num_classes); net.mask = nn.Buffer(torch.tensor([0, -torch.inf]))\n    return "
+    "OwnNetwork(net, features='stages', head='fc')": "must give a state of finite numbers, got others in mask",
+    "net = Small(num_classes); net.deep = nn.Parameter(torch.ones(1, 1, 1, 1, 1))\n    return "
+    "OwnNetwork(net, features='stages', head='fc')": "must give parameters in float32 with at most four dimensions",
+    "raise SystemExit('no licence')": "must be made by its factory, got SystemExit: no licence",
     "return 1 / 0": "must be made by its factory, got ZeroDivisionError: division by zero",
     "net = Small(num_classes); net.other = net.fc; return OwnNetwork(net, features='stages', head='fc')": (
         "must give parameters that share no memory"
@@ -137,41 +151,164 @@ def test_a_factory_that_gives_something_else_is_told_in_a_line(packages, body, m
     assert line.endswith("; mend it")
 
 
-# Of `Small`: its forward pass or stages, and what is said when it is asked for the side of its maps at 64 pixels.
+FORWARD = "    def forward(self, images):\n        return "
+STAGES = "    def __init__(self, n):\n        super().__init__(n)\n        "
+# Of `Small`: its forward pass or parts, and what is said of it before it is trained on images of 64 pixels.
 UNFIT = {
-    "    def forward(self, images):\n        return self.fc(self.stages(images).amax((2, 3)))\n": (
-        "networks: Unfit: its logits must be fc of the mean of stages, got others; name other parts"
+    FORWARD + "self.fc(self.stages(images).amax((2, 3)))": "its logits must be fc of the mean of stages, got others",
+    FORWARD + "self.fc(self.stages(images[:, :, :32]).mean((2, 3)))": "its logits must be fc of the mean of stages",
+    FORWARD + "self.fc(self.stages(images).mean((2, 3))) * (images.shape[2] == 96 or 1 / 0)": (
+        "must give logits, features and maps of images of 64 pixels (image_size), got ZeroDivisionError"
     ),
-    "    def forward(self, images):\n        return self.fc(self.stages(images[:, :, :32]).mean((2, 3)))\n": (
-        "networks: Unfit: its logits must be fc of the mean of stages, got others"
+    STAGES + "self.stages = nn.Sequential(self.stages, nn.AdaptiveAvgPool2d((4, 6)))": (
+        "stages must give maps (batch, channels, side, side) of square images, got [2, 96, 4, 6] of 2"
     ),
-    "    def forward(self, images):\n        assert images.shape[2] == 96\n": (
-        "image_size: must be one that Unfit takes, got 64: AssertionError"
-    ),
-    "    def __init__(self, n):\n        super().__init__(n)\n"
-    "        self.stages = nn.Sequential(self.stages, nn.Flatten())\n"
-    "    def forward(self, images):\n        return self.fc(self.stages(images)[:, :96])\n": (
-        "networks: Unfit: stages must give maps (batch, channels, side, side) of square images, got [2, 6144] of 2"
+    # Their start hides what they are: logits that are 0, a block that adds nothing yet.
+    STAGES
+    + "nn.init.zeros_(self.fc.weight), nn.init.zeros_(self.fc.bias)\n"
+    + FORWARD
+    + "self.fc(self.stages(images).amax((2, 3)))": "its logits must be fc of the mean of stages, got others",
+    STAGES
+    + "self.scale, self.last = nn.Parameter(torch.full((96, 1, 1), 1e-6)), nn.Conv2d(96, 96, 1)\n"
+    + "    def forward(self, images):\n        maps = self.stages(images)\n"
+    + "        return self.fc((maps + self.scale * self.last(maps)).mean((2, 3)))": "its logits must be fc of the mean",
+    STAGES + "norm = nn.BatchNorm2d(96)\n"
+    "        self.stages = nn.Sequential(*self.stages, norm, nn.Conv2d(96, 96, 1), Again(norm))\n": (
+        "it must go through each batch normalisation once, got one that it goes through again"
     ),
 }
+AGAIN = """
+
+class Again(nn.Module):
+    def __init__(self, module):
+        super().__init__()
+        self._again = [module]
+
+    def forward(self, images):
+        return self._again[0](images)
+
+
+class Unfit(Small):
+"""
 
 
 @pytest.mark.parametrize(("body", "message"), UNFIT.items(), ids=[*map(str, range(len(UNFIT)))])
 def test_parts_that_are_not_what_they_are_said_to_be_are_told_before_training(packages, body, message):
     made = "\n\ndef small(n):\n    return OwnNetwork(Unfit(n), features='stages', head='fc')\n"
-    packages.bring(f"{SOURCE}\n\nclass Unfit(Small):\n{body}{made}")
-    network = build("own_small")
+    packages.bring(f"{SOURCE}{AGAIN}{body}\n{made}")
     with pytest.raises(SpaceError) as caught:
-        network.map_side(64)
+        check_own(build("own_small"), "own_small", 64)
     (line,) = str(caught.value).splitlines()
-    assert line.startswith(message)
+    assert line.startswith(f"networks: own_small: {message}")
+
+
+def test_a_last_stage_whose_output_is_another_is_told_before_training(packages):
+    packages.bring(SOURCE.replace('last_stage="layer4"', 'last_stage="layer3"'))
+    with pytest.raises(SpaceError, match="last_stage must give what forward_features gives, got something else from l"):
+        check_own(build("own_residual"), "own_residual", 64)
+
+
+CLASS = """
+
+class Mine(PooledNetwork):
+    layer_of_classes = "fc"
+
+    def _features(self, images):
+        return self.model.stages(images)
+
+    def map_side(self, image_size):
+        return image_size // SHARE
+
+    @property
+    def head(self):
+        return self.model.fc
+
+    blocks = last_stage = None
+
+
+def small(num_classes):
+    return Mine(Small(num_classes))
+"""
+
+
+def test_a_class_of_ones_own_is_looked_at_as_well(packages):
+    source = SOURCE + "\nfrom gcc_search.training.network import PooledNetwork\n"
+    packages.bring(source + CLASS.replace("SHARE", "8"))
+    network = own_network("own_small", 5)
+    check_own(network, "own_small", 64)
+    assert not network.is_foldable
+    assert not network.is_replayable
+    packages.bring(source + CLASS.replace("SHARE", "16"))
+    with pytest.raises(SpaceError, match=r"its maps must have the side that map_side says, 4, got \[2, 8, 8\] of 2"):
+        check_own(own_network("own_small", 5), "own_small", 64)
+
+
+@pytest.mark.usefixtures("own_nets")
+@pytest.mark.parametrize("name", ["own_small", "own_residual"])
+def test_a_look_at_a_network_of_ours_by_other_hands_finds_nothing_and_changes_nothing(name):
+    network = build(name).train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    state = torch.random.get_rng_state()
+    check_own(network, name, 64, num_processes=2)
+    assert_close(dict(network.state_dict()), before, rtol=0, atol=0)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert network.training
+
+
+COSINES = """
+
+class Cosines(nn.Linear):
+    def forward(self, pooled):
+        return 16 * nn.functional.linear(nn.functional.normalize(pooled), nn.functional.normalize(self.weight))
+
+
+class Normalised(nn.Sequential):
+    def forward(self, pooled):
+        return super().forward(nn.functional.normalize(pooled))
+
+
+def small(n):
+    net = Small(n)
+    net.fc = HEAD
+    return OwnNetwork(net, features="stages", head="fc")
+"""
+
+
+@pytest.mark.parametrize("head", ["Cosines(96, n)", "Normalised(nn.Linear(96, 20), nn.ReLU(), nn.Linear(20, n))"])
+def test_a_head_that_only_looks_like_a_layer_of_torchs_has_captums_maps(packages, head):
+    packages.bring(SOURCE + COSINES.replace("HEAD", head))
+    network, images = build("own_small").double().eval(), torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    classes = torch.tensor([1, 4])
+    expected = LayerGradCam(network.model, network.last_stage).attribute(images, classes, relu_attributions=False)
+    assert_close(network.maps(network.features(images), classes), expected[:, 0], rtol=1e-9, atol=1e-12)
+    check_own(build("own_small"), "own_small", 64)
+
+
+def test_dropout_within_a_head_is_not_in_its_maps(packages):
+    head = "nn.Sequential(nn.Sequential(nn.Dropout(0.5), nn.Linear(96, 20)), nn.ReLU(), nn.Linear(20, n))"
+    packages.bring(SOURCE + COSINES.replace("HEAD", head))
+    network, features = build("own_small").train(), torch.rand(2, 96, 4, 4)
+    classes = torch.tensor([1, 4])
+    maps = network.maps(features, classes)
+    assert_close(network.maps(features, classes), maps, rtol=0, atol=0)
+    assert not torch.equal(network.logits(features), network.logits(features))
+    assert_close(network.eval().maps(features, classes), maps, rtol=0, atol=0)
+
+
+def test_a_factory_that_gives_the_same_one_again_is_no_way_from_one_trial_to_another(packages):
+    packages.bring(
+        f"{SOURCE}\n\nKEPT = Small(5)\n\n\ndef small(n):\n    return OwnNetwork(KEPT, features='stages', head='fc')\n"
+    )
+    first, second = build("own_small"), build("own_small")
+    torch.nn.init.zeros_(first.model.fc.weight)
+    assert second.model.fc.weight.abs().max() > 0
 
 
 @pytest.mark.usefixtures("own_nets")
 def test_a_step_is_the_same_when_blocks_are_computed_again():
     kept, recomputed = build("own_small"), build("own_small")
     recomputed.is_recomputed = True
-    recomputed.map_side(64)
+    check_own(recomputed, "own_small", 64)
     explanation = Explanation(alpha=1.0, beta=0.1)
     assert_close(gradients_of(recomputed, explanation), gradients_of(kept, explanation), rtol=0, atol=0)
 
@@ -184,36 +321,55 @@ def test_a_part_that_changes_its_input_in_place_is_computed_with_the_one_before(
     )
     network = build("own_small")
     network.is_recomputed = True
-    network.map_side(64)
+    check_own(network, "own_small", 64)
     assert [len([*block]) for block in network.blocks] == [2, 1]
 
 
-HIDDEN = """
+PARTS = """
 
 class Rectified(nn.Module):
     def forward(self, images):
         return images.relu_()
 
 
+class Skipping(nn.Sequential):
+    def forward(self, images):
+        return self[1](self[0](images)) + self[0](images)
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.seen = nn.Buffer(torch.zeros(1))
+
+    def forward(self, images):
+        if self.training:
+            self.seen += len(images)
+        return images
+
+
 def small(n):
     net = Small(n)
-    net.stages = nn.Sequential(nn.Conv2d(3, 96, 3, stride=8), Rectified())
+    net.stages = MADE
     return OwnNetwork(net, features="stages", head="fc")
 """
 
 
 @pytest.mark.parametrize(
-    ("name", "why"),
-    [("own_small", "of whose parts one changes its input in place"), ("own_residual", "whose features are no nn.Seq")],
+    ("stages", "why"),
+    [
+        ("nn.Sequential(nn.Conv2d(3, 96, 3, stride=8), Rectified())", "of whose parts one changes its input in place"),
+        ("Skipping(nn.Conv2d(3, 96, 3, stride=8), nn.Conv2d(96, 96, 1))", "whose features are no nn.Sequential"),
+        ("nn.Sequential(nn.Conv2d(3, 96, 3, stride=8), Counting())", "of whose parts one has a state that each pass"),
+    ],
 )
-def test_what_cannot_be_computed_again_is_told_before_training(packages, name, why):
-    packages.bring(SOURCE + HIDDEN)
-    network = build(name)
-    assert network.map_side(64) > 1
-    network = build(name)
+def test_what_cannot_be_computed_again_is_told_before_training(packages, stages, why):
+    packages.bring(SOURCE + PARTS.replace("MADE", stages))
+    network = build("own_small")
+    check_own(network, "own_small", 64)
     network.is_recomputed = True
     with pytest.raises(SpaceError, match=rf"^activation_checkpointing: must be false for a network {why}"):
-        network.map_side(64)
+        check_own(network, "own_small", 64)
 
 
 BESIDE = """
@@ -267,7 +423,6 @@ def small(n):
 def test_a_detached_view_needs_normalisations_that_are_gone_through_once(packages):
     packages.bring(SOURCE + TWICE)
     network = build("own_small")
-    assert network.map_side(64) == 8
     with pytest.raises(SpaceError, match=r"^explanation\.detach: second-view must go with a network that goes through"):
         gradients_of(network, Explanation(alpha=1.0, detach="second-view"))
     gradients_of(build("own_small"), Explanation(alpha=1.0))
@@ -291,3 +446,25 @@ def test_no_graph_is_made_of_a_network_that_does_not_ask_for_it():
     assert asking.is_replayable
     assert Learner(asking, loss_terms).is_replayable
     assert not Learner(build("own_small"), loss_terms).is_replayable
+
+
+@pytest.mark.parametrize(
+    ("after", "message"),
+    [
+        ("net.after = nn.Linear(2, 3)", "leaves parameters out, got after.weight, which has no gradient"),
+        ("net.stages.append(nn.Dropout2d(0.1))", "with this torch.nn.modules.dropout.Dropout2d"),
+        ("net.stages.append(nn.BatchNorm2d(96, affine=False))", "with this torch.nn.modules.batchnorm.BatchNorm2d"),
+        ("net.stages.append(type('Own', (nn.BatchNorm2d,), {})(96))", "with this own_nets.Own"),
+        ("net.stages.append(StochasticDepth(0.1, 'batch'))", "with this torchvision.ops.stochastic_depth.Stoch"),
+        ("net.stages.append(nn.InstanceNorm2d(96, track_running_stats=True))", "with this torch.nn.modules.instance"),
+    ],
+)
+def test_what_several_processes_would_train_otherwise_is_told_before_training(packages, after, message):
+    source = f"{SOURCE}\nfrom torchvision.ops import StochasticDepth\n"
+    made = "return OwnNetwork(net, features='stages', head='fc')"
+    packages.bring(f"{source}\n\ndef small(n):\n    net = Small(n)\n    {after}\n    {made}\n")
+    check_own(build("own_small"), "own_small", 64)
+    with pytest.raises(SpaceError) as caught:
+        check_own(build("own_small"), "own_small", 64, num_processes=2)
+    assert str(caught.value).startswith("resources.gpus_per_trial: must be at most 1 for a network ")
+    assert message in str(caught.value)
