@@ -17,7 +17,7 @@ from gcc_search.errors import SpaceError
 from gcc_search.exporting import export_recommended
 from gcc_search.identity import package_versions
 from gcc_search.patience import UNHEARD
-from gcc_search.plugins import bringers, brought_networks, import_line, versions_of
+from gcc_search.plugins import bringers, brought_networks, factory_of, import_line, versions_of
 from gcc_search.results.reader import read_run
 from gcc_search.search.baselines import find_baseline
 from gcc_search.search.inspection import Probe, Wanted, _look
@@ -49,6 +49,14 @@ def test_names_are_those_of_entry_points_that_can_be_a_part_of_a_folders_name(pa
     assert list(brought_networks()) == ["own_residual", "own_small"]
     assert bringers("own_small") == ("own-nets",)
     assert bringers("resnet18") == ()
+
+
+def test_a_name_that_cannot_be_a_part_of_a_folders_is_told_as_such(packages):
+    packages.bring(names={"my-net": "own_nets:small", "mine": "own nets:small"})
+    told = "networks.0: must be a letter, then at most 31 letters, digits or underscores, got my-net; rename it"
+    assert complaint(packages, "my-net") == told
+    # What it stands for is no place in a module.
+    assert bringers("mine") == ()
 
 
 def test_nothing_of_a_package_is_imported_to_know_its_names(packages):
@@ -130,6 +138,28 @@ def test_versions_are_of_the_packages_asked_for_and_change_with_their_code(own_n
     assert after["own-nets"] != before["own-nets"]
     own_nets.bring(SOURCE)
     assert versions_of(["own_small"]) == before
+
+
+def test_what_code_is_looked_at_is_all_that_a_package_says_it_holds(own_nets):
+    about = own_nets.path / "own_nets-0.1.dist-info"
+    (about / "top_level.txt").write_text("own_nets\nown_helpers\n")
+    helpers = own_nets.path / "own_helpers"
+    (helpers / "inner").mkdir(parents=True)
+    (helpers / "__init__.py").write_text("")
+    found = []
+    for content in ("a = 1", "a = 2"):
+        (helpers / "inner" / "some.py").write_text(content)
+        found.append(versions_of(["own_small"])["own-nets"])
+    # An editor's mark of a file that is open.
+    (helpers / ".#some.py").symlink_to("nowhere")
+    assert versions_of(["own_small"])["own-nets"] == found[1]
+    assert found[0] != found[1]
+
+
+def test_a_package_that_ends_the_process_is_a_line(packages):
+    packages.bring("raise SystemExit('no licence')")
+    with pytest.raises(SpaceError, match=r"got SystemExit: no licence; mend it there$"):
+        factory_of("own_small")
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from gcc_search.training.pooled import ConvNeXtClassifier
 from gcc_search.training.terms import loss_terms
 from gcc_search.training.vgg import VGGClassifier
 from gcc_search.training.vit import VisionTransformerClassifier
-from gcc_search.training.whole_batch import WholeBatch, WholeDropout, WholeStochasticDepth
+from gcc_search.training.whole_batch import WholeBatch, WholeDropout, WholeStochasticDepth, see_whole_batches
 from tests.mates import Mates
 
 BOTH_TERMS = Explanation(alpha=1.0, beta=0.1)
@@ -168,20 +168,37 @@ def names_and_logits(crew: Crew) -> tuple[list[str], torch.Tensor] | None:
         return list(network.state_dict()), network.eval()(torch.ones(2, 3, 32, 32, dtype=torch.float64))
 
 
+@pytest.mark.parametrize(
+    ("shape", "order"),
+    [((7,), torch.contiguous_format), ((3, 5, 5), torch.channels_last), ((3, 5, 5), torch.contiguous_format)],
+)
 @pytest.mark.parametrize("num_views", [1, 2])
-def test_dropout_leaves_out_the_values_that_one_process_would(num_views):
+def test_dropout_leaves_out_the_values_that_one_process_would(num_views, shape, order):
     count, size = 10, 3
-    views = torch.randn(num_views, count, 7, dtype=torch.float64)
+    views = torch.randn(num_views, count, *shape, dtype=torch.float64)
     like = nn.Dropout(0.3)
     torch.manual_seed(0)
-    expected = like(views.flatten(0, 1)).unflatten(0, (num_views, count))
+    expected = like(views.flatten(0, 1).to(memory_format=order)).unflatten(0, (num_views, count))
     assert 0 < int((expected == 0).sum()) < expected.numel()
     for rank in range(size):
         batch = WholeBatch(Share(rank=rank, size=size))
         batch.count = count
         torch.manual_seed(0)
-        mine = WholeDropout(like, batch)(views[:, batch.rows].flatten(0, 1))
+        mine = WholeDropout(like, batch)(views[:, batch.rows].flatten(0, 1).to(memory_format=order))
         assert_close(mine.unflatten(0, (num_views, -1)), expected[:, batch.rows], rtol=0, atol=0)
+
+
+def test_dropout_in_place_is_by_the_kernel_in_place():
+    """(Which is another one on a GPU.)"""
+    assert WholeDropout(nn.Dropout(0.3, inplace=True), WholeBatch(Share(rank=0, size=2))).inplace
+
+
+def test_a_module_under_two_names_sees_whole_batches_under_both():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Dropout(0.5))
+    network.append(network[1])
+    see_whole_batches(network, WholeBatch(Share(rank=0, size=2)))
+    assert isinstance(network[1], WholeDropout)
+    assert network[1] is network[2]
 
 
 @pytest.mark.parametrize("num_views", [1, 2])
