@@ -22,6 +22,15 @@ def explain_error(error: ValidationError, model: type[Settings]) -> str:
     return f"{place}: {told_first}" if place else told_first
 
 
+def explain_record(error: ValidationError, model: type[Settings]) -> str:
+    """The same of what a run holds, with the way out: nobody has misspelt it."""
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "unknown_network":
+        rule = f"must come with a package that is installed, got {shown(first['input'])}"
+        return f"{_place(first)}: {rule}; install the one that versions names"
+    return f"{explain_error(error, model)}; read it with the gcc-search that wrote it"
+
+
 def _place(complaint: ErrorDetails) -> str:
     parts = [str(part) for part in complaint["loc"] if part != "[key]"]
     # pydantic names the branch of a union that it tried; people did not write that. Only `weights` is one.

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from gcc_search.analysis.recommendation import Recommendation
 from gcc_search.atomic import write_atomically
-from gcc_search.complaints import explain_error
+from gcc_search.complaints import explain_record
 from gcc_search.errors import ResultsError
 from gcc_search.identity import settings_of
 from gcc_search.letters import printable
@@ -73,8 +73,7 @@ def _space_of(run: Path) -> SearchSpace:
     try:
         return SearchSpace.model_validate(read_run_record(run).space)
     except ValidationError as error:
-        told = f"{run}/run.json: space: {explain_error(error, SearchSpace)}"
-        raise ResultsError(f"{told}; read it with the gcc-search that wrote it") from None
+        raise ResultsError(f"{run}/run.json: space: {explain_record(error, SearchSpace)}") from None
 
 
 def confirming_space(

@@ -77,6 +77,8 @@ def explain_networks(wanted: Wanted, console: Console) -> Explanations:
     _check(wanted)
     methods, device = parse_methods(wanted.methods), choose_device(wanted.device)
     networks = _with_baselines(wanted, console)
+    for line in dict.fromkeys(line for network in networks for line in network.notes):
+        say(console, line)
     _check_comparable(networks, images_too=wanted.test is not None)
     shown = _choose_images(wanted, networks, device, console)
     explanations = make_explanations(networks, shown, methods, console)

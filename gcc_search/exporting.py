@@ -77,6 +77,7 @@ def _facts(trained: Trained, classes: tuple[str, ...]) -> ModelFacts:
         trial=f"{run}/{trained.name}",
         settings=_without_paths(settings.model_dump(mode="json")),
         data_fingerprint=trained.fingerprint,
+        versions=trained.versions,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gcc_search.complaints import explain_error
+from gcc_search.complaints import explain_record
 from gcc_search.errors import ResultsError
 from gcc_search.plugins import versions_of
 from gcc_search.results.reader import Trial
@@ -53,8 +53,8 @@ def settings_of(trial: Trial, *, data_root: Path | None = None, download: bool =
     try:
         settings = TrialSettings.model_validate(trial.record.settings)
     except ValidationError as error:
-        told = f"{trial.folder / 'trial.json'}: settings: {explain_error(error, TrialSettings)}"
-        raise ResultsError(f"{told}; read it with the gcc-search that wrote it") from None
+        told = explain_record(error, TrialSettings)
+        raise ResultsError(f"{trial.folder / 'trial.json'}: settings: {told}") from None
     asked = {"root": data_root, "download": download or None}
     changes = {name: value for name, value in asked.items() if value is not None}
     return settings.model_copy(update={"data": settings.data.model_copy(update=changes)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class ModelFacts:
         mean, std: of RGB in [0, 1], what images are normalised by.
         trial: RUN/ID. settings: its `TrialSettings` as JSON, without paths of the machine that it was trained on.
         data_fingerprint: of the images it was trained, validated and tested on.
+        versions: of the packages it was trained with; none in older files.
     """
 
     network: str
@@ -44,6 +45,7 @@ class ModelFacts:
     trial: str
     settings: dict[str, Any]
     data_fingerprint: str
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 def write_model(path: Path, weights: Mapping[str, Tensor], facts: ModelFacts) -> None:
@@ -88,7 +90,10 @@ def _facts(path: Path, told: dict[str, str], tensors: dict[str, Tensor]) -> Mode
     rest = {name: value for name, value in told.items() if name != _DIGEST}
     if told[_DIGEST] != _digest(tensors, rest):
         raise WeightsError(f"{path}: checksum must match, got another: the file was changed; copy or export it again")
-    values = {field.name: json.loads(told[f"{_PREFIX}{field.name}"]) for field in fields(ModelFacts)}
+    names = [item.name for item in fields(ModelFacts)]
+    if f"{_PREFIX}versions" not in told:
+        names.remove("versions")
+    values = {name: json.loads(told[f"{_PREFIX}{name}"]) for name in names}
     listed = ("classes", "mean", "std")
     return ModelFacts(**values | {name: tuple(values[name]) for name in listed})
 

@@ -79,6 +79,8 @@ def evaluate(place: Path, asked: Asked, console: Console) -> Columns:
     if asked.cose_images is not None:
         _check_out(asked.pairs_out, PAIRS, asked, place)
     trained = open_trained(place, data_root=asked.data_root)
+    for line in trained.notes:
+        say(console, line)
     settings = _settings_for(trained, asked)
     data = _prepare(settings, asked, console)
     images = _labelled(trained, data.classes, data.validation if split == "validation" else data.test)

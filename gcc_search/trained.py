@@ -7,10 +7,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from gcc_search.complaints import explain_error
+from gcc_search.complaints import explain_record
 from gcc_search.errors import ResultsError, WeightsError
 from gcc_search.identity import settings_of
 from gcc_search.model_file import read_model
+from gcc_search.plugins import versions_of
 from gcc_search.results.reader import Trial, network_problem, read_run_record, read_trial
 from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.settings import TrialSettings
@@ -28,6 +29,7 @@ class Trained:
         place: where it was found.
         classes: output -> name; None where nothing beside the network tells.
         fingerprint: of the images it was trained on.
+        versions: of the packages it was trained with.
         baseline: the directory of the baseline that it is compared to; None where there is none.
     """
 
@@ -37,11 +39,23 @@ class Trained:
     classes: tuple[str, ...] | None
     fingerprint: str
     network: Network
+    versions: dict[str, str]
     baseline: Path | None = None
 
     @property
     def num_classes(self) -> int:
         return self.network.num_classes
+
+    @property
+    def notes(self) -> list[str]:
+        """A line for each package whose network is another one by now, as its code has changed."""
+        now = versions_of([self.settings.network])
+        return [
+            f"note: {package} is {version}, and was {self.versions.get(package, 'none')} when {self.name} was trained: "
+            "its measures may be others"
+            for package, version in now.items()
+            if self.versions.get(package) != version
+        ]
 
     def class_name(self, label: int) -> str:
         return f"class {label}" if self.classes is None else self.classes[label]
@@ -59,8 +73,7 @@ def open_trained(place: Path, *, data_root: Path | None = None) -> Trained:
     try:
         settings = TrialSettings.model_validate(facts.settings)
     except ValidationError as error:
-        told = f"{place}: settings: {explain_error(error, TrialSettings)}"
-        raise WeightsError(f"{told}; read it with the gcc-search that wrote it") from None
+        raise WeightsError(f"{place}: settings: {explain_record(error, TrialSettings)}") from None
     data = settings.data if data_root is None else settings.data.model_copy(update={"root": data_root})
     return Trained(
         name=facts.trial.rpartition("/")[2],
@@ -69,6 +82,7 @@ def open_trained(place: Path, *, data_root: Path | None = None) -> Trained:
         classes=facts.classes,
         fingerprint=facts.data_fingerprint,
         network=restore_network(settings.network, tensors, where=str(place)),
+        versions=facts.versions,
     )
 
 
@@ -86,6 +100,7 @@ def _open_trial(trial: Trial, data_root: Path | None) -> Trained:
         classes=_classes_of(trial),
         fingerprint=record.data_fingerprint,
         network=restore_network(settings.network, read_tensors(path), where=str(path)),
+        versions=record.versions,
         baseline=None if key is None else trial.folder.resolve().parent.parent / "baselines" / key,
     )
 

@@ -76,7 +76,7 @@ ALLOWED: dict[str, set[str]] = {
     "targets": {"storage", "errors"},
     "preparation": {"plugins", "training", "saying", "letters", "homes", "settings", "errors"},
     "model_file": {"atomic", "errors"},
-    "trained": {"model_file", "identity", "training", "results", "settings", "complaints", "errors"},
+    "trained": {"plugins", "model_file", "identity", "training", "results", "settings", "complaints", "errors"},
     "model_card": {"model_file", "analysis", "plugins"},
     "exporting": {
         "trained",

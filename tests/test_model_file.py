@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from gcc_search.errors import WeightsError
-from gcc_search.model_file import ModelFacts, read_model, write_model
+from gcc_search.model_file import ModelFacts, _digest, read_model, write_model
 
 FACTS = ModelFacts(
     network="resnet18",
@@ -21,6 +23,7 @@ FACTS = ModelFacts(
     trial="run/resnet18-0001",
     settings={"seed": 0, "data": {"name": "caltech101"}},
     data_fingerprint="0123",
+    versions={"torch": "2.15.0"},
 )
 WEIGHTS = {"fc.weight": torch.arange(6.0).view(2, 3), "bn.num_batches_tracked": torch.tensor(7)}
 
@@ -45,6 +48,15 @@ def test_what_is_read_is_what_was_written(model):
     assert all(torch.equal(tensors[name], value) for name, value in WEIGHTS.items())
 
 
+def test_a_file_of_before_versions_were_in_it_is_read(model):
+    with safe_open(model, framework="pt") as file:
+        told = {name: value for name, value in file.metadata().items() if name != "gcc_search.versions"}
+    del told["gcc_search.sha256"]
+    content = {name: value.clone() for name, value in WEIGHTS.items()}
+    save_file(content, model, metadata=told | {"gcc_search.sha256": _digest(content, told)})
+    assert read_model(model)[0] == replace(FACTS, versions={})
+
+
 def test_weights_are_float32_and_counters_stay_whole(tmp_path):
     path = tmp_path / "model.safetensors"
     write_model(path, {"a": torch.ones(2, dtype=torch.bfloat16), "n": torch.tensor(3)}, FACTS)
@@ -52,8 +64,6 @@ def test_weights_are_float32_and_counters_stay_whole(tmp_path):
 
 
 def test_any_safetensors_reader_sees_what_it_is(model):
-    from safetensors import safe_open
-
     with safe_open(model, framework="pt") as file:
         told = file.metadata()
     assert (told["format"], told["gcc_search.schema_version"]) == ("pt", "1")

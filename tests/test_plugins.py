@@ -13,7 +13,7 @@ from rich.console import Console
 from torch.testing import assert_close
 
 from gcc_search.analysis.recommendation import Wish, recommend
-from gcc_search.errors import SpaceError
+from gcc_search.errors import ResultsError, SpaceError
 from gcc_search.exporting import export_recommended
 from gcc_search.identity import package_versions
 from gcc_search.patience import UNHEARD
@@ -25,7 +25,7 @@ from gcc_search.search.readiness import SearchOptions, reopen_search
 from gcc_search.space import load_space
 from gcc_search.trained import open_trained
 from gcc_search.training.networks import empty_network
-from tests.brought import NAMES, SOURCE, folder_of_packages, own_nets, packages
+from tests.brought import NAMES, SOURCE, folder_of_packages, forget, own_nets, packages
 from tests.search.conftest import ONE_AT_A_TIME, make_space, run_space
 
 __all__ = ["own_nets", "packages"]
@@ -197,6 +197,7 @@ def test_what_was_found_is_exported_with_the_lines_that_load_it(searched, tmp_pa
     wish, version = Wish(max_accuracy_drop=100, network="own_small"), versions_of(["own_small"])["own-nets"]
     export_recommended(recommend(read_run(run), wish), wish, tmp_path / "model.safetensors")
     trained, card = open_trained(tmp_path / "model.safetensors"), (tmp_path / "model.md").read_text()
+    assert (trained.versions["own-nets"], trained.notes) == (version, [])
     assert "library_name: pytorch\n" in card
     assert f"| own-nets | {version} |" in card
     monkeypatch.chdir(tmp_path)
@@ -204,6 +205,24 @@ def test_what_was_found_is_exported_with_the_lines_that_load_it(searched, tmp_pa
     exec(card.partition("```python\n")[2].partition("```")[0], names)
     images = torch.rand(2, 3, 32, 32)
     assert_close(names["network"](images), trained.network(images))
+
+
+def test_without_the_package_a_line_says_what_is_missing(searched, tmp_path):
+    run, _, folder = searched
+    (found,) = [trial for trial in read_run(run).trials if trial.record.id == "own_small-0000"]
+    shutil.copytree(run, tmp_path / "tiny")
+    about = folder.path / "own_nets-0.1.dist-info"
+    about.rename(tmp_path / "away")
+    forget()
+    told = 'must come with a package that is installed, got "own_small"; install the one that versions names'
+    with pytest.raises(ResultsError) as caught:
+        open_trained(found.folder)
+    assert str(caught.value) == f"{found.folder}/trial.json: settings: network: {told}"
+    with pytest.raises(ResultsError) as caught:
+        reopen_search(read_run(tmp_path / "tiny"), SearchOptions(out=tmp_path, gpus=0), Console(file=io.StringIO()))
+    assert str(caught.value) == f"{tmp_path}/tiny/run.json: space: networks.1: {told}"
+    (tmp_path / "away").rename(about)
+    forget()
 
 
 def test_where_the_code_has_changed_no_baseline_is_lent_and_a_resume_says_so(searched, tmp_path):
@@ -229,6 +248,11 @@ def test_where_the_code_has_changed_no_baseline_is_lent_and_a_resume_says_so(sea
     assert is_lent("convnet_small", "after")
     told = f"note: own-nets is {after}, and was {before}: networks from now on may be others than before"
     assert told in said_at_resume()
+    trained = open_trained(beside / "before" / "baselines" / keys["own_small"])
+    assert trained.notes == [
+        f"note: own-nets is {after}, and was {before} when baseline was trained: its measures may be others"
+    ]
+    assert open_trained(beside / "after" / "baselines" / keys["convnet_small"]).notes == []
     folder.bring()
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from gcc_search.atomic import place_of
-from gcc_search.complaints import explain_error
+from gcc_search.complaints import explain_record
 from gcc_search.errors import ResultsError, SpaceError, WeightsError
 from gcc_search.homes import expanded
 from gcc_search.plugins import versions_of
@@ -120,10 +120,7 @@ def reopen_search(run: Run, options: SearchOptions, console: Console) -> Prepare
     try:
         space = SearchSpace.model_validate(run.record.space)
     except ValidationError as error:
-        raise ResultsError(
-            f"{run.folder}/run.json: space: {explain_error(error, SearchSpace)}; "
-            "resume it with the gcc-search that wrote it"
-        ) from None
+        raise ResultsError(f"{run.folder}/run.json: space: {explain_record(error, SearchSpace)}") from None
     # The folder may have been renamed since, and may be named as `.`, which has no name of its own; the images moved.
     moved = options.data_root
     root = space.data.root if moved is None else expanded(moved, where="--data-root").resolve()
