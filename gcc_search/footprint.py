@@ -179,6 +179,9 @@ def fits_not_once(
 
 def use_memory(settings: TrialSettings, device: torch.device, meter: MemoryMeter) -> Usage | None:
     """What a trial with these settings takes, in a process that has done nothing else; None where it does not fit."""
+    if device.type == "cuda":
+        # What has no place of its own is on the current one.
+        torch.cuda.set_device(device)
     try:
         _train_briefly(settings, device)
     except Exception as error:

@@ -149,6 +149,8 @@ def joined(
     )
     crew = Crew(share=share, store=PrefixStore("crew", store), find_lost=find_lost)
     crew.meet()
+    # NCCL goes by it, where whoever started this process has set one for all of its children.
+    os.environ["LOCAL_RANK"] = str(share.rank)
     distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         store=PrefixStore("torch", store),

@@ -63,8 +63,14 @@ class Graphed(Generic[Result]):
         of_generator = contextlib.nullcontext() if draws else _random_state_of_its_own(device)
         pool = None if after is None else after._graph.pool()
         capture = torch.cuda.graph(self._graph, pool=pool, stream=stream, capture_error_mode="thread_local")
-        with _nothing_collected(), of_generator, capture:
-            self._result = work(*self._inputs)
+        try:
+            with _nothing_collected(), of_generator, capture:
+                self._result = work(*self._inputs)
+        except RuntimeError as error:
+            # Where memory has run out, the end of the capture may fail as well, and would be all that is told.
+            if isinstance(error.__context__, torch.OutOfMemoryError):
+                raise error.__context__ from None
+            raise
         with torch.no_grad():
             for tensor, before in kept:
                 tensor.copy_(before)

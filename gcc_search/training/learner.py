@@ -81,8 +81,9 @@ class Learner(Generic[Terms]):
         return self._network.map_side(image_size)
 
     def state(self) -> Iterator[Tensor]:
-        """The network's parameters and buffers."""
-        yield from self._network.state_dict().values()
+        """The network's parameters and buffers, those that are not saved among them."""
+        yield from self._network.parameters()
+        yield from self._network.buffers()
 
     def rows_of(self, count: int) -> slice:
         """Which of a batch of `count` images are this process's."""

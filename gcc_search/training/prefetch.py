@@ -36,7 +36,7 @@ def prepared(
     if not (device.type == "cuda" if ahead is None else ahead):
         yield map(make, items)
         return
-    thread = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+    thread = ThreadPoolExecutor(1, thread_name_prefix="prefetch", initializer=_setting(device))
     try:
         if device.type == "cuda":
             yield _made_on_a_stream(thread, make, items, device)
@@ -44,6 +44,13 @@ def prepared(
             yield (future.result() for future in _one_ahead(lambda item: thread.submit(make, item), items))
     finally:
         thread.shutdown(cancel_futures=True)
+
+
+def _setting(device: torch.device) -> Callable[[], None] | None:
+    """Sets a GPU in a thread, whose calls would make a context on the first one, which may be another process's."""
+    if device.type != "cuda":
+        return None
+    return functools.partial(torch.cuda.set_device, torch.cuda.current_stream(device).device_index)
 
 
 def _one_ahead(begin: Callable[[Item], Future[Made]], items: Sequence[Item]) -> Iterator[Future[Made]]:
