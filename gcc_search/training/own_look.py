@@ -63,9 +63,9 @@ def _redrawn(network: Network, images: Images) -> Network:
 
 def _problems(probe: Network, images: Images) -> Iterator[str]:
     with evaluated(probe), torch.no_grad():
+        expected: Tensor = probe.model(images)
         with _watched(probe) as (passes, kept):
-            expected: Tensor = probe.model(images)
-        features = probe.features(images)
+            features = probe.features(images)
         if isinstance(probe, OwnNetwork):
             yield from _problems_of_features(probe, features)
         logits = probe.logits(features)

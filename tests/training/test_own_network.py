@@ -202,6 +202,12 @@ def test_parts_that_are_not_what_they_are_said_to_be_are_told_before_training(pa
     assert line.startswith(f"networks: own_small: {message}")
 
 
+def test_a_forward_pass_may_go_through_the_features_part_by_part(packages):
+    part_by_part = "images = self.stages[0](images)\n        return self.fc(self.stages[1:](images).mean((2, 3)))"
+    packages.bring(SOURCE.replace("return self.fc(self.stages(images).mean((2, 3)))", part_by_part))
+    check_own(build("own_small"), "own_small", 64)
+
+
 def test_a_last_stage_whose_output_is_another_is_told_before_training(packages):
     packages.bring(SOURCE.replace('last_stage="layer4"', 'last_stage="layer3"'))
     with pytest.raises(SpaceError, match="last_stage must give what forward_features gives, got something else from l"):
