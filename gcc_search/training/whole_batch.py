@@ -181,10 +181,10 @@ def check_whole(network: nn.Module) -> None:
     """
     for module in network.modules():
         if _is_of_a_batch(module):
+            kind = f"{type(module).__module__}.{type(module).__name__}"
             raise SpaceError(
-                "resources.gpus_per_trial: must be at most 1 for a network with this "
-                f"{type(module).__module__}.{type(module).__name__}, which several processes would see shares for "
-                "batches in; leave it out, or use BatchNorm2d, Dropout and StochasticDepth by row"
+                f"resources.gpus_per_trial: must be at most 1 for a network with this {kind}, which would take a "
+                "share of a batch for all of it; use BatchNorm2d, Dropout and StochasticDepth by row instead"
             )
 
 
