@@ -85,7 +85,7 @@ def _problems(probe: Network, images: Images) -> Iterator[str]:
         if list(maps.shape) != [2, side, side]:
             yield f"its maps must have the side that map_side says, {side}, got {list(maps.shape)} of 2 images"
         if isinstance(probe, OwnNetwork) and not _is_alike(maps, _by_autograd(probe, features, logits.argmax(1))):
-            yield "its maps must be the gradients of its head, got others; is it in a mode, or hooked into?"
+            yield f"its maps must be by the gradients of {probe.part_names[1]}, got others; leave out what hooks into it"
     if any(count > 1 for count in passes.values()):
         yield "it must go through each batch normalisation once, got one that it goes through again"
 

@@ -290,6 +290,14 @@ def test_a_head_that_only_looks_like_a_layer_of_torchs_has_captums_maps(packages
     check_own(build("own_small"), "own_small", 64)
 
 
+def test_a_head_that_is_hooked_into_is_told_before_training(packages):
+    hooked = "net.fc.register_forward_hook(lambda layer, given, logits: logits.tanh())"
+    made = "return OwnNetwork(net, features='stages', head='fc')"
+    packages.bring(f"{SOURCE}\n\ndef small(n):\n    net = Small(n)\n    {hooked}\n    {made}\n")
+    with pytest.raises(SpaceError, match=r"its maps must be by the gradients of fc, got others; leave out what hooks"):
+        check_own(build("own_small"), "own_small", 64)
+
+
 def test_dropout_within_a_head_is_not_in_its_maps(packages):
     head = "nn.Sequential(nn.Sequential(nn.Dropout(0.5), nn.Linear(96, 20)), nn.ReLU(), nn.Linear(20, n))"
     packages.bring(SOURCE + COSINES.replace("HEAD", head))
