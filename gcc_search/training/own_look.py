@@ -69,23 +69,15 @@ def _problems(probe: Network, images: Images) -> Iterator[str]:
         if isinstance(probe, OwnNetwork):
             yield from _problems_of_features(probe, features)
         logits = probe.logits(features)
-        if not _is_alike(logits, expected):
-            if isinstance(probe, OwnNetwork):
-                stage, head, _ = probe.part_names
-                rule = f"its logits must be {head} of the mean of {stage}"
-                yield f"{rule}, got others; name other parts, or write a class of your own (training.network.Network)"
-            yield "the logits of its features must be those of its forward pass, got others"
         if isinstance(probe, OwnNetwork):
-            if not kept or not _is_alike(kept[-1], features):
-                stage, _, last = probe.part_names
-                yield f"last_stage must give what {stage} gives, got something else from {last}; name another"
+            yield from _problems_of_parts(probe, features, (logits, expected), kept)
             if probe.is_recomputed:
                 _check_blocks(probe, images, features)
-        maps, side = probe.maps(features, logits.argmax(1)), probe.map_side(images.shape[2])
-        if list(maps.shape) != [2, side, side]:
-            yield f"its maps must have the side that map_side says, {side}, got {list(maps.shape)} of 2 images"
-        if isinstance(probe, OwnNetwork) and not _is_alike(maps, _by_autograd(probe, features, logits.argmax(1))):
-            yield f"its maps must be by the gradients of {probe.part_names[1]}, got others; leave out what hooks into it"
+        elif not _is_alike(logits, expected):
+            yield "the logits of its features must be those of its forward pass, got others"
+        shape, side = list(probe.maps(features, logits.argmax(1)).shape), probe.map_side(images.shape[2])
+        if shape != [2, side, side]:
+            yield f"its maps must have the side that map_side says, {side}, got {shape} of 2 images"
     if any(count > 1 for count in passes.values()):
         yield "it must go through each batch normalisation once, got one that it goes through again"
 
@@ -95,6 +87,21 @@ def _problems_of_features(probe: OwnNetwork, features: Tensor) -> Iterator[str]:
     if len(shape) != 4 or shape[0] != 2 or shape[2] != shape[3]:
         rule = f"{stage} must give maps (batch, channels, side, side) of square images"
         yield f"{rule}, got {shape} of 2; name another part"
+
+
+def _problems_of_parts(
+    probe: OwnNetwork, features: Tensor, logits: tuple[Tensor, Tensor], kept: list[Tensor]
+) -> Iterator[str]:
+    """`logits`: of the features, and of the forward pass. `kept`: what the last stage gave."""
+    stage, head, last = probe.part_names
+    if not _is_alike(*logits):
+        rule = f"its logits must be {head} of the mean of {stage}"
+        yield f"{rule}, got others; name other parts, or write a class of your own (training.network.Network)"
+    if not kept or not _is_alike(kept[-1], features):
+        yield f"last_stage must give what {stage} gives, got something else from {last}; name another"
+    classes = logits[0].argmax(1)
+    if not _is_alike(probe.maps(features, classes), _by_autograd(probe, features, classes)):
+        yield f"its maps must be by the gradients of {head}, got others; leave out what hooks into it"
 
 
 def _check_blocks(probe: OwnNetwork, images: Images, features: Tensor) -> None:

@@ -244,6 +244,9 @@ def test_a_class_of_ones_own_is_looked_at_as_well(packages):
     check_own(network, "own_small", 64)
     assert not network.is_foldable
     assert not network.is_replayable
+    packages.bring(source + CLASS.replace("SHARE", "8").replace("stages(images)", "stages(images) + 1"))
+    with pytest.raises(SpaceError, match="the logits of its features must be those of its forward pass, got others"):
+        check_own(own_network("own_small", 5), "own_small", 64)
     packages.bring(source + CLASS.replace("SHARE", "16"))
     with pytest.raises(SpaceError, match=r"its maps must have the side that map_side says, 4, got \[2, 8, 8\] of 2"):
         check_own(own_network("own_small", 5), "own_small", 64)
