@@ -27,6 +27,13 @@ def test_trials_that_failed_are_counted_up_to_the_most_there_may_be():
     assert failures.add_attempt(make_record(), is_last=True) is None
 
 
+@pytest.mark.parametrize("status", ["finished", "stopped", "collapsed", "diverged"])
+def test_a_trial_that_came_to_a_result_has_not_failed(status):
+    failures = Failures(1)
+    failures.add_trial(make_record(status=status))
+    assert not failures.are_too_many
+
+
 def test_attempts_that_fail_by_their_machine_are_too_many_in_a_row_and_stay_so():
     failures = Failures(None)
     told = [failures.add_attempt(UNFIT, is_last=False) for _ in range(MOST_UNFIT_IN_A_ROW - 1)]
@@ -57,6 +64,21 @@ def test_workers_that_die_at_once_are_their_machines_doing(reason, epochs_done, 
     for _ in range(MOST_UNFIT_IN_A_ROW):
         failures.add_attempt(died, is_last=False)
     assert failures.are_too_many is is_so
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "pascal: WeightsError: weights: none there"),
+        ({"reason": "its baseline failed: DataError: no images"}, "pascal: its baseline failed: DataError: no images"),
+        ({"reason": "DataError: pascal: no images"}, "DataError: pascal: no images"),
+        ({"status": "interrupted"}, None),
+    ],
+)
+def test_a_machine_that_fails_attempts_is_named_once(changes, told):
+    failures, ended = Failures(None), replace(UNFIT, **changes)
+    (*_, last) = [failures.add_attempt(ended, is_last=False) for _ in range(MOST_UNFIT_IN_A_ROW)]
+    assert (None if last is None else last.partition("their machine (")[2].partition("); mend it")[0]) == told
 
 
 def test_with_a_number_of_trials_machines_are_not_judged():

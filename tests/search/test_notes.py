@@ -39,6 +39,13 @@ POINTS = {"method": "points", "run_cap": None}
         ({"sparsity": {"values": ["searched", "paper"]}}, {"explanation": {"p": 0}}),
         ({"p": {"distribution": "int_uniform", "min": 0, "max": 2}}, {"explanation": {"sparsity": "paper"}}),
         ({"p": {"values": [0, 1]}}, {"explanation": {"sparsity": "paper"}, "points": [{"p": 0}], **POINTS}),
+        # What is tried first is not all.
+        ({"p": {"values": [0, 1]}}, {"explanation": {"sparsity": "paper"}, "points": [{"p": 1}]}),
+        # Hardly ever drawn, and tried first.
+        (
+            {"p": {"distribution": "uniform", "min": 0, "max": 2}},
+            {"explanation": {"sparsity": "paper"}, "points": [{"p": 0}]},
+        ),
     ],
 )
 def test_p_0_in_the_papers_form_is_said_to_do_nothing(parameters, changes):
@@ -115,11 +122,19 @@ def test_a_cap_that_cuts_a_grid_is_told():
     assert notes_of(grid, run_cap=12, **changes) == []
 
 
+def test_a_cap_that_cuts_listed_points_is_told():
+    points = {"method": "points", "points": [{"alpha": 1}, {"alpha": 2}, {"alpha": 0}]}
+    told = "note: run_cap lets 2 of the 3 trials run that method: points lists"
+    assert notes_of({"alpha": {"values": [0, 1, 2]}}, run_cap=2, **points) == [told]
+    assert notes_of({"alpha": {"values": [0, 1, 2]}}, run_cap=3, **points) == []
+
+
 def test_points_beside_a_grid_are_said_to_be_trained_twice():
     grid, points = {"alpha": {"values": [1, 2]}}, [{"alpha": 1}]
     told = "note: the grid holds what points lists, which is trained twice; leave points out"
     assert notes_of(grid, method="grid", run_cap=None, points=points) == [told]
     assert notes_of(grid, method="grid", run_cap=None) == []
+    assert notes_of(grid, points=points) == []
 
 
 def test_notes_are_said_before_a_search_starts(tmp_path):

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from gcc_search.search import plan
-from gcc_search.search.plan import Plan, make_plan, mean_epochs, print_plan, to_json, usual_sample
+from gcc_search.search.plan import Plan, _told, make_plan, mean_epochs, print_plan, to_json, usual_sample
 from gcc_search.search.readiness import Prepared, SearchOptions, prepare_search
 from gcc_search.space import load_space
 from tests.search.conftest import make_space
@@ -78,6 +78,13 @@ def test_where_only_the_cluster_has_gpus_the_plan_goes_without_a_cost(tmp_path, 
     assert cost == "cost      not known: this machine has no GPU as the cluster has"
 
 
+def test_gpus_that_are_still_to_join_are_not_waited_for_to_be_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    prepared = prepare(tmp_path, resources={"trials_per_gpu": "auto"})
+    plan = planned(prepared, num_gpus=2, num_missing_gpus=2, gpus_per_trial=1.0, slots=2)
+    assert (plan.prepared.packing, plan.costs) == (None, None)
+
+
 @pytest.fixture
 def timed(monkeypatch):
     """Settings that were timed. An epoch takes a second at 32 pixels, and no step is taken."""
@@ -102,6 +109,56 @@ def test_each_image_size_is_timed_and_counts_by_the_mean(tmp_path, timed):
     assert cost == "cost      about 24 min on one device at a time, 24 min with 1 trials at a time"
 
 
+@pytest.fixture
+def thread_counts(monkeypatch):
+    """Torch's threads while a network was timed; as many as before in the end."""
+    before, counts = torch.get_num_threads(), []
+
+    def guess(*_, **__):
+        counts.append(torch.get_num_threads())
+        return plan.Cost(trial_seconds=1, baseline_seconds=1, start_seconds=1)
+
+    monkeypatch.setattr(plan, "estimate_cost", guess)
+    yield counts
+    torch.set_num_threads(before)
+
+
+def test_a_network_is_timed_with_the_threads_of_a_trial_and_with_one_at_least(tmp_path, thread_counts):
+    prepared = prepare(tmp_path)
+    for cpus in (3, 2.5, 0.5):
+        planned(prepared, cpus_per_trial=cpus, num_cpus=8)
+    assert thread_counts == [3, 2, 1]
+
+
+def test_early_stopping_is_said_to_make_it_less(tmp_path, timed):
+    told = "          guessed from a few steps timed here"
+    assert printed(prepare(tmp_path))[-1] == told
+    early = {"type": "asha", "metric": "gini"}
+    assert printed(prepare(tmp_path / "early", early_terminate=early))[-1] == f"{told}; early stopping makes it less"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (5340, "89 min"), (5400, "1.5 h"), (86400, "24.0 h")],
+)
+def test_seconds_are_told_in_the_unit_in_which_they_are_few(seconds, told):
+    assert _told(seconds) == told
+
+
+def test_the_plan_says_what_is_searched_on_which_images_and_where(tmp_path, timed):
+    data = {"name": "shapes", "num_images": 120, "test_fraction": 0.3, "validation_fraction": 0.2}
+    changes = {"data": data, "constraints": ["accuracy >= baseline - 60", "gini >= 0.2"]}
+    assert printed(prepare(tmp_path, **changes), num_cpus=8, slots=4)[:6] == [
+        f"results   {tmp_path}/tiny",
+        "images    shapes at 32 pixels: 8 classes, 72 training, 16 validation, 32 test",
+        "devices   0 GPUs, 8 CPUs: 4 trials at a time",
+        "search    bayes over alpha, beta",
+        "ranks by  corrected_consistency, gini (validation split)",
+        "where     accuracy >= baseline - 60 and gini >= 0.2",
+    ]
+    assert "where     anything goes" in printed(prepare(tmp_path / "free", constraints=[]))
+
+
 def test_trials_that_share_a_gpu_are_said_to_take_turns(tmp_path, timed, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     gpus = {"num_gpus": 2, "gpus_per_trial": 0.25, "slots": 8}
@@ -114,18 +171,19 @@ def test_trials_that_share_a_gpu_are_said_to_take_turns(tmp_path, timed, monkeyp
 
 def test_json_says_where_how_many_and_how_long(tmp_path, timed):
     networks = {"networks": ["convnet_small", "resnet18"], "recipe": {"epochs": 2, "image_size": 64}}
+    networks["parameters"] = ALPHA | {"lr": {"values": [0.1, 0.01]}}
     content = json.loads(to_json(planned(prepare(tmp_path, run_cap=5, **networks), slots=2)))
-    kinds = {"baselines": 1, "starts": 1}
+    kinds = {"baselines": 2, "starts": 1}
     assert content == {
         "run": f"{tmp_path}/tiny",
         "trials": 5,
-        "baselines": 2,
+        "baselines": 4,
         "starts": 2,
         "networks": [{"network": "convnet_small", "trials": 3} | kinds, {"network": "resnet18", "trials": 2} | kinds],
         "trials_at_a_time": 2,
-        # 7 of 4 s and 2 of 2 s.
-        "device_seconds": 32.0,
-        "seconds": 16.0,
+        # 9 of 4 s and 2 of 2 s.
+        "device_seconds": 40.0,
+        "seconds": 20.0,
     }
 
 

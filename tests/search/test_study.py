@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from sqlalchemy.exc import SQLAlchemyError
 
-from gcc_search.errors import SpaceError
+from gcc_search.errors import ResultsError, SpaceError
 from gcc_search.patience import UNHEARD
 from gcc_search.results.schema import TrialRecord
 from gcc_search.search.domains import to_distribution
@@ -22,7 +24,7 @@ from gcc_search.search.study import (
     trials_per_network,
     violations,
 )
-from gcc_search.search.study_copy import check_storage, open_own_storage, open_storage
+from gcc_search.search.study_copy import check_storage, open_own_storage, open_storage, refusals_told
 from gcc_search.vocabulary import Parameter
 from tests.search.conftest import make_space
 
@@ -194,6 +196,31 @@ def test_the_database_holds_what_the_sampler_sees(tmp_path, monkeypatch, status,
     assert loaded.trials[2].state.name == "RUNNING"
 
 
+@pytest.fixture
+def nine_hours_east(monkeypatch):
+    monkeypatch.setenv("TZ", "east-9")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("nine_hours_east")
+def test_the_database_has_the_times_of_its_trials_wherever_it_is_written(tmp_path):
+    study = NetworkStudy(make_space(), "convnet_small", open_own_storage(tmp_path / "study.db"), cap=1, tell=print)
+    study.tell(make_record(study.ask()[0]), make_record())
+    (there,) = optuna.load_study(study_name="tiny/convnet_small", storage=f"sqlite:///{tmp_path}/study.db").trials
+    (here,) = study._study.trials
+    assert (there.datetime_start, there.datetime_complete) == (here.datetime_start, here.datetime_complete)
+
+
+def test_the_database_knows_which_metric_is_to_be_small(tmp_path):
+    space = make_space(metrics=[{"name": "degenerate_fraction"}, {"name": "gini"}])
+    NetworkStudy(space, "convnet_small", open_own_storage(tmp_path / "study.db"), cap=1, tell=print)
+    loaded = optuna.load_study(study_name="tiny/convnet_small", storage=f"sqlite:///{tmp_path}/study.db")
+    assert [direction.name for direction in loaded.directions] == ["MINIMIZE", "MAXIMIZE"]
+
+
 @pytest.mark.parametrize("name", ["what?", "100%20", "{x}", "a#b", "a b", "me:you@host"])
 def test_a_runs_own_database_is_in_its_folder_whatever_that_is_called(tmp_path, name):
     (tmp_path / name).mkdir()
@@ -243,6 +270,31 @@ def test_a_storage_is_looked_at_and_not_made(tmp_path):
     before = (tmp_path / "old.db").read_bytes()
     check_storage(f"sqlite:///{tmp_path}/old.db")
     assert (tmp_path / "old.db").read_bytes() == before
+
+
+def test_a_storage_that_holds_a_study_of_another_run_is_told_with_the_studys_name(tmp_path):
+    url = f"sqlite:///{tmp_path}/studies.db"
+    for name in ("tiny/resnet18", "tiny/convnet_small", "other/resnet18"):
+        optuna.create_study(study_name=name, storage=url)
+    check_storage(url, new=["new/resnet18"])
+    check_storage(url)
+    with pytest.raises(SpaceError) as caught:
+        check_storage(url, new=["tiny/resnet18", "tiny/convnet_small", "tiny/vit_b_16"])
+    assert str(caught.value) == (
+        "--storage: must hold no study of this name yet, got tiny/convnet_small, another run's; choose another --name, "
+        "or delete it there with optuna delete-study"
+    )
+
+
+def test_what_a_database_refuses_is_told_by_whose_it_is_in_the_first_line_of_its_words():
+    refusal = SQLAlchemyError("disk I/O error\n[SQL: INSERT INTO trials]")
+    with pytest.raises(ResultsError) as own, refusals_told(None):
+        raise refusal
+    told = "study.db: must be a database to write to, got: disk I/O error; free space or mend its disk, then resume"
+    assert str(own.value) == told
+    with pytest.raises(SpaceError) as other, refusals_told("postgresql://me:secret@host/s"):
+        raise refusal
+    assert "got postgresql://me:***@host/s (disk I/O error); correct it" in str(other.value)
 
 
 @pytest.mark.parametrize("version", ["5.0.0", "5.1.0"])
