@@ -3,7 +3,16 @@
 import pytest
 from pydantic import ValidationError
 
-from gcc_search.settings import DataSettings, EvaluationSettings, Explanation, Recipe, Settings, TrialSettings
+from gcc_search.settings import (
+    LARGEST_WHOLE,
+    Collapse,
+    DataSettings,
+    EvaluationSettings,
+    Explanation,
+    Recipe,
+    Settings,
+    TrialSettings,
+)
 
 MODELS = (DataSettings, Recipe, Explanation, EvaluationSettings, TrialSettings)
 
@@ -42,6 +51,32 @@ def test_a_number_is_a_number(model, name, value):
     with pytest.raises(ValidationError) as caught:
         model.model_validate({name: value})
     assert (name,) in [item["loc"] for item in caught.value.errors()]
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "inside", "outside"),
+    [
+        (DataSettings, "test_fraction", (0.001, 0.999), (0, 1)),
+        (DataSettings, "split_seed", (-LARGEST_WHOLE, LARGEST_WHOLE), (-LARGEST_WHOLE - 1, LARGEST_WHOLE + 1)),
+        (DataSettings, "num_images", (1, 1_000_000), (0, 1_000_001)),
+        (Recipe, "epochs", (1,), (0,)),
+        (Recipe, "batch_size", (2,), (1,)),
+        (Recipe, "momentum", (0, 0.999), (-0.1, 1)),
+        (Recipe, "lr_gamma", (0.001, 1), (0, 1.001)),
+        (Recipe, "image_size", (32, 1024), (31, 1025)),
+        (Explanation, "p", (0, 4), (-0.1, 4.1)),
+        (Explanation, "photometric", (0, 1), (-0.1, 1.1)),
+        (EvaluationSettings, "insertion_images", (0,), (-1,)),
+        (EvaluationSettings, "batch_size", (1,), (0,)),
+        (Collapse, "points", (0.001,), (0,)),
+    ],
+)
+def test_a_number_may_be_as_large_and_as_small_as_its_ends(model, name, inside, outside):
+    needed = {"name": "shapes"} if model is DataSettings else {}
+    assert [getattr(model.model_validate(needed | {name: value}), name) for value in inside] == [*inside]
+    for value in outside:
+        with pytest.raises(ValidationError):
+            model.model_validate(needed | {name: value})
 
 
 def test_whole_numbers_may_be_written_with_an_exponent():

@@ -8,7 +8,7 @@ import pytest
 
 from gcc_search.errors import SpaceError
 from gcc_search.settings import NETWORKS as NETWORK_NAMES
-from gcc_search.settings import Explanation, Recipe
+from gcc_search.settings import Collapse, EvaluationSettings, Explanation, Recipe
 from gcc_search.space import SearchSpace, check_settings, load_space, parameter_names
 from gcc_search.vocabulary import Parameter
 
@@ -375,10 +375,11 @@ def test_a_method_gets_what_it_needs(complaint):
     check_all(complaint, cases)
 
 
-def test_every_network_gets_a_trial(complaint):
+def test_every_network_gets_a_trial(load, complaint):
     overrides = {"networks": ["resnet18", "resnet50"], "run_cap": 1}
     message = complaint("", "", overrides)
     assert message == "bad.yaml: run_cap: must give each of 2 networks a trial, got 1"
+    assert load(overrides=overrides | {"run_cap": 2}).run_cap == 2
 
 
 def test_a_parameter_that_changes_the_baseline_lists_its_values(load, complaint):
@@ -436,6 +437,9 @@ def test_points_alone_are_complete(load, complaint):
     message = complaint("run_cap: 4", "method: points\npoints: [{alpha: 1}]")
     assert message == "bad.yaml: points.0: must give every parameter under method: points, got no distance"
     assert load("run_cap: 4", "run_cap: 4\npoints: [{alpha: 1}]").points == ({"alpha": 1},)
+    # What is the same for all need not be said again.
+    settled = "distance: {value: ssim}\nmethod: points\npoints: [{alpha: 1}]"
+    assert load("distance: {values: [ssim, correlation]}", settled).points == ({"alpha": 1},)
 
 
 def test_weights_and_the_start_network_go_together(complaint):
@@ -509,6 +513,13 @@ def test_a_value_of_the_wrong_kind_is_told_what_is_wanted(complaint):
     check_all(complaint, cases)
 
 
+@pytest.mark.parametrize("name", ["n" * 65, "-demo", ".demo", "de mo"])
+def test_a_name_is_a_folders_and_nothing_that_a_shell_takes_for_something_else(load, complaint, name):
+    assert complaint("name: demo", f"name: {name}").startswith("bad.yaml: name: must be 1 to 64 letters, digits, dots")
+    for fitting in ("n" * 64, "0", "De-mo_1.2"):
+        assert load("name: demo", f'name: "{fitting}"').name == fitting
+
+
 def test_several_mistakes_are_counted_and_the_first_is_told(complaint):
     message = complaint("name: demo\nnetworks: [convnet_small]", "name: '*'\nnetworks: []\nseeed: 1")
     assert message.endswith('got "*" (and 2 more to mend)')
@@ -537,6 +548,13 @@ def test_a_trials_settings_are_the_files_with_the_sampled_values_put_in(load):
     assert settings.recipe == Recipe(epochs=4, lr=0.125)
     assert (settings.seed, settings.weights, settings.network) == (9, "none", "convnet_small")
     assert space.settings("convnet_small", {}).seed == 3
+
+
+def test_a_trial_is_scored_given_up_and_kept_in_memory_as_the_file_says(load):
+    sections = "evaluation: {seed: 7}\ncollapse: {points: 25}\nresources: {activation_checkpointing: true}"
+    settings = load("run_cap: 4", f"run_cap: 4\n{sections}").settings("convnet_small", {})
+    assert (settings.evaluation, settings.collapse) == (EvaluationSettings(seed=7), Collapse(points=25))
+    assert settings.activation_checkpointing
 
 
 def test_each_network_may_have_weights_of_its_own(load):
@@ -581,9 +599,13 @@ def test_weights_from_the_command_line_are_for_what_is_trained_first(tmp_path):
 
 
 def test_a_grid_that_nobody_could_train_is_refused_at_once(load):
-    values = ", ".join(str(number / 1000) for number in range(1, 401))
-    grid = f"alpha: {{values: [{values}]}}\n  beta: {{values: [{values}]}}"
+    def grid(num_alphas: int, num_betas: int) -> str:
+        alphas, betas = (", ".join(str(n / 1000) for n in range(1, many + 1)) for many in (num_alphas, num_betas))
+        return f"alpha: {{values: [{alphas}]}}\n  beta: {{values: [{betas}]}}"
+
+    # With two distances.
     with pytest.raises(
         SpaceError, match="parameters: must have at most 100000 combinations under method: grid, got 320000; "
     ):
-        load(ALPHA, f"{grid}", {"method": "grid"})
+        load(ALPHA, grid(400, 400), {"method": "grid"})
+    assert load(ALPHA, grid(125, 400), {"method": "grid"}).method == "grid"

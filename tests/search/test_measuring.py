@@ -9,9 +9,11 @@ from typing import get_args
 
 import pytest
 import ray
+import torch
 from rich.console import Console
 
 from gcc_search.errors import ClusterError, ResourceError
+from gcc_search.footprint import Gpu
 from gcc_search.results.reader import read_run, read_run_record
 from gcc_search.results.writer import write_run
 from gcc_search.search.cluster import local_ray
@@ -73,6 +75,28 @@ def test_without_ray_the_gpus_of_this_machine_are_measured(tmp_path):
     packed = pack_trials(there, console, meter=gpu)
     assert (packed.packing.trials_per_gpu, gpu.num_trained) == (6, 1)
     assert "measures how many trials fit on each kind of GPU" in console.file.getvalue()
+
+
+class TwoKinds(StandInGpu):
+    """A machine with two GPUs, of two kinds."""
+
+    def gpus(self) -> list[Gpu]:
+        return [Gpu(name=name, total_bytes=self.total) for name in ("small", "large")]
+
+    def device(self, index: int) -> torch.device:
+        return torch.device("cpu")
+
+
+def test_of_two_kinds_of_gpu_each_is_measured_that_the_search_may_use(tmp_path, monkeypatch):
+    monkeypatch.setattr("gcc_search.search.machines._count_gpus", lambda: 2)
+    (tmp_path / "gpu").mkdir()
+    meter, console = TwoKinds(folder=tmp_path / "gpu"), Console(file=io.StringIO())
+    both = pack_trials(prepare(tmp_path / "runs"), console, meter=meter)
+    assert [reading.gpu.name for reading in both.packing.readings] == ["small", "large"]
+    known, first = both.packing.to_dict(), prepare(tmp_path / "first", gpus=1)
+    one = pack_trials(first, console, known=known, meter=meter)
+    assert [reading.gpu.name for reading in one.packing.readings] == ["small"]
+    assert (both.machines.num_gpus, one.machines.num_gpus) == (2, 1)
 
 
 def test_on_the_cpu_and_with_a_number_nothing_is_measured(tmp_path):
@@ -139,6 +163,7 @@ def test_every_choice_that_decides_memory_is_ranked():
         ({}, (32, 32, "none")),
         ({"start": {"epochs": 1, "batch_size": 64}, "weights": "baseline"}, (32, 64, "none")),
         ({"parameters": {"image_size": {"values": [64, 96, 32]}, "batch_size": {"values": [8, 16]}}}, (96, 16, "none")),
+        ({"start": {"epochs": 1, "batch_size": 16}, "weights": "baseline"}, (32, 32, "none")),
         ({"explanation": {"detach": "second-view"}}, (32, 32, "second-view")),
         ({"parameters": {"detach": {"values": ["second-view", "none"]}}}, (32, 32, "none")),
         ({"parameters": {"detach": {"values": ["second-view", "head"]}}}, (32, 32, "head")),

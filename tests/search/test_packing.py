@@ -132,7 +132,9 @@ def test_what_is_no_reading_is_not_known(content):
     assert known_readings(content, []) is None
 
 
-def test_a_reading_without_bytes_is_not_known():
+def test_a_reading_without_bytes_or_of_no_network_is_not_known():
     kept = pack([make_reading(3)], [make_node()], make_machines()).to_dict()
     kept["readings"][0]["footprints"][0]["peak_bytes"] = 0
+    assert known_readings(kept, [A10G]) is None
+    kept["readings"][0]["footprints"] = []
     assert known_readings(kept, [A10G]) is None
