@@ -103,6 +103,28 @@ def test_what_cannot_be_compared_is_not_and_says_why(caltech, sections, why):
     )
 
 
+def test_of_several_limits_on_the_images_the_largest_is_told(new_run):
+    run = new_run()
+    run.baseline(data="caltech101")
+    for limit in (30, 45, 15):
+        settings = {"data": {"name": "caltech101", "max_images_per_class": limit}}
+        run.trial(f"t{limit}", data="caltech101", settings=settings)
+    assert find(read_run(run.folder), with_paper=True).paper.notes[0].endswith(": at most 45 images a class")
+
+
+def test_figure_2_is_marked_with_the_spread_of_each_of_its_two(new_run):
+    run = new_run()
+    run.baseline(data=FIGURE_2.data)
+    run.trial("t1", data=FIGURE_2.data)
+    *_, mark = find(read_run(run.folder), with_paper=True).paper.marks
+    assert mark.source == "paper, Fig. 2 (network not named)"
+    for found, mean, sd in (
+        (FIGURE_2.baseline, mark.baseline, mark.baseline_sd),
+        (FIGURE_2.ours, mark.ours, mark.ours_sd),
+    ):
+        assert (found.mean.value, found.sd.value) == (mean, sd)
+
+
 def test_a_recipe_that_differs_is_told(caltech):
     explanation = {"sparsity": "searched", "photometric": 0.5}
     run = change(caltech, weights="my.pth", recipe={"epochs": 5, "lr": 0.001}, explanation=explanation)
@@ -167,10 +189,12 @@ def test_where_the_paper_has_failing_trials_those_given_up_early_are_told(new_ru
     run = new_run()
     run.baseline(network, data=data)
     epochs = 20 if data == "caltech101" else 60
-    for index, (status, done) in enumerate([("finished", epochs), ("collapsed", 2), ("collapsed", 5)]):
+    for index, (status, done) in enumerate(
+        [("finished", epochs), ("collapsed", 3), ("collapsed", 2), ("collapsed", 5), ("collapsed", 4)]
+    ):
         run.trial(f"t{index}", network, status, data=data, epochs=done, settings={"recipe": {"epochs": epochs}})
     (note,) = find(read_run(run.folder), with_paper=True).paper.notes
-    told = f", 2 collapsed given up in epoch 2 to 5 of {epochs} (paper: failing ones trained to the end)"
+    told = f", 4 collapsed given up in epoch 2 to 5 of {epochs} (paper: failing ones trained to the end)"
     assert note == f"{network} on {data}: {NOTED}{told if has_failing else ''}"
 
 
@@ -209,6 +233,24 @@ def test_rows_of_table_2_stand_beside_rows_of_the_same_parameter_in_the_papers_f
     found = find(change(run, explanation={"sparsity": "paper"}), with_paper=True)
     assert [row.parameter for row in found.paper.series] == ["p"]
     assert "  Table 2, resnet50, p (alpha 1, beta 1e-06): 0: 80.62 | 1: 81.71 | 2: 81.26" in told(found)
+    # Where some trials have another form, beta is not the paper's.
+    run.trial("t3", "resnet50", data="cub200", sampled=settings, **settings | {"alpha": 2.0})
+    mixed = change(run, explanation={"sparsity": "paper"})
+    mixed.trials[-1].record.settings["explanation"]["sparsity"] = "searched"
+    assert find(mixed, with_paper=True).paper.series == ()
+
+
+def test_rows_of_another_network_are_not_those_of_table_2(new_run):
+    run = new_run()
+    for network in ("resnet18", "resnet50"):
+        run.baseline(network, data="cub200")
+    for p in (0.0, 1.0):
+        settings = {"alpha": 1.0, "beta": 1e-6, "p": p}
+        run.trial(f"p{p:g}", "resnet18", data="cub200", sampled=settings, **settings)
+    run.trial("alone", "resnet50", data="cub200", sampled=settings, **settings)
+    paper = find(change(run, explanation={"sparsity": "paper"}), with_paper=True).paper
+    assert {line.published.network for line in paper.lines} == {"resnet18", "resnet50"}
+    assert paper.series == ()
 
 
 def test_the_papers_columns_are_written_only_when_asked_for(caltech):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
 from scipy.optimize import minimize
 
 from gcc_search.analysis.boundary import FIELD, find_boundary
@@ -344,10 +345,31 @@ def test_marks_that_share_a_place_stand_beside_each_other_and_the_others_stay(nu
     assert all(math.hypot(*offset) < APART * math.sqrt(num_marks) for offset in shared)
 
 
+def test_two_stand_left_and_right_of_their_place_and_up_to_six_on_one_ring_around_it():
+    assert spread_apart(["shared"] * 2) == [(-APART / 2, 0), (APART / 2, 0)]
+    for num_marks in (3, 6):
+        ring = spread_apart(["shared"] * num_marks)
+        radius = math.hypot(*ring[0])
+        assert [math.hypot(*offset) for offset in ring] == pytest.approx([radius] * num_marks)
+        assert math.dist(ring[0], ring[1]) == pytest.approx(APART, abs=1e-5)
+
+
 def test_of_thousands_at_one_place_the_marks_stay_near_it():
     offsets = spread_apart(["shared"] * 3000)
     assert len(set(offsets)) == MOST_APART
     assert all(math.hypot(*offset) < 5 * APART for offset in offsets)
+
+
+def drawn_marks(builder) -> tuple[Figure, list[tuple[float, float]]]:
+    """The figure, and where each mark stands in it, in pixels."""
+    figure = draw_boundary(boundary_of(builder), title="demo")
+    FigureCanvasAgg(figure).draw()
+    return figure, [
+        tuple(collection.get_offset_transform().transform(place).round(3))
+        for collection in figure.axes[0].collections
+        if isinstance(collection, PathCollection)
+        for place in collection.get_offsets()
+    ]
 
 
 @pytest.mark.parametrize("num_seeds", [1, 2])
@@ -356,13 +378,18 @@ def test_trials_that_differ_in_the_seed_alone_are_all_seen_and_the_figure_says_h
     for seed in range(num_seeds):
         for index, status in enumerate(("finished", "collapsed", "stopped")):
             run.trial(f"t{index}-{seed}", status=status, alpha=10.0**index, beta=0.1, seed=seed)
-    figure = draw_boundary(boundary_of(run), title="demo")
-    FigureCanvasAgg(figure).draw()
-    drawn = [
-        tuple(collection.get_offset_transform().transform(place).round(3))
-        for collection in figure.axes[0].collections
-        if isinstance(collection, PathCollection)
-        for place in collection.get_offsets()
-    ]
+    figure, drawn = drawn_marks(run)
     assert len(drawn) == len({*drawn}) == 3 * num_seeds
     assert (BESIDE in figure.get_suptitle()) == (num_seeds > 1)
+
+
+def test_two_trials_of_one_place_are_drawn_beside_each_other_in_points(new_run):
+    run = new_run()
+    run.trial("alone", alpha=10.0, beta=0.1)
+    for seed in (0, 1):
+        run.trial(f"t{seed}", alpha=1.0, beta=0.1, seed=seed)
+    figure, drawn = drawn_marks(run)
+    left, right, _ = sorted(drawn)
+    assert right[0] - left[0] == pytest.approx(APART * figure.dpi / 72, abs=0.01)
+    assert right[1] == left[1]
+    assert BESIDE in figure.get_suptitle()

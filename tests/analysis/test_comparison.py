@@ -334,3 +334,22 @@ def test_the_printed_table_is_markdown_within_100_columns(compared):
     assert all(line.startswith("|") and line.rstrip().endswith("|") for line in lines)
     assert lines[1].replace("-", "") == "|||||||"
     assert not any("…" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("measure", "unit", "cells"),
+    [
+        ("gini", "", ("0.500 ± 0.010", "0.750 ± 0.020", "+0.250*", "+0.125 to +0.375")),
+        ("consistency x 100", "", ("0.50 ± 0.01", "0.75 ± 0.02", "+0.25*", "+0.12 to +0.38")),
+        ("top-1 accuracy", "points", ("0.50 ± 0.01", "0.75 ± 0.02", "+0.25*", "+0.12 to +0.38")),
+    ],
+)
+def test_each_value_stands_with_its_own_error_and_hundreds_with_two_digits(measure, unit, cells):
+    values = {"baseline": 0.5, "baseline_se": 0.01, "trained": 0.75, "trained_se": 0.02, "difference": 0.25}
+    line = Line(measure=measure, unit=unit, better="up", num_images=200, low=0.125, high=0.375, **values)
+    assert line_cells(line) == (f"{measure} ↑", *cells, "200")
+
+
+def test_mcnemars_line_tells_the_two_apart():
+    told = say_disagreement(Disagreement(only_baseline=2, only_trained=7, p_value=0.18))
+    assert told == ("accuracy: right where the other is wrong: baseline 2 images, ours 7; McNemar's exact p = 0.18")

@@ -75,6 +75,7 @@ def test_the_test_split_decides_nothing(new_run):
     [
         (0.9, "a gain beyond the noise of these test images; another seed may differ by more", True),
         (0.8, "within the noise of these test images: the interval holds 0", False),
+        (0.7, "a loss beyond the noise of these test images; another seed may differ by more", False),
     ],
 )
 def test_a_gain_is_told_from_noise(new_run, consistency, verdict, beyond):
@@ -177,6 +178,22 @@ def test_files_that_were_refused_are_named(mixed_run):
     assert told == "refused files: 2"
     assert first.startswith(f"  {mixed_run.folder}/trials/t2/trial.json: must be whole JSON, got a torn file")
     assert second.startswith(f"  {table}: must be whole Parquet, got a torn or changed file")
+
+
+def test_a_refused_table_of_the_baseline_is_named(mixed_run):
+    table = mixed_run.folder / "baselines/resnet18-base/images.parquet"
+    table.write_bytes(table.read_bytes()[:-5])
+    (told,) = found_in(mixed_run).problems
+    assert told.startswith(f"{table}: must be whole Parquet, got a torn or changed file")
+
+
+def test_of_equals_the_first_by_name_is_recommended(new_run):
+    run = new_run()
+    run.baseline(accuracy=94.0)
+    for name, accuracy in (("t2", 93.9), ("t1", 93.5), ("t3", 93.2)):
+        run.trial(name, accuracy=accuracy, corrected=0.4)
+    found = found_in(run)
+    assert (found.trial.record.id, found.runner_up.trial) == ("t1", "t2")
 
 
 def test_where_none_qualifies_the_smallest_drop_is_told(mixed_run):
