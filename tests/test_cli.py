@@ -168,7 +168,7 @@ def test_image_files_are_written_one_after_the_other(written):
 
 
 def test_classes_that_cannot_be_read_are_refused():
-    for written in ('"a,b', "a\nb", "\n"):
+    for written in ('"a,b', "a\nb", '"a\nb"', "\n"):
         with pytest.raises(SpaceError, match="--classes: must be names on one line"):
             listed_classes(written)
 

@@ -51,7 +51,8 @@ def listed_classes(text: str | None) -> tuple[str, ...] | None:
     if not text:
         return None
     try:
-        (names,) = filter(None, csv.reader(text.splitlines(), strict=True))
+        (line,) = filter(None, text.splitlines())
+        (names,) = csv.reader([line], strict=True)
     except (ValueError, csv.Error):
         rule = "must be names on one line, separated by commas, in double quotes where they hold one"
         raise SpaceError(f"--classes: {rule}, got {text!r}") from None

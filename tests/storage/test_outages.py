@@ -15,6 +15,7 @@ from gcc_search.patience import Contact
 from gcc_search.storage import outage
 from gcc_search.storage.bucket import Bucket
 from gcc_search.storage.mirror import last_change, local_folder, mirror_of, names_in, pull
+from gcc_search.storage.outage import OutageError, RefusedError, Tries
 from gcc_search.storage.place import parse_place
 from gcc_search.working_folder import working_folder
 from tests.storage.s3_server import BUCKET, S3Server
@@ -115,6 +116,36 @@ def test_a_refused_connection_is_one_line_and_the_second_comes_at_once(s3, monke
     assert time.monotonic() - began < 0.5
     with s3.running():
         assert bucket.look("x") is None
+        # It answered again, and is waited for again.
+        s3.num_errors = 1
+        assert bucket.look("x") is None
+
+
+def test_the_limit_that_was_set_holds_for_what_has_one_of_its_own(monkeypatch):
+    monkeypatch.setenv("GCC_SEARCH_STORAGE_SECONDS", "0.3")
+
+    def fail() -> None:
+        raise OSError("as the test asks")
+
+    began = time.monotonic()
+    with pytest.raises(StorageError, match="must answer, got: as the test asks"):
+        Tries("s3://bucket")(fail, limit=5.0)
+    assert 0.3 <= time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("status", [301, 404, 499])
+def test_a_request_that_is_answered_with_no_is_not_tried_again(monkeypatch, status):
+    monkeypatch.setenv("GCC_SEARCH_STORAGE_SECONDS", "0.3")
+    asked = []
+
+    def refuse() -> None:
+        asked.append(status)
+        raise OSError(f"When writing: AWS Error UNKNOWN (HTTP status {status}) during PutObject operation: no")
+
+    told = f"s3://bucket: must take the request, got: UNKNOWN {status} in PutObject (no); check region, endpoint and "
+    with pytest.raises(StorageError) as caught:
+        Tries("s3://bucket")(refuse)
+    assert (str(caught.value), len(asked)) == (f"{told}credentials", 1)
 
 
 def test_a_part_that_fails_leaves_no_object_behind(s3, monkeypatch):
@@ -281,6 +312,25 @@ def test_a_conflict_of_two_requests_is_tried_again(s3):
     assert kept(s3) == ["runs/run.json"]
 
 
+def test_refusals_before_an_outage_do_not_count_with_those_after_it(monkeypatch):
+    monkeypatch.setattr(outage, "REFUSED_SECONDS", 0.5)
+    monkeypatch.setattr(outage, "FIRST_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(outage, "LONGEST_WAIT_SECONDS", 0.05)
+    began, calls = time.monotonic(), []
+
+    def answer() -> str:
+        seconds = time.monotonic() - began
+        calls.append("refused" if not calls else "failed" if seconds < 0.8 else "refused again")
+        if calls[-1] == "failed":
+            raise OutageError("as the test asks")
+        if calls.count("refused again") < 3:
+            raise RefusedError("as the test asks")
+        return "in the end"
+
+    assert Tries("s3://bucket", were_good=True)(answer) == "in the end"
+    assert set(calls) == {"refused", "failed", "refused again"}
+
+
 def test_a_bucket_that_does_not_exist_is_one_line_at_once(s3):
     assert refusal("s3://other/runs") == (
         "s3://other: bucket must exist, got NO_SUCH_BUCKET; create it or correct its name"
@@ -304,6 +354,7 @@ def test_the_address_may_stand_in_the_url(s3, monkeypatch):
         ("s3://bucket/a//b", "must be a plain path in its bucket, got empty parts or dots; correct it"),
         ("s3://bucket/../b", "must be a plain path in its bucket, got empty parts or dots; correct it"),
         ("s3://bucket/a?key=1", "options must be of endpoint_override, region, scheme, got key; correct it"),
+        ("s3://bucket/a?key=", "options must be of endpoint_override, region, scheme, got key; correct it"),
     ],
 )
 def test_a_url_of_another_form_is_one_line(text, told):
