@@ -313,14 +313,14 @@ def test_a_conflict_of_two_requests_is_tried_again(s3):
 
 
 def test_refusals_before_an_outage_do_not_count_with_those_after_it(monkeypatch):
-    monkeypatch.setattr(outage, "REFUSED_SECONDS", 0.5)
+    monkeypatch.setattr(outage, "REFUSED_SECONDS", 1.5)
     monkeypatch.setattr(outage, "FIRST_WAIT_SECONDS", 0.05)
     monkeypatch.setattr(outage, "LONGEST_WAIT_SECONDS", 0.05)
     began, calls = time.monotonic(), []
 
     def answer() -> str:
         seconds = time.monotonic() - began
-        calls.append("refused" if not calls else "failed" if seconds < 0.8 else "refused again")
+        calls.append("refused" if not calls else "failed" if seconds < 2 else "refused again")
         if calls[-1] == "failed":
             raise OutageError("as the test asks")
         if calls.count("refused again") < 3:
