@@ -208,6 +208,7 @@ def test_where_none_qualifies_the_smallest_drop_is_told(mixed_run):
     ("status", "way_out"),
     [
         ("running", "wait for the search, or go on with it: gcc-search resume RUN"),
+        ("interrupted", "wait for the search, or go on with it: gcc-search resume RUN"),
         ("collapsed", "search with lower alpha, beta or lr, or with more epochs"),
         ("failed", "t1 failed: made failed; where that is mended, remove its folder, then: gcc-search resume RUN"),
     ],

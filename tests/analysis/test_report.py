@@ -213,22 +213,35 @@ def test_a_table_of_another_schema_version_is_named_and_the_rest_is_used(mixed_r
     assert {"t1", "t2"} <= {row.trial for row in findings.rows}
 
 
-def test_of_the_chosen_trials_images_every_bit_is_verified(new_run):
+@pytest.mark.parametrize("changed", ["trials/chosen", "baselines/resnet18-base"])
+def test_of_the_chosen_trials_and_its_baselines_images_every_bit_is_verified(new_run, changed):
     run = new_run()
     many = {"consistency": np.random.default_rng(0).random(20_000)}
     run.baseline(images=many)
     run.trial("chosen", corrected=0.9, images=many)
     run.trial("other", corrected=0.1, images=many)
-    for name in ("chosen", "other"):
-        path = run.folder / "trials" / name / "images.parquet"
+    for folder in (changed, "trials/other"):
+        path = run.folder / folder / "images.parquet"
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
     findings = find(read_run(run.folder))
-    assert [problem.split(": must")[0] for problem in findings.problems] == [
-        str(run.folder / "trials/chosen/images.parquet")
-    ]
+    assert [problem.split(": must")[0] for problem in findings.problems] == [f"{run.folder}/{changed}/images.parquet"]
     assert findings.comparisons[0].disagreement is None
+
+
+@pytest.mark.parametrize(
+    ("status", "is_told"), [("collapsed", True), ("stopped", True), ("interrupted", True), ("running", False)]
+)
+def test_a_torn_table_of_a_trial_that_ended_is_named_however_it_ended(new_run, status, is_told):
+    run = new_run()
+    run.baseline()
+    run.trial("whole")
+    run.trial("torn", status=status)
+    path = run.folder / "trials/torn/epochs.parquet"
+    path.write_bytes(path.read_bytes()[:-5])
+    problems = find(read_run(run.folder)).problems
+    assert [problem.split(": must")[0] for problem in problems] == [str(path)] * is_told
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
