@@ -77,9 +77,7 @@ def explain_complaint(complaint: ErrorDetails, model: type[Settings]) -> str:
     if kind == "literal_error":
         return _explain_unknown_word(value, context["expected"].replace("'", ""))
     if kind == "unknown_network":
-        return _explain_unknown_word(
-            value, context["expected"], or_else="one of your own comes with a package: see README"
-        )
+        return _explain_unknown_word(value, context["expected"], or_else=_OWN_NETWORK)
     rule = _RULES[kind].format(**context) if kind in _RULES else complaint["msg"]
     advice = "; put it in quotes" if kind == "string_type" and isinstance(value, bool | int | float) else ""
     return f"{rule}, got {shown(value)}{advice}"

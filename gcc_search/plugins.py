@@ -49,9 +49,8 @@ def factory_of(name: str) -> Callable[[int], Any]:
     try:
         factory: Callable[[int], Any] = entry.load()
     except (Exception, SystemExit) as error:
-        got = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         rule = f"networks: {name}: must be importable as {entry.value}, of the package {_package(entry)}"
-        raise SpaceError(f"{rule}, got {got}; mend it there") from error
+        raise SpaceError(f"{rule}, got {line_of(error)}; mend it there") from error
     return factory
 
 
@@ -66,6 +65,11 @@ def versions_of(names: Iterable[str]) -> dict[str, str]:
     """Of the packages that bring these networks: version and code, which may change while the version stays."""
     entries = {_package(entry): entry for name in names for entry in brought_networks().get(name, ())}
     return {package: _version(entry) for package, entry in entries.items()}
+
+
+def line_of(error: BaseException) -> str:
+    """What went wrong in a package, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _entry(name: str) -> EntryPoint:

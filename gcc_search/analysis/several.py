@@ -5,6 +5,7 @@ Only runs that ask the same of the same images can be read together; what is sam
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,10 @@ from gcc_search.results.schema import RunRecord
 
 # Fields of run.json's space that decide what a trial's values mean.
 SHARED = ("metrics", "constraints", "weights", "recipe", "start", "start_weights", "evaluation")
+
+_IMAGES, _CODE = "images at ", "code of "
+# Versions of packages that bring networks end in a digest of their code.
+_OF_CODE = re.compile(r" \([0-9a-f]{8}\)$")
 
 
 def read_runs(folders: Sequence[Path], tell: Tell = untold) -> Run:
@@ -75,8 +80,8 @@ def _join_searches(spaces: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _check_comparable(first: Run, other: Run) -> None:
     ours, theirs = (dict(_decisive(run.record)) for run in (first, other))
     for name in sorted(ours.keys() | theirs.keys()):
-        # An image size that only one of the two has is no contradiction.
-        if name.startswith("images at ") and not (name in ours and name in theirs):
+        # What only one of the two has is no contradiction there.
+        if name.startswith((_IMAGES, _CODE)) and not (name in ours and name in theirs):
             continue
         if ours.get(name) != theirs.get(name):
             rule = f"{name} must be that of {first.folder}, {ours.get(name)}"
@@ -88,7 +93,10 @@ def _decisive(record: RunRecord) -> Iterator[tuple[str, Any]]:
     for name in SHARED:
         yield from _flatten(name, record.space.get(name))
     for images in record.data:
-        yield f"images at {images['image_size']} pixels", (images["name"], images["fingerprint"])
+        yield f"{_IMAGES}{images['image_size']} pixels", (images["name"], images["fingerprint"])
+    for package, version in record.versions.items():
+        if _OF_CODE.search(version):
+            yield f"{_CODE}{package}", version
 
 
 def _flatten(name: str, value: Any) -> Iterator[tuple[str, Any]]:

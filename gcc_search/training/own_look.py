@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gcc_search.errors import SpaceError
+from gcc_search.plugins import line_of
 from gcc_search.saliency.shapes import Classes, Images
 from gcc_search.training.network import Network
-from gcc_search.training.own_network import OwnNetwork, evaluated, line_of
+from gcc_search.training.own_network import OwnNetwork, evaluated
 from gcc_search.training.whole_batch import check_whole
 
 # Of logits and maps, in units of the largest: the same sums in another order.

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from gcc_search.errors import SpaceError
-from gcc_search.plugins import factory_of
+from gcc_search.plugins import factory_of, line_of
 from gcc_search.saliency.shapes import Classes, FeatureMaps, Images, RawMaps
 from gcc_search.training.network import Network, PooledNetwork
 
@@ -184,8 +184,3 @@ def _part(model: nn.Module, name: str) -> Any:
         return operator.attrgetter(name)(model)
     except AttributeError:
         raise ValueError(f'"{name}" must be a part of {type(model).__name__}, got no such name') from None
-
-
-def line_of(error: BaseException) -> str:
-    """What went wrong elsewhere, on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

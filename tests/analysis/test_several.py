@@ -68,6 +68,18 @@ def test_runs_whose_trials_start_from_other_networks_are_refused(two_runs):
         read_runs([run.folder for run in two_runs])
 
 
+def test_runs_of_different_code_of_a_network_of_ones_own_are_refused(two_runs):
+    versions = ({"torch": "2.14", "own-nets": "0.1 (01234567)"}, {"torch": "2.15", "own-nets": "0.1 (89abcdef)"})
+    for run, told in zip(two_runs, versions, strict=True):
+        write_run(run.folder, replace(run.record, versions=told))
+    expected = r"second: code of own-nets must be that of .*first, 0\.1 \(01234567\), got 0\.1 \(89abcdef\); analyze"
+    with pytest.raises(ResultsError, match=expected):
+        read_runs([run.folder for run in two_runs])
+    # Where one of them has no network of it.
+    write_run(two_runs[1].folder, replace(two_runs[1].record, versions={"torch": "2.15"}))
+    assert len(read_runs([run.folder for run in two_runs]).trials) == 2
+
+
 def test_runs_on_different_images_are_refused(two_runs):
     for run, fingerprint in zip(two_runs, "ab", strict=True):
         images = {"name": "shapes", "image_size": 64, "fingerprint": fingerprint}
