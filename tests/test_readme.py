@@ -15,6 +15,7 @@ from gcc_search.saliency.geometry import draw_transforms
 from gcc_search.settings import Explanation
 from gcc_search.space import load_space
 from gcc_search.training.networks import CLASSIFIERS, build_network
+from gcc_search.training.own_look import check_own
 from gcc_search.training.terms import loss_terms
 from tests.brought import packages
 
@@ -86,4 +87,5 @@ def test_its_own_network_is_one_that_can_be_trained(packages):
     names = tomllib.loads(toml)["project"]["entry-points"]["gcc_search.networks"]
     packages.bring(code_with("OwnNetwork"), names, package="my-networks")
     network = build_network("my_net", num_classes=8, weights="none", seed=0)
+    check_own(network, "my_net", 224, num_processes=2)
     assert network.map_side(224) == 14
