@@ -81,7 +81,9 @@ def _package(entry: EntryPoint) -> str:
     return entry.module.partition(".")[0] if entry.dist is None else entry.dist.name
 
 
+@functools.cache
 def _version(entry: EntryPoint) -> str:
+    """Read once, as the code itself is: every trial records it."""
     number = "0" if entry.dist is None else entry.dist.version
     digest = hashlib.sha256()
     for module in sorted(_modules(entry)):
@@ -98,7 +100,8 @@ def _modules(entry: EntryPoint) -> set[str]:
         found |= {*(entry.dist.read_text("top_level.txt") or "").split()}
         parts = [file.parts for file in entry.dist.files or () if file.suffix == ".py"]
         found |= {part[0].removesuffix(".py") for part in parts}
-    return {module for module in found if module.isidentifier()}
+    # What pip leaves for a package that is edited in place says where that is, on this machine.
+    return {module for module in found if module.isidentifier() and not module.startswith("__editable__")}
 
 
 def _code(module: str) -> Iterator[tuple[str, Path]]:

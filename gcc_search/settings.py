@@ -78,12 +78,12 @@ def _check_network(name: str) -> str:
         raise ValueError(f"must be one network, got ours and that of the package {packages[0]}; rename that one")
     if len(packages) > 1:
         raise ValueError(f"must be one network, got one of each of {' and '.join(packages)}; rename one")
+    if name in NETWORKS or packages:
+        return name
     if is_misnamed(name):
         raise ValueError(f"must be a letter, then at most 31 letters, digits or underscores, got {name}; rename it")
-    if name not in NETWORKS and not packages:
-        known = (*NETWORKS, *brought_networks())
-        raise PydanticCustomError("unknown_network", "unknown", {"expected": f"{', '.join(known[:-1])} or {known[-1]}"})
-    return name
+    known = (*NETWORKS, *brought_networks())
+    raise PydanticCustomError("unknown_network", "unknown", {"expected": f"{', '.join(known[:-1])} or {known[-1]}"})
 
 
 NetworkName = Annotated[str, AfterValidator(_check_network)]

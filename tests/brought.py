@@ -66,6 +66,7 @@ def forget() -> None:
     """What is known of packages in this process, as a new one would not."""
     sys.modules.pop("own_nets", None)
     plugins.brought_networks.cache_clear()
+    plugins._version.cache_clear()
     fresh_network._built.cache_clear()
 
 

@@ -149,9 +149,14 @@ def test_what_code_is_looked_at_is_all_that_a_package_says_it_holds(own_nets):
     found = []
     for content in ("a = 1", "a = 2"):
         (helpers / "inner" / "some.py").write_text(content)
+        forget()
         found.append(versions_of(["own_small"])["own-nets"])
     # An editor's mark of a file that is open.
     (helpers / ".#some.py").symlink_to("nowhere")
+    # And pip's of a package that is edited in place, which says where that is.
+    (own_nets.path / "__editable___own_nets_finder.py").write_text("MAPPING = {'own_nets': '/home/me/own_nets'}")
+    (about / "RECORD").write_text("__editable___own_nets_finder.py,,\n")
+    forget()
     assert versions_of(["own_small"])["own-nets"] == found[1]
     assert found[0] != found[1]
 

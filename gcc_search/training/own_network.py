@@ -40,12 +40,13 @@ class OwnNetwork(PooledNetwork):
     ) -> None:
         super().__init__(model)
         self.is_replayable = is_replayable
-        self._names = (features, head, last_stage or features)
-        for name in self._names:
+        self.part_names = (features, head, last_stage or features)
+        """Of the features, the head and the last stage."""
+        for name in self.part_names:
             _part(model, name)
         if not callable(_part(model, features)):
             raise ValueError(f'features must be a submodule or method, got "{features}"')
-        if not isinstance(_part(model, self._names[2]), nn.Module):
+        if not isinstance(_part(model, self.part_names[2]), nn.Module):
             raise ValueError("last_stage must be the submodule whose output the features are, where these are a method")
         linear = [name for name, module in self.head.named_modules() if isinstance(module, nn.Linear)]
         if not linear:
@@ -56,7 +57,7 @@ class OwnNetwork(PooledNetwork):
         self._sides: dict[int, int] = {}
 
     def _features(self, images: Images) -> FeatureMaps:
-        maps: FeatureMaps = _part(self.model, self._names[0])(images)
+        maps: FeatureMaps = _part(self.model, self.part_names[0])(images)
         return maps
 
     def maps(self, features: FeatureMaps, classes: Classes, *, detach_head: bool = False) -> RawMaps:
@@ -68,7 +69,7 @@ class OwnNetwork(PooledNetwork):
         if image_size not in self._sides:
             device = next(self.model.parameters()).device
             with torch.no_grad(), evaluated(self):
-                features: Tensor = _part(self.model, self._names[0])(
+                features: Tensor = _part(self.model, self.part_names[0])(
                     torch.zeros(2, 3, image_size, image_size).to(device)
                 )
             self._sides[image_size] = features.shape[2]
@@ -76,7 +77,7 @@ class OwnNetwork(PooledNetwork):
 
     @property
     def blocks(self) -> list[nn.Module]:
-        stage = _part(self.model, self._names[0])
+        stage = _part(self.model, self.part_names[0])
         if type(stage) is not nn.Sequential:
             self.refuse_recomputing("whose features are no nn.Sequential")
         blocks: list[list[nn.Module]] = []
@@ -89,18 +90,13 @@ class OwnNetwork(PooledNetwork):
 
     @property
     def last_stage(self) -> nn.Module:
-        stage: nn.Module = _part(self.model, self._names[2])
+        stage: nn.Module = _part(self.model, self.part_names[2])
         return stage
 
     @property
     def head(self) -> nn.Module:
-        head: nn.Module = _part(self.model, self._names[1])
+        head: nn.Module = _part(self.model, self.part_names[1])
         return head
-
-    @property
-    def part_names(self) -> tuple[str, str, str]:
-        """Of the features, the head and the last stage."""
-        return self._names
 
     def refuse_recomputing(self, why: str) -> NoReturn:
         """Raises SpaceError: blocks of such a network cannot be computed again."""

@@ -157,7 +157,8 @@ def see_whole_batches(network: nn.Module, batch: WholeBatch) -> None:
         for name, child in parent._modules.items():
             if child is not None:
                 # One module may stand under several names.
-                whole[child] = whole.get(child) or _whole(child, batch)
+                if child not in whole:
+                    whole[child] = _whole(child, batch)
                 setattr(parent, name, whole[child])
 
 
