@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gcc_search.results.schema import EpochRow, Status
 from gcc_search.settings import Collapse
@@ -18,19 +18,45 @@ def diverged(row: EpochRow) -> tuple[Status, str] | None:
     return None if math.isfinite(row.loss) else ("diverged", f"loss was not finite in epoch {row.epoch}")
 
 
-def collapsed(row: EpochRow, reference: Sequence[float], rule: Collapse, *, epochs: int) -> tuple[Status, str] | None:
-    """Status and reason of a trial that shows one of METHOD 7's three signs; a baseline, without a reference, has none.
+class Judge:
+    """Looks at a trial's rows as they come, for METHOD 7's three signs; a baseline, without a reference, shows none.
+
+    Its baseline may train beside it. A row that is further than that has come is looked at again once it is not.
 
     Args:
-        reference: the baseline's validation accuracy after each epoch, in points.
-        epochs: how many the trial has.
+        epochs: how many the trial has, and its baseline.
+        reference: the baseline's validation accuracy after each epoch so far, in points.
     """
-    if not reference or row.epoch < min(rule.min_epochs, epochs):
+
+    def __init__(self, rule: Collapse, reference: Callable[[], Sequence[float]] | None, *, epochs: int) -> None:
+        self._rule, self._reference, self._epochs = rule, reference, epochs
+        self._open: list[EpochRow] = []
+
+    def verdict(self, row: EpochRow) -> tuple[Status, str] | None:
+        """Status and reason of a trial that is to be given up after this row."""
+        if failure := diverged(row):
+            return failure
+        if self._reference is None or row.epoch < min(self._rule.min_epochs, self._epochs):
+            return None
+        reached = self._reference()
+        compared = [(item, points_compared(reached, item.epoch, epochs=self._epochs)) for item in (*self._open, row)]
+        for item, points in compared:
+            if sign := sign_of_collapse(item, points, limit=self._rule.points):
+                return "collapsed", f"{sign} in epoch {item.epoch}"
+        self._open = [item for item, points in compared if points is None]
         return None
-    passed = len(reference) if row.epoch >= epochs else epoch_compared(row.epoch)
-    baseline_points = reference[min(passed, len(reference)) - 1] if passed else 0.0
-    sign = sign_of_collapse(row, baseline_points, limit=rule.points)
-    return ("collapsed", f"{sign} in epoch {row.epoch}") if sign else None
+
+
+def points_compared(reached: Sequence[float], epoch: int, *, epochs: int) -> float | None:
+    """What a trial's accuracy after `epoch` of `epochs` is compared to; None where its baseline has not come so far.
+
+    Args:
+        reached: as `Judge` has it from its reference.
+    """
+    passed = epochs if epoch >= epochs else epoch_compared(epoch)
+    if passed > len(reached):
+        return None
+    return reached[passed - 1] if passed else 0.0
 
 
 def epoch_compared(epoch: int) -> int:
@@ -41,12 +67,10 @@ def epoch_compared(epoch: int) -> int:
     return epoch // 2
 
 
-def sign_of_collapse(row: EpochRow, baseline_points: float, *, limit: float) -> str | None:
-    """What is wrong with it, in words; None where nothing is."""
-    # To the rounding of two shares of images.
-    drop = round(baseline_points - row.accuracy_points, 9)
-    if drop > limit:
-        return f"accuracy {drop:.1f} points under the baseline's"
+def sign_of_collapse(row: EpochRow, baseline_points: float | None, *, limit: float) -> str | None:
+    """What is wrong with it, in words; None where nothing is. `baseline_points`: None where they are not known."""
+    if sign := sign_of_accuracy(row.accuracy_points, baseline_points, limit=limit):
+        return sign
     if row.degenerate_fraction is not None and row.degenerate_fraction > COLLAPSE_DEGENERATE:
         return f"{row.degenerate_fraction:.0%} of the maps constant"
     corrected, consistency = row.corrected_consistency, row.consistency
@@ -55,3 +79,12 @@ def sign_of_collapse(row: EpochRow, baseline_points: float, *, limit: float) -> 
     if corrected < COLLAPSE_CORRECTED and consistency > COLLAPSE_CONSISTENCY:
         return f"maps ignore the image (C* {corrected:.2f}, consistency {consistency:.2f})"
     return None
+
+
+def sign_of_accuracy(points: float | None, baseline_points: float | None, *, limit: float) -> str | None:
+    """What is wrong with an accuracy, in words; None where nothing is, or one of the two is not known."""
+    if points is None or baseline_points is None:
+        return None
+    # To the rounding of two shares of images.
+    drop = round(baseline_points - points, 9)
+    return f"accuracy {drop:.1f} points under the baseline's" if drop > limit else None

@@ -18,6 +18,7 @@ from gcc_search.identity import Identity, start_key
 from gcc_search.keeper import Keeper, Pulse, discard_anothers
 from gcc_search.occupancy import only_writer
 from gcc_search.patience import UNHEARD, Contact
+from gcc_search.reference import Reference
 from gcc_search.results.reader import is_finished_whole, network_problem, read_trial
 from gcc_search.results.schema import NETWORK_FILE, EpochRow, FailureKind
 from gcc_search.settings import TrialSettings
@@ -57,7 +58,7 @@ def record_trial(
         DiskFullError: the disk was full for longer than `patiently` waits.
         OccupiedError: another process writes there.
         StorageError: where the folder mirrors a bucket: that does not answer, or another attempt writes there now.
-        ResultsError: the folder cannot be written to, or the baseline it is compared to is torn.
+        ResultsError: the folder cannot be written to, or the start network's record is torn.
         DataError: other images than `fingerprint` says, or see `run_trial`.
         WeightsError: see `run_trial`.
         ChildProcessError, MemoryError: of several processes, another one ended.
@@ -78,7 +79,7 @@ def record_trial(
             with crew_of(num_processes, settings, device) as crew:
                 surroundings = Surroundings(
                     device=device,
-                    reference=_reference(folder, identity),
+                    reference=_reference(settings, folder, identity, contact),
                     checkpoints=folder / "checkpoint",
                     weights_file=folder / NETWORK_FILE,
                     on_progress=pulse.on_progress,
@@ -111,11 +112,11 @@ def _has_ended(folder: Path) -> bool:
     return trial.record.status in ("collapsed", "diverged") or is_finished_whole(trial)
 
 
-def _reference(folder: Path, identity: Identity) -> tuple[float, ...]:
+def _reference(settings: TrialSettings, folder: Path, identity: Identity, contact: Contact) -> Reference | None:
     if identity.baseline is None:
-        return ()
-    baseline = read_trial(folder.parent.parent / "baselines" / identity.baseline)
-    return tuple(baseline.epochs(["accuracy_points"])["accuracy_points"].to_pylist())
+        return None
+    baseline = folder.parent.parent / "baselines" / identity.baseline
+    return Reference(baseline, contact, epochs=settings.recipe.epochs)
 
 
 def _resolve_weights(settings: TrialSettings, folder: Path) -> TrialSettings:

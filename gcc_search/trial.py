@@ -9,14 +9,14 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gcc_search.collapse import collapsed, diverged
+from gcc_search.collapse import Judge
 from gcc_search.patience import UNHEARD, Contact, patiently
 from gcc_search.results.schema import EpochRow, Status
 from gcc_search.settings import DataSettings, TrialSettings
@@ -66,7 +66,7 @@ class Surroundings:
     """What a trial finds where it runs, and what does not change its numbers.
 
     Args:
-        reference: the baseline's validation accuracy after each epoch, in points; empty for a baseline itself.
+        reference: tells the baseline's validation accuracy after each epoch so far, in points; None for a baseline.
         checkpoints: folder for the latest two states; None keeps none. A trial goes on from what it finds there.
         weights_file: where the trained network is left; None leaves none.
         on_progress: called many times an epoch.
@@ -76,7 +76,7 @@ class Surroundings:
     """
 
     device: torch.device
-    reference: tuple[float, ...] = ()
+    reference: Callable[[], Sequence[float]] | None = None
     checkpoints: Path | None = None
     weights_file: Path | None = None
     on_progress: Callable[[Progress], None] | None = None
@@ -108,15 +108,14 @@ def run_trial(settings: TrialSettings, surroundings: Surroundings) -> Iterator[E
     optimizer = make_optimizer(network, settings)
     last_epoch = _restore(network, optimizer, surroundings.checkpoints)
     failure: tuple[Status, str] | None = None
+    judge = Judge(settings.collapse, surroundings.reference, epochs=settings.recipe.epochs)
     with leading(surroundings.crew, network, optimizer, loss_terms) as learner:
         passes = Passes(network, after=lambda: learner.graph)
         for epoch in range(last_epoch + 1, settings.recipe.epochs + 1):
             row = _run_epoch(passes, optimizer, learner, data, settings, surroundings, epoch)
             # The row is kept before the state is: a trial killed in between repeats the epoch, and loses no row.
             yield row
-            epochs = settings.recipe.epochs
-            failure = diverged(row) or collapsed(row, surroundings.reference, settings.collapse, epochs=epochs)
-            if failure:
+            if failure := judge.verdict(row):
                 break
             if surroundings.checkpoints:
                 save = functools.partial(save_checkpoint, surroundings.checkpoints, network, optimizer, epoch=epoch)

@@ -56,8 +56,10 @@ ALLOWED: dict[str, set[str]] = {
         "patience",
         "failures",
     },
+    "reference": {"results", "patience", "atomic", "errors"},
     "recording": {
         "assistants",
+        "reference",
         "identity",
         "keeper",
         "trial",

@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 from gcc_search.errors import DataError, DiskError, ResultsError, WeightsError
 from gcc_search.failures import failure_kind
 from gcc_search.identity import START, Identity, package_versions
+from gcc_search.patience import UNHEARD
 from gcc_search.recording import record_trial
+from gcc_search.reference import Reference
 from gcc_search.results.reader import read_trial
 from gcc_search.results.schema import EPOCHS, HEATMAPS, IMAGES, NETWORK_FILE, EpochRow
 from gcc_search.results.writer import write_epochs, write_trial
@@ -332,10 +334,44 @@ def test_a_missing_start_network_is_one_line_and_a_failure(tiny_trial, tmp_path)
     assert read_trial(tmp_path / "trials" / "t").record.status == "failed"
 
 
-def test_a_missing_baseline_is_a_failure(tiny_trial, tmp_path):
-    with pytest.raises(ResultsError, match=r"must be a trial directory \(with a trial.json\), got no folder"):
-        record(tiny_trial, tmp_path / "trials" / "t", Identity(id="t", baseline="gone"))
-    assert read_trial(tmp_path / "trials" / "t").record.reason.startswith("ResultsError: ")
+def test_a_trial_is_compared_with_what_its_baseline_reaches_beside_it(run_with_baseline, tiny_trial, tmp_path):
+    rows = [EpochRow(**row) for row in read_trial(run_with_baseline / "baselines" / "base").epochs().to_pylist()]
+    steep = [replace(row, accuracy_points=100.0) for row in rows]
+    recipe = tiny_trial.recipe.model_copy(update={"epochs": 3})
+    events = start_beside(tiny_trial.model_copy(update={"recipe": recipe}), tmp_path)
+    # It has not begun; then it is at its first epoch, to which the trial's second is compared.
+    assert next(events).epoch == 1
+    write_epochs(tmp_path / "baselines" / "base", steep[:1])
+    assert next(events).epoch == 2
+    (ended,) = events
+    assert ended.reason.endswith("points under the baseline's in epoch 2")
+
+
+def start_beside(settings, run, tell=None):
+    identity = Identity(id="t", baseline="base")
+    return record_trial(settings, run / "trials" / "t", identity, device=CPU, on_notice=tell)
+
+
+def test_a_baseline_that_cannot_be_read_is_told_once_and_the_trial_goes_on(run_with_baseline, tiny_trial, tmp_path):
+    shutil.copytree(run_with_baseline, tmp_path, dirs_exist_ok=True)
+    table = tmp_path / "baselines" / "base" / "epochs.parquet"
+    table.write_bytes(table.read_bytes()[:-1])
+    told = []
+    *_, ended = start_beside(tiny_trial, tmp_path, told.append)
+    assert ended.status == "finished"
+    (line,) = told
+    assert line.startswith(f"not compared with its baseline for now: {table}: ")
+
+
+def test_a_baseline_that_has_been_through_its_epochs_is_read_no_more(run_with_baseline, tmp_path):
+    shutil.copytree(run_with_baseline / "baselines" / "base", tmp_path / "base")
+    table = tmp_path / "base" / "epochs.parquet"
+    reached = Reference(tmp_path / "base", UNHEARD, epochs=2)
+    known = reached()
+    table.unlink()
+    assert reached() == known
+    assert len(known) == 2
+    assert Reference(tmp_path / "base", UNHEARD, epochs=2)() == []
 
 
 def test_checkpoints_that_are_torn_are_told_by_name(tiny_trial, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -36,6 +37,11 @@ def run(settings: TrialSettings, surroundings: Surroundings = CPU) -> tuple[list
     *rows, ended = run_trial(settings, surroundings)
     assert isinstance(ended, Ended)
     return rows, ended
+
+
+def reached(*points: float) -> Callable[[], tuple[float, ...]]:
+    """What a baseline that has come so far tells."""
+    return lambda: points
 
 
 def with_recipe(settings: TrialSettings, **changes) -> TrialSettings:
@@ -172,7 +178,7 @@ def test_finite_weights_in_which_images_overflow_have_diverged(tiny_trial):
 
 
 def test_accuracy_far_under_the_baselines_is_a_collapse_scored_without_insertion(tiny_trial):
-    (row,), ended = run(with_recipe(tiny_trial, epochs=1), replace(CPU, reference=(100.0, 100.0)))
+    (row,), ended = run(with_recipe(tiny_trial, epochs=1), replace(CPU, reference=reached(100.0, 100.0)))
     assert ended.status == "collapsed"
     assert ended.reason == f"accuracy {100 - row.accuracy_points:.1f} points under the baseline's in epoch 1"
     assert ended.columns["iauc"].isnan().all()
@@ -181,21 +187,22 @@ def test_accuracy_far_under_the_baselines_is_a_collapse_scored_without_insertion
 
 @pytest.mark.parametrize(("reference", "epoch"), [((100.0,), 2), ((0.0, 100.0), 4), ((0.0, 0.0, 0.0, 0.0, 100.0), 5)])
 def test_a_trial_is_compared_with_the_baseline_of_half_the_epochs_and_at_last_with_all(tiny_trial, reference, epoch):
-    rows, ended = run(with_recipe(tiny_trial, epochs=5), replace(CPU, reference=reference))
+    rows, ended = run(with_recipe(tiny_trial, epochs=5), replace(CPU, reference=reached(*reference)))
     assert [row.epoch for row in rows] == list(range(1, epoch + 1))
     assert ended.reason.endswith(f"points under the baseline's in epoch {epoch}")
 
 
 def test_a_dip_is_no_collapse_before_it_is_looked_for(tiny_trial):
     settings = with_recipe(tiny_trial, epochs=3).model_copy(update={"collapse": Collapse(min_epochs=2)})
-    rows, ended = run(settings, replace(CPU, reference=(100.0, 100.0, 100.0)))
+    rows, ended = run(settings, replace(CPU, reference=reached(100.0, 100.0, 100.0)))
     assert (len(rows), ended.reason[-7:]) == (2, "epoch 2")
     # Looked for after the last one in any case.
     late = settings.model_copy(update={"collapse": Collapse(min_epochs=9)})
-    rows, ended = run(late, replace(CPU, reference=(100.0, 100.0, 100.0)))
+    rows, ended = run(late, replace(CPU, reference=reached(100.0, 100.0, 100.0)))
     assert (len(rows), ended.status) == (3, "collapsed")
     # So far under it none can be.
-    rows, ended = run(late.model_copy(update={"collapse": Collapse(points=100)}), replace(CPU, reference=(100.0,)))
+    far = late.model_copy(update={"collapse": Collapse(points=100)})
+    rows, ended = run(far, replace(CPU, reference=reached(100.0, 100.0, 100.0)))
     assert (len(rows), ended.status) == (3, "finished")
 
 
@@ -204,7 +211,7 @@ def test_constant_maps_are_a_collapse(tiny_trial, tmp_path):
     dark = {name: values * (not name.startswith("stages.3.1")) for name, values in state.items()}
     save_file({name: values.contiguous() for name, values in dark.items()}, tmp_path / "dark.safetensors")
     settings = with_recipe(tiny_trial, lr=1e-30).model_copy(update={"weights": str(tmp_path / "dark.safetensors")})
-    _, ended = run(settings, replace(CPU, reference=(0.0,)))
+    _, ended = run(settings, replace(CPU, reference=reached(0.0)))
     assert (ended.status, ended.reason) == ("collapsed", "100% of the maps constant in epoch 1")
 
 
@@ -295,6 +302,6 @@ def test_blocks_are_computed_again_where_asked(tiny_trial, monkeypatch, is_asked
 
 def test_a_loss_that_is_not_finite_is_said_first_and_nothing_is_scored(tiny_trial):
     """Such a network is far under its baseline as well."""
-    surroundings = replace(CPU, reference=(90.0,))
+    surroundings = replace(CPU, reference=reached(90.0))
     _, ended = run(with_recipe(tiny_trial, epochs=1, lr=1e30), surroundings)
     assert (ended.status, ended.columns) == ("diverged", None)

@@ -40,7 +40,7 @@ class Findings:
     Args:
         counts: trials by status, whether scored or not.
         problems: one line per file that was refused.
-        waiting: ids of trials left out because their baseline is still being trained.
+        waiting: ids of trials left out because their baseline has not finished.
         records: trials of any status. pairs: those that are scored, with their baselines.
         paper: the published numbers beside the run's; None unless asked for.
         origins: where each trial and baseline lies, and how to train it again, by id.

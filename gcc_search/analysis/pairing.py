@@ -37,7 +37,7 @@ def pair_with_baselines(run: Run) -> tuple[Pair, ...]:
     """Every finished or collapsed trial with its baseline, in the order of the trials' folders; not those that wait.
 
     Raises:
-        ResultsError: a baseline is missing, failed, or of another network, data set or seed.
+        ResultsError: a baseline is missing, damaged, or of another network, data set or seed.
     """
     waiting = set(waiting_trials(run))
     scored = [trial for trial in run.trials if trial.record.status in SCORED]
@@ -45,8 +45,8 @@ def pair_with_baselines(run: Run) -> tuple[Pair, ...]:
 
 
 def waiting_trials(run: Run) -> tuple[str, ...]:
-    """Ids of trials that ended before their baseline did: in a search under way, they cannot be compared yet."""
-    under_way = {key for key, baseline in run.baselines.items() if baseline.record.status == "running"}
+    """Ids of trials that ended before their baseline did, or whose baseline did not finish: compared to nothing yet."""
+    under_way = {key for key, baseline in run.baselines.items() if baseline.record.status != "finished"}
     records = [trial.record for trial in run.trials]
     return tuple(record.id for record in records if record.status in SCORED and record.baseline in under_way)
 

@@ -160,7 +160,7 @@ def _print_importances(importances: Sequence[Importance], console: Console) -> N
 
 def _print_problems(findings: Findings, console: Console) -> None:
     if findings.waiting:
-        say(console, f"\nleft out until their baselines are trained: {', '.join(findings.waiting)}")
+        say(console, f"\nleft out, their baselines have not finished: {', '.join(findings.waiting)}")
     say_refused(findings.problems, console)
 
 

@@ -37,26 +37,27 @@ def find_baseline(run: Path, key: str, contact: Contact, *, on_gpu: bool) -> Tri
 
 
 class BaselineRows:
-    """What the baselines of a run reached after each epoch, read once each."""
+    """What the baselines of a run have reached after each epoch; read once each when they are finished."""
 
     def __init__(self, run: Path) -> None:
         self._run = run
         self._known: dict[str, list[dict[str, Any]]] = {}
 
     def rows_of(self, key: str) -> list[dict[str, Any]]:
-        """By column of epochs.parquet, epoch after epoch; none where it is not finished, or cannot be read now."""
-        if key not in self._known:
-            folder = self._run / FOLDERS["baseline"] / key
-            try:
-                fetch([folder / RECORD, folder / "epochs.parquet"])
-                trial = read_trial(folder)
-                if trial.record.status != "finished":
-                    return []
-                self._known[key] = trial.epochs().to_pylist()
-            except ResultsError:
-                # A rank at a rung is not worth the search.
-                return []
-        return self._known[key]
+        """By column of epochs.parquet, epoch after epoch, so far; none where they cannot be read now."""
+        if key in self._known:
+            return self._known[key]
+        folder = self._run / FOLDERS["baseline"] / key
+        try:
+            fetch([folder / RECORD, folder / "epochs.parquet"])
+            trial = read_trial(folder)
+            rows: list[dict[str, Any]] = trial.epochs().to_pylist()
+        except ResultsError:
+            # A rank at a rung is not worth the search.
+            return []
+        if trial.record.status == "finished":
+            self._known[key] = rows
+        return rows
 
 
 def _is_alike(record: TrialRecord, *, on_gpu: bool) -> bool:

@@ -52,11 +52,11 @@ def num_devices(machines: Machines) -> int:
 def seconds_in_all(costs: Sequence[tuple[Needed, Cost]], machines: Machines) -> float:
     """Of a whole search on these machines.
 
-    A trial waits for its baseline, and that for its start network, however many machines there are.
+    Trials and their baseline wait for their start network, however many machines there are.
     """
     shared = sum(needed.seconds(cost) for needed, cost in costs) / num_devices(machines)
     longest = max(
-        cost.start_seconds + cost.baseline_seconds + math.ceil(needed.trials / machines.slots) * cost.trial_seconds
+        cost.start_seconds + max(cost.baseline_seconds, math.ceil(needed.trials / machines.slots) * cost.trial_seconds)
         for needed, cost in costs
     )
     return max(shared, longest)

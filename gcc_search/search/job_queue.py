@@ -1,8 +1,13 @@
-"""The searcher that Ray Tune asks for the next job: baselines before the trials that need them, networks in turn."""
+"""The searcher that Ray Tune asks for the next job: start networks, baselines, then trials, networks in turn.
+
+A baseline begins before the trials that are compared to it, and they do not wait for it: on many devices all but one
+would. A trial that ends before its baseline does is judged when that has ended.
+"""
 
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +24,9 @@ from gcc_search.results.schema import TrialRecord
 from gcc_search.results.writer import write_trial
 from gcc_search.search.baselines import find_baseline
 from gcc_search.search.bucket_run import fetch_record
-from gcc_search.search.ends import never_ran, read_end
+from gcc_search.search.ends import collapsed_late, never_ran, read_end
 from gcc_search.search.giving_up import Failures
-from gcc_search.search.jobs import FOLDERS, Job, JobMaker, baseline_combinations
+from gcc_search.search.jobs import FOLDERS, Job, JobMaker, baseline_combinations, start_combinations
 from gcc_search.search.retries import Death, again, goes_on, told
 from gcc_search.search.study import NetworkStudy, trial_name, violations
 from gcc_search.settings import NetworkName
@@ -64,7 +69,7 @@ class JobQueue(Searcher):
         self._waiting: list[Job] = []
         self._running: dict[str, Job] = {}
         self._settled: dict[str, TrialRecord] = {}
-        # By baseline: trials of an earlier process that are judged once it is trained again.
+        # By baseline: trials that ended before it did, and are judged once it has.
         self._untold: dict[str, list[tuple[Job, TrialRecord]]] = {}
         self._failures = Failures(space.max_failed_trials)
         self.outcomes: list[Outcome] = []
@@ -103,16 +108,19 @@ class JobQueue(Searcher):
         """A trial that had ended.
 
         Args:
-            baseline: as it had ended; None where it had not, or is lost: a finished trial is judged when it has again.
+            baseline: as it had ended; None where it had not, or is lost: the trial is judged when it has again.
             is_whole: False where it counts for this trial alone: finished, but damaged, it is trained again, and where
                 it failed, when another trial needs it.
         """
         study = self._studies[record.network]
         study.recall(record.id, record.sampled)
         *prerequisites, job = self._maker.jobs_of(study.network, record.id, record.sampled)
+        if baseline is not None and baseline.status == "failed" and record.status != "failed":
+            # What the trial is to be judged by: it may train well now.
+            baseline = None
         if baseline is not None:
             self._settled[baseline.id] = baseline
-        elif record.status == "finished":
+        elif record.status != "failed":
             self._wait_for_prerequisites(prerequisites)
         self._close(job, record)
         if baseline is not None and not is_whole:
@@ -189,9 +197,16 @@ class JobQueue(Searcher):
 
     def _ask(self) -> bool:
         """Asks the next study in turn for a trial; False where none may be asked now."""
-        held = {job.settings.network for job in self._waiting if job.is_trial}
-        closed = held | {network for network in self._studies if self._is_hopeless(network)}
-        open_studies = [s for s in self._studies.values() if not s.is_exhausted and s.network not in closed]
+        held = Counter(job.settings.network for job in self._waiting if job.is_trial)
+        open_studies = [
+            study
+            for study in self._studies.values()
+            if not study.is_exhausted
+            # They wait for a start network. As many as there can be are trained side by side; more would only be drawn
+            # without knowing of any trial's end.
+            and held[study.network] < max(1, start_combinations(self._space))
+            and not self._is_hopeless(study.network)
+        ]
         if not open_studies:
             return False
         study = min(open_studies, key=lambda item: item.num_asked)
@@ -231,9 +246,10 @@ class JobQueue(Searcher):
         return key in self._settled and self._settled[key].status == "finished"
 
     def _drop_hopeless(self) -> None:
-        """Records as failed the jobs whose baseline or start network failed."""
+        """Records as failed the jobs that have not begun, and whose baseline or start network failed."""
         for job in list(self._waiting):
-            failed = next((self._settled[key] for key in job.needs if self._has_failed(key)), None)
+            keys = (*job.needs, job.identity.baseline or "")
+            failed = next((self._settled[key] for key in keys if self._has_failed(key)), None)
             if failed is not None:
                 self._waiting.remove(job)
                 reason = f"the {failed.role} {failed.id} it needs {failed.status}: {failed.reason}"
@@ -290,6 +306,10 @@ class JobQueue(Searcher):
         if baseline is None and key in {other.id for other in (*self._waiting, *self._running.values())}:
             self._untold.setdefault(key, []).append((job, record))
             return
+        limit = job.settings.collapse.points
+        if baseline is not None and (late := collapsed_late(record, baseline, limit=limit)) is not None:
+            record = late
+            self._write(job, record)
         self._studies[job.settings.network].tell(record, baseline)
         holds = all(value <= 0 for value in violations(self._space, record, baseline).values())
         feasible = record.status == "finished" and holds

@@ -28,7 +28,8 @@ class Job:
     """One network to train.
 
     Args:
-        needs: which others must be finished before, by folder name below baselines/.
+        needs: which other must be finished before, the network it starts from, by folder name below baselines/. A
+            trial's baseline may train beside it.
         failures: how its attempts so far have failed. alone: whether nothing may run beside it.
     """
 
@@ -105,9 +106,8 @@ class JobMaker:
         if start is not None:
             settings = settings.model_copy(update={"weights": START + start.id})
         baseline = self._baseline(settings, start)
-        needs = tuple(job.id for job in (start, baseline) if job is not None)
         identity = Identity(id=trial_id, sampled=dict(sampled), baseline=baseline.id)
-        trial = Job(identity=identity, settings=settings, needs=needs)
+        trial = Job(identity=identity, settings=settings, needs=baseline.needs)
         return [job for job in (start, baseline, trial) if job is not None]
 
     def _baseline(self, settings: TrialSettings, start: Job | None) -> Job:

@@ -41,7 +41,7 @@ class SuccessiveHalving(FIFOScheduler):
 
     Args:
         space: one with early_terminate.
-        rows_of: a baseline's rows by its key, epoch after epoch, with these `columns`; none where they are not known.
+        rows_of: a baseline's rows so far by its key, epoch after epoch, with these `columns`.
     """
 
     def __init__(self, space: SearchSpace, rows_of: Callable[[str], Sequence[Row]]) -> None:
@@ -99,6 +99,6 @@ class SuccessiveHalving(FIFOScheduler):
         return found
 
     def _baseline_row(self, key: str | None, epoch: int) -> Row:
-        """Nothing, where it is not known, or had not begun."""
+        """Nothing, where it is not known, had not begun, or has not come so far."""
         rows = self._rows_of(key) if key is not None and epoch else ()
-        return rows[min(epoch, len(rows)) - 1] if rows else {}
+        return rows[epoch - 1] if rows and epoch <= len(rows) else {}

@@ -164,10 +164,12 @@ def violations(space: SearchSpace, record: TrialRecord, baseline: TrialRecord | 
     """
     trained = {"finished": 0.0, "stopped": STOPPED_VIOLATION}.get(record.status, UNTRAINED_VIOLATION)
     found = {"trained": trained}
+    # Trials begin beside their baseline: it may have failed after all.
+    standard = baseline if baseline is not None and baseline.status == "finished" else None
     for constraint in space.parsed_constraints():
         has_values = record.status in ("finished", "stopped")
         value = _validation(record, constraint.metric.column) if has_values else constraint.metric.worst
-        of_baseline = _validation(baseline, constraint.metric.column) if constraint.relative else 0.0
+        of_baseline = _validation(standard, constraint.metric.column) if constraint.relative else 0.0
         if value is None or of_baseline is None:
             found[constraint.text] = UNTRAINED_VIOLATION
         else:

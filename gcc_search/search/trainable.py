@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from ray import tune
 
+from gcc_search.atomic import as_told
 from gcc_search.errors import DiskError, DiskFullError, GccSearchError, OccupiedError, StorageError
 from gcc_search.footprint import CudaMeter, wait_until_released
 from gcc_search.recording import record_trial
@@ -56,7 +57,8 @@ def _train(job: Job, run: str, where: torch.device, threads: int, surroundings: 
     identity = job.in_reports()
 
     def tell(line: str) -> None:
-        tune.report(identity | {"epoch": 0, "note": line})
+        # The driver does not know this machine's scratch.
+        tune.report(identity | {"epoch": 0, "note": as_told(line)})
 
     place = job.folder(Path()).as_posix()
     try:

@@ -82,11 +82,12 @@ def test_analyze_counts_a_running_trial_and_does_not_score_it(analyzed):
     assert "t7" not in [point.id for point in analyzed.frontier.points]
 
 
-def test_a_trial_waits_for_a_baseline_that_is_still_being_trained(mixed_run):
+@pytest.mark.parametrize("status", ["running", "interrupted", "failed", "diverged"])
+def test_a_trial_waits_for_a_baseline_that_has_not_finished(mixed_run, status):
     mixed_run.trial("c1", "convnext_tiny")
-    mixed_run.baseline("convnext_tiny", status="running")
+    mixed_run.baseline("convnext_tiny", status=status)
     assert find(read_run(mixed_run.folder)).waiting == ("c1",)
-    assert "left out until their baselines are trained: c1" in told(mixed_run.folder)
+    assert "left out, their baselines have not finished: c1" in told(mixed_run.folder)
 
 
 def test_a_run_whose_trials_all_wait_is_drawn_empty(new_run):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gcc_search.cost import Cost
@@ -71,7 +73,8 @@ def test_a_search_takes_what_its_networks_take_over_all_devices():
     assert seconds_in_all([(needed, COST)], machines(gpus=2, trials_per_gpu=4)) == 2021
 
 
-@pytest.mark.parametrize(("trials", "gpus", "expected"), [(9, 8, 211), (8, 8, 111), (3, 64, 111)])
-def test_however_many_devices_there_are_trials_wait_for_their_baseline(trials, gpus, expected):
+@pytest.mark.parametrize(("trials", "gpus", "expected"), [(9, 8, 201), (17, 8, 301), (3, 64, 101)])
+def test_however_many_devices_there_are_trials_wait_for_their_start_network(trials, gpus, expected):
     needed = Needed(network="resnet18", trials=trials, baselines=1, starts=1)
-    assert seconds_in_all([(needed, COST)], machines(gpus=gpus)) == expected
+    assert int(seconds_in_all([(needed, COST)], machines(gpus=gpus))) == expected
+    assert seconds_in_all([(needed, replace(COST, baseline_seconds=500))], machines(gpus=gpus)) == 501

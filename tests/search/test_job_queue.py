@@ -320,9 +320,9 @@ class Slots:
         config = self.queue.suggest(f"ray-{self._number}")
         return (f"ray-{self._number}", Job.from_config(config)) if isinstance(config, dict) else None
 
-    def end(self, begun: tuple[str, Job], status: Status, failures: list[str]) -> None:
+    def end(self, begun: tuple[str, Job], status: Status, failures: list[str], *, accuracy: float = 80.0) -> None:
         worker, job = begun
-        leave(job, self._run, status, 80.0)
+        leave(job, self._run, status, accuracy)
         folder = job.folder(self._run)
         write_trial(folder, replace(read_trial(folder).record, failures=failures))
         self.queue.on_trial_complete(worker)
@@ -343,15 +343,103 @@ def test_what_ran_out_of_memory_waits_until_it_is_alone_and_nothing_starts_besid
     assert {slots.begin()[1].id, slots.begin()[1].id} == {"convnet_small-0002", "convnet_small-0003"}
 
 
+def test_trials_begin_beside_their_baseline_and_are_judged_when_it_has_ended(tmp_path):
+    slots = Slots(prepare(tmp_path, run_cap=2))
+    baseline, good, poor = slots.begin(), slots.begin(), slots.begin()
+    assert [job.identity.role for _, job in (baseline, good, poor)] == ["baseline", "trial", "trial"]
+    slots.end(good, "finished", [])
+    slots.end(poor, "finished", [], accuracy=75.0)
+    assert (slots.queue.outcomes, slots.queue.num_ended, slots.queue.is_done) == ([], 2, False)
+    slots.end(baseline, "finished", [])
+    assert slots.queue.is_done
+    assert {outcome.job.id: outcome.feasible for outcome in slots.queue.outcomes if outcome.job.is_trial} == {
+        good[1].id: True,
+        poor[1].id: False,
+    }
+
+
+def test_a_trial_that_ended_before_its_baseline_and_is_far_under_it_has_collapsed(tmp_path):
+    """As its worker would have said, had the baseline been through its epochs."""
+    prepared = prepare(tmp_path, run_cap=1, constraints=[])
+    slots = Slots(prepared)
+    baseline, trial = slots.begin(), slots.begin()
+    slots.end(trial, "finished", [], accuracy=69.9)
+    slots.end(baseline, "finished", [])
+    assert statuses(slots.queue) == {"collapsed": 1}
+    record = read_trial(trial[1].folder(prepared.run)).record
+    assert (record.status, record.reason) == ("collapsed", "accuracy 10.1 points under the baseline's in epoch 2")
+    assert statuses(recalled(prepared)) == {"collapsed": 1}
+
+
+def test_a_trial_that_ended_in_time_is_kept_where_its_baseline_fails(tmp_path):
+    slots = Slots(prepare(tmp_path, run_cap=3, constraints=["accuracy >= baseline - 100", "gini >= 0"]))
+    baseline, trial = slots.begin(), slots.begin()
+    slots.end(trial, "finished", [])
+    slots.end(baseline, "diverged", [])
+    assert slots.begin() is None
+    assert statuses(slots.queue) == {"finished": 1}
+    (outcome,) = (outcome for outcome in slots.queue.outcomes if outcome.job.is_trial)
+    assert not outcome.feasible, "it is compared to nothing"
+
+
+def test_a_baseline_that_failed_beside_its_trial_is_tried_again_after_a_resume(tmp_path):
+    prepared = prepare(tmp_path, run_cap=1)
+    slots = Slots(prepared)
+    baseline, trial = slots.begin(), slots.begin()
+    slots.end(trial, "finished", [])
+    slots.end(baseline, "failed", ["error"])
+    assert [outcome.feasible for outcome in slots.queue.outcomes] == [False, False]
+    queue = recalled(prepared)
+    assert [job.id for job in work(queue, prepared.run, all_well)] == [baseline[1].id]
+    assert [outcome.feasible for outcome in queue.outcomes if outcome.job.is_trial] == [True]
+
+
+def test_what_was_stopped_before_its_baseline_ended_is_judged_by_it_after_a_resume(tmp_path):
+    prepared = prepare(tmp_path, run_cap=1)
+    slots = Slots(prepared)
+    baseline, trial = slots.begin(), slots.begin()
+    slots.end(trial, "stopped", [])
+    leave(baseline[1], prepared.run, "interrupted", 20.0)
+    queue = recalled(prepared)
+    assert (queue.num_ended, queue.outcomes, queue.is_done) == (1, [], False)
+    assert [job.id for job in work(queue, prepared.run, all_well)] == [baseline[1].id]
+    assert [outcome.baseline.status for outcome in queue.outcomes if outcome.job.is_trial] == ["finished"]
+
+
+STARTED = {"weights": "baseline", "start": {"epochs": 1}}
+SEEDS = {"alpha": {"distribution": "uniform", "min": 0.1, "max": 1.0}, "seed": {"values": [0, 1, 2]}}
+
+
 def test_no_trial_is_drawn_before_it_can_start(tmp_path):
-    """What is drawn while a baseline is trained would know of no trial."""
-    slots = Slots(prepare(tmp_path, run_cap=4))
-    baseline = slots.begin()
-    assert not baseline[1].is_trial
+    """What is drawn while a start network is trained would know of no trial."""
+    slots = Slots(prepare(tmp_path, run_cap=4, **STARTED))
+    start = slots.begin()
+    assert start[1].identity.role == "start"
     assert [slots.begin(), slots.begin()] == [None, None]
     assert slots.queue.num_waiting == 1
-    slots.end(baseline, "finished", [])
-    assert slots.begin()[1].id == "convnet_small-0000"
+    slots.end(start, "finished", [])
+    assert [slots.begin()[1].identity.role for _ in range(3)] == ["baseline", "trial", "trial"]
+
+
+def test_start_networks_of_several_seeds_are_trained_side_by_side(tmp_path):
+    slots = Slots(prepare(tmp_path, run_cap=8, parameters=SEEDS, **STARTED))
+    starts = [slots.begin() for _ in range(3)]
+    assert [(job.identity.role, job.settings.seed) for _, job in starts] == [("start", seed) for seed in (0, 1, 2)]
+    assert slots.begin() is None
+    assert slots.queue.num_waiting == 3
+    slots.end(starts[1], "finished", [])
+    assert [(job.identity.role, job.settings.seed) for _, job in (slots.begin(), slots.begin())] == [
+        ("baseline", 1),
+        ("trial", 1),
+    ]
+
+
+def test_baselines_of_several_seeds_keep_no_device_waiting(tmp_path):
+    slots = Slots(prepare(tmp_path, run_cap=8, parameters=SEEDS))
+    begun = [slots.begin()[1] for _ in range(6)]
+    assert [(job.identity.role, job.settings.seed) for job in begun] == [
+        (role, seed) for seed in (0, 1, 2) for role in ("baseline", "trial")
+    ]
 
 
 def test_networks_take_turns(tmp_path):

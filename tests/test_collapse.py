@@ -1,0 +1,105 @@
+"""When a trial is given up, and by what its baseline has reached, which may train beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gcc_search.collapse import Judge, points_compared, sign_of_accuracy
+from gcc_search.results.schema import EpochRow
+from gcc_search.settings import Collapse
+
+GOOD = EpochRow(
+    epoch=1,
+    lr=0.01,
+    loss=1.0,
+    cross_entropy=1.0,
+    consistency_loss=0.5,
+    sparsity_loss=0.5,
+    accuracy_points=50.0,
+    consistency=0.6,
+    chance=0.4,
+    corrected_consistency=0.3,
+    correlation=0.5,
+    gini=0.4,
+    mass_half=0.3,
+    degenerate_fraction=0.0,
+    box_mass=None,
+    pointing=None,
+    train_seconds=1.0,
+    evaluation_seconds=1.0,
+    peak_memory_bytes=1.0,
+)
+
+
+class Baseline:
+    """One that trains beside a trial."""
+
+    def __init__(self) -> None:
+        self.points: list[float] = []
+
+    def __call__(self) -> list[float]:
+        return self.points
+
+
+def rows(*points: float) -> list[EpochRow]:
+    return [replace(GOOD, epoch=epoch, accuracy_points=accuracy) for epoch, accuracy in enumerate(points, start=1)]
+
+
+@pytest.mark.parametrize(
+    ("reached", "epoch", "expected"),
+    [
+        ([], 1, 0.0),
+        ([], 2, None),
+        ([10.0], 3, 10.0),
+        ([10.0, 20.0, 30.0], 5, 20.0),
+        # The last epoch of six: nothing but the baseline's own last will do.
+        ([10.0, 20.0, 30.0, 40.0, 50.0], 6, None),
+        ([10.0, 20.0, 30.0, 40.0, 50.0, 60.0], 6, 60.0),
+    ],
+)
+def test_a_trial_is_compared_with_half_the_epochs_as_far_as_its_baseline_has_come(reached, epoch, expected):
+    assert points_compared(reached, epoch, epochs=6) == expected
+
+
+def test_a_row_that_is_ahead_of_its_baseline_is_looked_at_again_when_that_has_come_so_far():
+    baseline = Baseline()
+    judge = Judge(Collapse(), baseline, epochs=6)
+    dip, recovered, further = rows(50.0, 39.9, 50.0, 50.0)[1:]
+    assert judge.verdict(dip) is None
+    assert judge.verdict(recovered) is None
+    baseline.points = [50.0]
+    assert judge.verdict(further) == ("collapsed", "accuracy 10.1 points under the baseline's in epoch 2")
+
+
+def test_a_row_is_looked_at_once_it_can_be_and_then_no_more():
+    baseline = Baseline()
+    judge = Judge(Collapse(), baseline, epochs=6)
+    baseline.points = [50.0]
+    second, third = rows(50.0, 40.0, 50.0)[1:]
+    assert judge.verdict(second) is None
+    # As no baseline's does: what it was found by has been looked at.
+    baseline.points = [60.0]
+    assert judge.verdict(replace(third, accuracy_points=60.0)) is None
+
+
+def test_maps_need_no_baseline_to_be_constant():
+    judge = Judge(Collapse(), Baseline(), epochs=6)
+    (dark,) = rows(0.0)
+    assert judge.verdict(replace(dark, epoch=4, degenerate_fraction=0.6)) == (
+        "collapsed",
+        "60% of the maps constant in epoch 4",
+    )
+
+
+def test_a_baseline_itself_shows_no_sign_but_diverges():
+    judge = Judge(Collapse(), None, epochs=6)
+    (dark,) = rows(0.0)
+    assert judge.verdict(replace(dark, degenerate_fraction=1.0)) is None
+    assert judge.verdict(replace(dark, loss=float("nan"))) == ("diverged", "loss was not finite in epoch 1")
+
+
+@pytest.mark.parametrize(("points", "of_baseline"), [(None, 90.0), (10.0, None), (80.0, 90.0), (80.0 - 1e-12, 90.0)])
+def test_an_accuracy_that_is_not_known_or_near_enough_is_no_sign(points, of_baseline):
+    assert sign_of_accuracy(points, of_baseline, limit=10.0) is None
