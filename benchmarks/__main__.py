@@ -136,6 +136,12 @@ def _scale(asked: argparse.Namespace) -> dict[str, Any]:
     return {"scale": measure_scheduling(sizes=asked.no_work, rounds=asked.rounds, gate=asked.gate)}
 
 
+def _busy(asked: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.busy import measure_busy
+
+    return measure_busy()
+
+
 def _packing(asked: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.packing import measure_packing
 
@@ -156,6 +162,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "evaluation": _evaluation,
     "safety": _safety,
     "scale": _scale,
+    "busy": _busy,
     "packing": _packing,
     "turnaround": _turnaround,
 }

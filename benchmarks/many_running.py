@@ -58,7 +58,9 @@ def _measure(space: SearchSpace, running: int) -> Row:
             space, network, open_own_storage(run / "study.db"), cap=2 * (running + ROUNDS), tell=UNHEARD.tell
         )
         fingerprint = {space.recipe.image_size: "made-up"}
-        queue = JobQueue(space, run, JobMaker(space=space, fingerprints=fingerprint), {network: study}, UNHEARD)
+        queue = JobQueue(
+            space, run, JobMaker(space=space, fingerprints=fingerprint), {network: study}, UNHEARD, slots=1
+        )
         console = Console(file=io.StringIO(), width=120, height=50)
         screen = SearchScreen(space, queue, console, slots=running)
         watchdog = Watchdog(run, lambda *_: None, max_silent_seconds=1800)

@@ -81,8 +81,8 @@ def record_only(
         tune.report(identity | {"epoch": epoch, "train_seconds": 0.0, "write_seconds": written} | told)
 
 
-def write_record(job: Job, run: Path, fingerprint: str) -> None:
-    """The record of a job that finished, alone in its folder below `run`."""
+def write_record(job: Job, run: Path, fingerprint: str, *, seconds: float = 0.0) -> None:
+    """The record of a job that finished after so many seconds, alone in its folder below `run`."""
     values = values_of(job)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     record = TrialRecord(
@@ -98,7 +98,7 @@ def write_record(job: Job, run: Path, fingerprint: str) -> None:
         device="cpu",
         started=now,
         updated=now,
-        device_seconds=0.0,
+        device_seconds=seconds,
         epochs_done=job.settings.recipe.epochs,
         validation={**values},
         test={**values, "iauc": 0.8, "dauc": 0.2},

@@ -29,6 +29,7 @@ from gcc_search.search.giving_up import Failures
 from gcc_search.search.jobs import FOLDERS, Job, JobMaker, baseline_combinations, start_combinations
 from gcc_search.search.retries import Death, again, goes_on, told
 from gcc_search.search.study import NetworkStudy, trial_name, violations
+from gcc_search.search.turns import Turns
 from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
 from gcc_search.vocabulary import Value
@@ -62,6 +63,8 @@ class JobQueue(Searcher):
         maker: JobMaker,
         studies: Mapping[NetworkName, NetworkStudy],
         contact: Contact,
+        *,
+        slots: int,
     ) -> None:
         super().__init__()
         self._space, self._run, self._maker, self._studies = space, run, maker, studies
@@ -72,6 +75,7 @@ class JobQueue(Searcher):
         # By baseline: trials that ended before it did, and are judged once it has.
         self._untold: dict[str, list[tuple[Job, TrialRecord]]] = {}
         self._failures = Failures(space.max_failed_trials)
+        self._turns = Turns(slots)
         self.outcomes: list[Outcome] = []
 
     @property
@@ -209,7 +213,7 @@ class JobQueue(Searcher):
         ]
         if not open_studies:
             return False
-        study = min(open_studies, key=lambda item: item.num_asked)
+        study = self._turns.choose(open_studies)
         self._wait_for(study.network, *study.ask())
         return True
 
@@ -297,6 +301,7 @@ class JobQueue(Searcher):
         self._await_room()
         if not job.is_trial:
             self._settled[job.id] = record
+            self._turns.add(record)
             self.outcomes.append(Outcome(job=job, record=record, baseline=None, feasible=False))
             for trial, ended in self._untold.pop(job.id, []):
                 self._close(trial, ended)
@@ -305,11 +310,15 @@ class JobQueue(Searcher):
         baseline = self._settled.get(key)
         if baseline is None and key in {other.id for other in (*self._waiting, *self._running.values())}:
             self._untold.setdefault(key, []).append((job, record))
-            return
-        limit = job.settings.collapse.points
-        if baseline is not None and (late := collapsed_late(record, baseline, limit=limit)) is not None:
+        else:
+            self._judge(job, record, baseline)
+
+    def _judge(self, job: Job, record: TrialRecord, baseline: TrialRecord | None) -> None:
+        late = baseline and collapsed_late(record, baseline, limit=job.settings.collapse.points)
+        if late:
             record = late
             self._write(job, record)
+        self._turns.add(record)
         self._studies[job.settings.network].tell(record, baseline)
         holds = all(value <= 0 for value in violations(self._space, record, baseline).values())
         feasible = record.status == "finished" and holds

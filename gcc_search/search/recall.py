@@ -68,7 +68,8 @@ def make_queue(prepared: Prepared, console: Console) -> JobQueue:
             storage.set_study_user_attr(study_id, OWNER, _owner(run))
     fingerprints = {size: data.fingerprint for size, data in prepared.datasets.items()}
     maker = JobMaker(space=space, fingerprints=fingerprints, on_gpu=prepared.machines.num_gpus > 0)
-    queue = JobQueue(space, run, maker, studies, Contact(tell=functools.partial(say, console)))
+    contact = Contact(tell=functools.partial(say, console))
+    queue = JobQueue(space, run, maker, studies, contact, slots=prepared.machines.slots)
     return queue
 
 
