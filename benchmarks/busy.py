@@ -28,7 +28,7 @@ NETWORKS = {"resnet18": 1.0, "resnet50": 2.8, "convnext_tiny": 4.4}
 # A baseline has one view; a trial of many explanation terms or few takes a tenth more or less.
 SHARES: dict[Role, float] = {"start": 0.6, "baseline": 0.6, "trial": 1.0}
 SPREAD = 0.1
-ROUNDS = 5
+ROUNDS = 3
 ALPHA = {"alpha": {"distribution": "log_uniform_values", "min": 1e-3, "max": 10}}
 SEEDS = {"seed": {"values": [0, 1, 2]}}
 RATES = {"lr": {"values": [1e-3, 2e-3, 5e-3, 1e-2, 2e-2]}}

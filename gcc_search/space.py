@@ -28,6 +28,7 @@ from gcc_search.settings import (
     Explanation,
     NetworkName,
     Number,
+    Positive,
     PositiveInt,
     Recipe,
     Settings,
@@ -103,6 +104,9 @@ class SearchSpace(Settings):
     max_failed_trials: PositiveInt | None = None
     """Start no more trials once so many have failed since the search was started or resumed; None: only once ten
     attempts in a row have failed by a machine's images or weights."""
+    max_hours: Positive | None = None
+    """Start nothing that would not have ended so many hours after the search was started or resumed, going by the
+    trials before; None: no limit."""
     max_silent_minutes: Annotated[Number, Field(ge=1)] = 30
     """A trial whose worker gives no sign of life for so long is ended and tried again. Longer than a step, than loading
     the network, and than decoding the images on a machine that has not done it yet."""

@@ -324,6 +324,7 @@ def test_json_is_all_that_a_search_prints_on_stdout_and_no_more_than_a_line_wher
         "failed": [],
         "frontier": ["convnet_small-0000"],
         "gave_up": False,
+        "out_of_time": False,
         "resume": "gcc-search resume runs/tiny --gpus 0",
     }
     assert "convnet_small-0000: finished, accuracy" in done.stderr

@@ -347,6 +347,7 @@ def test_a_method_gets_what_it_needs(complaint):
         ("run_cap: 4", "run_cap: 0", "run_cap: must be at least 1, got 0"),
         ("run_cap: 4", "run_cap: 4\nmax_trial_failures: -1", "max_trial_failures: must be at least 0, got -1"),
         ("run_cap: 4", "run_cap: 4\nmax_failed_trials: 0", "max_failed_trials: must be at least 1, got 0"),
+        ("run_cap: 4", "run_cap: 4\nmax_hours: 0", "max_hours: must be above 0, got 0"),
         ("run_cap: 4", "run_cap: 4\nmax_silent_minutes: 0.5", "max_silent_minutes: must be at least 1, got 0.5"),
         (
             "networks: [convnet_small]",

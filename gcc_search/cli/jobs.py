@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from gcc_search.cli.options import MaxHours
 from gcc_search.search.addresses import DASHBOARD
 
 Address = Annotated[
@@ -31,6 +32,7 @@ def submit(
     weights: Annotated[str | None, typer.Option(help="none, a torchvision name or a file on the cluster.")] = None,
     run_cap: Annotated[int | None, typer.Option(help="Trials in all; overrides run_cap.")] = None,
     seed: Annotated[int | None, typer.Option(help="Overrides seed.")] = None,
+    max_hours: MaxHours = None,
     address: Address = DASHBOARD,
     detach: Annotated[bool, typer.Option("--detach", help="Print the job's id and return at once.")] = False,
 ) -> None:
@@ -49,6 +51,7 @@ def submit(
         "weights": weights,
         "run-cap": run_cap,
         "seed": seed,
+        "max-hours": max_hours,
     }
     submission = make_submission(space, out=out, options=asked)
     job = submit_search(submission, JobClient(address))

@@ -29,6 +29,10 @@ Classes = Annotated[
     ),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")]
+MaxHours = Annotated[
+    float | None,
+    typer.Option(help="Start nothing that would not end within so many hours from now; overrides max_hours."),
+]
 Format = Annotated[
     Literal["text", "json"], typer.Option("--format", help="json: a summary on stdout, all else on stderr.")
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcc_search.cli.options import Address, DataRoot, Download, Format, Out, command_line
+from gcc_search.cli.options import Address, DataRoot, Download, Format, MaxHours, Out, command_line
 from gcc_search.search.addresses import is_client_address
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def search(
     weights: Annotated[str | None, typer.Option(help="none, a torchvision name or a file to start from.")] = None,
     run_cap: Annotated[int | None, typer.Option(help="Trials in all; overrides run_cap.")] = None,
     seed: Annotated[int | None, typer.Option(help="Overrides seed.")] = None,
+    max_hours: MaxHours = None,
     storage: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the Optuna study. Default: study.db.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and its estimated cost; train nothing.")
@@ -53,6 +54,7 @@ def search(
             "weights": weights,
             "run-cap": run_cap,
             "seed": seed,
+            "max-hours": max_hours,
             "storage": storage,
             "dry-run": dry_run,
             "format": form,
@@ -62,7 +64,14 @@ def search(
 
     from gcc_search.space import load_space
 
-    asked = {"name": name, "data.root": data_root, "weights": weights, "run_cap": run_cap, "seed": seed}
+    asked = {
+        "name": name,
+        "data.root": data_root,
+        "weights": weights,
+        "run_cap": run_cap,
+        "seed": seed,
+        "max_hours": max_hours,
+    }
     overrides = {key: str(value) if isinstance(value, Path) else value for key, value in asked.items()}
     overrides["data.download"] = True if download else None
     checked = load_space(space, {key: value for key, value in overrides.items() if value is not None})
@@ -110,15 +119,29 @@ def resume(
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to use; 0: train on the CPU. Default: all.")] = None,
     storage: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the Optuna study. Default: study.db.")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder that holds the data set now, if it moved.")] = None,
+    run_cap: Annotated[
+        int | None, typer.Option(help="Trials in all from now on, more than before; those there are count.")
+    ] = None,
+    max_hours: MaxHours = None,
     address: Address = None,
     form: Format = "text",
 ) -> None:
-    """Go on with a search that was stopped: trials that ended are kept, the others go on from their checkpoints."""
+    """Go on with a search that was stopped: trials that ended are kept, the others go on from their checkpoints.
+
+    One that has ended goes on with --run-cap: its sampler knows of all trials that there are.
+    """
     if is_client_address(address):
         from gcc_search.search.remote import resume_remotely
 
         root = None if data_root is None else str(data_root)
-        given = {"gpus": gpus, "storage": storage, "data-root": root, "format": form}
+        given = {
+            "gpus": gpus,
+            "storage": storage,
+            "data-root": root,
+            "run-cap": run_cap,
+            "max-hours": max_hours,
+            "format": form,
+        }
         raise typer.Exit(resume_remotely(run, address=address, options=given))
     from rich.console import Console
 
@@ -137,6 +160,8 @@ def resume(
             gpus=gpus,
             storage=storage,
             data_root=data_root,
+            run_cap=run_cap,
+            max_hours=max_hours,
             command=command_line(),
             address=address,
         )

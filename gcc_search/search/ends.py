@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gcc_search.collapse import sign_of_accuracy
 from gcc_search.errors import ResultsError
 from gcc_search.keeper import EARLY_STOPPING
 from gcc_search.results.reader import read_trial
@@ -41,18 +40,6 @@ def read_end(job: Job, run: Path, death: Death | None) -> TrialRecord:
     return replace(
         record, status="failed", reason=death.reason, attempts=max(attempts, len(failures)), failures=failures
     )
-
-
-def collapsed_late(record: TrialRecord, baseline: TrialRecord, *, limit: float) -> TrialRecord | None:
-    """The record of a trial that ended before its baseline did, and is over `limit` points under it; None for others.
-
-    Of one whose baseline has been through its epochs by then, the worker itself says so.
-    """
-    if (record.status, baseline.status) != ("finished", "finished"):
-        return None
-    points, of_baseline = ((item.validation or {}).get("accuracy_points") for item in (record, baseline))
-    sign = sign_of_accuracy(points, of_baseline, limit=limit)
-    return replace(record, status="collapsed", reason=f"{sign} in epoch {record.epochs_done}") if sign else None
 
 
 def never_ran(job: Job, like: TrialRecord | None, reason: str) -> TrialRecord:

@@ -9,7 +9,7 @@ import numpy as np
 
 from gcc_search.objectives import METRICS
 from gcc_search.pareto import non_dominated
-from gcc_search.search.job_queue import Outcome
+from gcc_search.search.judging import Outcome
 from gcc_search.search.study import objective_values
 from gcc_search.space import SearchSpace
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ from gcc_search.results.schema import TrialRecord
 from gcc_search.results.writer import write_trial
 from gcc_search.search.baselines import find_baseline
 from gcc_search.search.bucket_run import fetch_record
-from gcc_search.search.ends import collapsed_late, never_ran, read_end
+from gcc_search.search.ends import never_ran, read_end
 from gcc_search.search.giving_up import Failures
+from gcc_search.search.hours import Hours
 from gcc_search.search.jobs import FOLDERS, Job, JobMaker, baseline_combinations, start_combinations
+from gcc_search.search.judging import Judging, Outcome
 from gcc_search.search.retries import Death, again, goes_on, told
-from gcc_search.search.study import NetworkStudy, trial_name, violations
+from gcc_search.search.study import NetworkStudy, trial_name
 from gcc_search.search.turns import Turns
 from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
@@ -38,16 +40,6 @@ from gcc_search.vocabulary import Value
 LETTING_GO_SECONDS = 1.0
 # For a record and a page or two of the study; below that, nothing is asked for and nothing told.
 ROOM_BYTES = 1 << 18
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """A job that ended: its record, its baseline's, and whether it is finished with every constraint holding."""
-
-    job: Job
-    record: TrialRecord
-    baseline: TrialRecord | None
-    feasible: bool
 
 
 class JobQueue(Searcher):
@@ -72,11 +64,14 @@ class JobQueue(Searcher):
         self._waiting: list[Job] = []
         self._running: dict[str, Job] = {}
         self._settled: dict[str, TrialRecord] = {}
-        # By baseline: trials that ended before it did, and are judged once it has.
-        self._untold: dict[str, list[tuple[Job, TrialRecord]]] = {}
+        self._judging = Judging(space, studies, self._write)
         self._failures = Failures(space.max_failed_trials)
         self._turns = Turns(slots)
-        self.outcomes: list[Outcome] = []
+        self._hours = Hours(space.max_hours, lambda line: self.contact.tell(line))
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return self._judging.outcomes
 
     @property
     def num_trials(self) -> int:
@@ -94,12 +89,17 @@ class JobQueue(Searcher):
     @property
     def num_ended(self) -> int:
         """Trials that have ended, those that wait for their baseline to be judged included."""
-        return sum(outcome.job.is_trial for outcome in self.outcomes) + sum(map(len, self._untold.values()))
+        return self._judging.num_trials
 
     @property
     def is_done(self) -> bool:
         """Whether every trial has ended, and every baseline that any of them needs."""
         return not (self._waiting or self._running) and all(study.is_exhausted for study in self._studies.values())
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether something was not started that would not have ended in time."""
+        return self._hours.have_kept_back and not self.is_done
 
     @property
     def gives_up(self) -> bool:
@@ -210,6 +210,7 @@ class JobQueue(Searcher):
             # without knowing of any trial's end.
             and held[study.network] < max(1, start_combinations(self._space))
             and not self._is_hopeless(study.network)
+            and self._hours.hold(self._turns.seconds(study.network))
         ]
         if not open_studies:
             return False
@@ -244,7 +245,13 @@ class JobQueue(Searcher):
         return True
 
     def _find_ready(self) -> Job | None:
-        return next((job for job in self._waiting if all(self._is_trained(key) for key in job.needs)), None)
+        ready = (job for job in self._waiting if all(self._is_trained(key) for key in job.needs))
+        return next((job for job in ready if self._hours.hold(self._seconds_left(job))), None)
+
+    def _seconds_left(self, job: Job) -> float | None:
+        """What it is going to take; None where that is not known, as of a baseline, for which all wait."""
+        seconds = self._turns.seconds(job.settings.network) if job.is_trial else None
+        return None if seconds is None else seconds * job.share_left
 
     def _is_trained(self, key: str) -> bool:
         return key in self._settled and self._settled[key].status == "finished"
@@ -299,27 +306,14 @@ class JobQueue(Searcher):
 
     def _close(self, job: Job, record: TrialRecord) -> None:
         self._await_room()
+        self._turns.add(record)
         if not job.is_trial:
             self._settled[job.id] = record
-            self._turns.add(record)
-            self.outcomes.append(Outcome(job=job, record=record, baseline=None, feasible=False))
-            for trial, ended in self._untold.pop(job.id, []):
-                self._close(trial, ended)
+            self._judging.add_other(job, record)
             return
         key = job.identity.baseline or ""
         baseline = self._settled.get(key)
         if baseline is None and key in {other.id for other in (*self._waiting, *self._running.values())}:
-            self._untold.setdefault(key, []).append((job, record))
+            self._judging.put_off(job, record)
         else:
-            self._judge(job, record, baseline)
-
-    def _judge(self, job: Job, record: TrialRecord, baseline: TrialRecord | None) -> None:
-        late = baseline and collapsed_late(record, baseline, limit=job.settings.collapse.points)
-        if late:
-            record = late
-            self._write(job, record)
-        self._turns.add(record)
-        self._studies[job.settings.network].tell(record, baseline)
-        holds = all(value <= 0 for value in violations(self._space, record, baseline).values())
-        feasible = record.status == "finished" and holds
-        self.outcomes.append(Outcome(job=job, record=record, baseline=baseline, feasible=feasible))
+            self._judging.add_trial(job, record, baseline)

@@ -33,7 +33,8 @@ from gcc_search.saying import say
 from gcc_search.search.bucket_run import ClaimWatch, StudySender, check_silence, fetch_record, send_study
 from gcc_search.search.cluster import local_ray
 from gcc_search.search.frontier import find_frontier
-from gcc_search.search.job_queue import ROOM_BYTES, JobQueue, Outcome
+from gcc_search.search.job_queue import ROOM_BYTES, JobQueue
+from gcc_search.search.judging import Outcome
 from gcc_search.search.lock import only_driver
 from gcc_search.search.measuring import CUDA, pack_trials
 from gcc_search.search.mishaps import mishap_in
@@ -60,6 +61,7 @@ class SearchResult:
     Args:
         frontier: feasible trials that none of their network beats, best in the first metric first.
         interrupted: by the user. gave_up: after `max_failed_trials`, or ten attempts in a row on unfit machines.
+        out_of_time: by `max_hours`.
         resume_command: what goes on with it.
     """
 
@@ -69,6 +71,7 @@ class SearchResult:
     num_interrupted: int
     interrupted: bool
     gave_up: bool
+    out_of_time: bool
     resume_command: str
 
     @property
@@ -110,7 +113,7 @@ def run_search(
         _clear(run)
         require_room(run, ROOM_BYTES)
         if (run / "run.json").exists():
-            _follow_data(prepared)
+            _follow(prepared)
             queue, scheduler = recall(prepared, read_run(run), console)
         else:
             prepared = _packed(prepared, console, meter)
@@ -137,6 +140,7 @@ def run_search(
         num_interrupted=num_interrupted,
         interrupted=interrupted,
         gave_up=queue.gives_up,
+        out_of_time=queue.is_out_of_time and not interrupted,
         resume_command=prepared.resume_command,
     )
 
@@ -234,12 +238,17 @@ def _write_run(prepared: Prepared) -> None:
     write_run(prepared.run, record)
 
 
-def _follow_data(prepared: Prepared) -> None:
-    """Where the images have moved, run.json says so from now on; `reopen_search` has seen that they are the same."""
-    record, root = read_run(prepared.run).record, prepared.space.data.root
-    if root is not None and str(root) != record.space["data"]["root"]:
-        data = record.space["data"] | {"root": str(root)}
-        write_run(prepared.run, replace(record, space=record.space | {"data": data}))
+def _follow(prepared: Prepared) -> None:
+    """Where the images have moved, or more trials are asked for, run.json says so from now on.
+
+    `reopen_search` has seen that the images are the same.
+    """
+    record, space = read_run(prepared.run).record, prepared.space
+    root = record.space["data"]["root"] if space.data.root is None else str(space.data.root)
+    data = record.space["data"] | {"root": root}
+    asked = record.space | {"data": data, "run_cap": space.run_cap}
+    if asked != record.space:
+        write_run(prepared.run, replace(record, space=asked))
 
 
 def _close_running(run: Path, queue: JobQueue, console: Console) -> int:

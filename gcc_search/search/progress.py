@@ -18,8 +18,9 @@ from rich.text import Text
 from gcc_search.objectives import METRICS
 from gcc_search.saying import say
 from gcc_search.search.frames import frame_seconds, write_frame
-from gcc_search.search.job_queue import JobQueue, Outcome
+from gcc_search.search.job_queue import JobQueue
 from gcc_search.search.jobs import Job
+from gcc_search.search.judging import Outcome
 from gcc_search.search.tally import Tally
 from gcc_search.space import SearchSpace
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from gcc_search.search.packing import Packing
 from gcc_search.search.study import study_name
 from gcc_search.search.study_copy import check_storage
 from gcc_search.settings import NetworkName
-from gcc_search.space import SearchSpace
+from gcc_search.space import MOST_TRIALS, SearchSpace
 from gcc_search.storage.mirror import names_in
 
 
@@ -39,6 +40,7 @@ class SearchOptions:
     Args:
         storage: SQLAlchemy URL of the study; None: study.db in the run.
         data_root: where the images are now; None: where they were when the search began.
+        run_cap, max_hours: of a search that goes on, trials in all and hours from now; None: as before.
         address: of the Ray cluster that this process has joined; None: none.
     """
 
@@ -46,6 +48,8 @@ class SearchOptions:
     gpus: int | None = None
     storage: str | None = None
     data_root: Path | None = None
+    run_cap: int | None = None
+    max_hours: float | None = None
     command: str = ""
     address: str | None = None
 
@@ -114,6 +118,7 @@ def reopen_search(run: Run, options: SearchOptions, console: Console) -> Prepare
 
     Raises:
         ResultsError: its run.json holds no search, or its images are other ones now.
+        SpaceError: it cannot have so many trials.
     """
     if "single" in run.record.space:
         raise ResultsError(f"{run.folder}: must be a search, got one network of gcc-search train; train it again")
@@ -121,6 +126,12 @@ def reopen_search(run: Run, options: SearchOptions, console: Console) -> Prepare
         space = SearchSpace.model_validate(run.record.space)
     except ValidationError as error:
         raise ResultsError(f"{run.folder}/run.json: space: {explain_record(error, SearchSpace)}") from None
+    if options.run_cap is not None:
+        space = _extended(space, options.run_cap)
+    if options.max_hours is not None:
+        if not 0 < options.max_hours < math.inf:
+            raise SpaceError(f"--max-hours: must be above 0, got {options.max_hours:g}")
+        space = space.model_copy(update={"max_hours": options.max_hours})
     # The folder may have been renamed since, and may be named as `.`, which has no name of its own; the images moved.
     moved = options.data_root
     root = space.data.root if moved is None else expanded(moved, where="--data-root").resolve()
@@ -140,6 +151,20 @@ def reopen_search(run: Run, options: SearchOptions, console: Console) -> Prepare
         if before != now:
             say(console, f"note: {package} is {now}, and was {before}: networks from now on may be others than before")
     return prepared
+
+
+def _extended(space: SearchSpace, run_cap: int) -> SearchSpace:
+    """With so many trials in all: those that there are stay, and the sampler goes on from them."""
+    if space.run_cap is None or space.method not in ("bayes", "random"):
+        raise SpaceError(
+            f"--run-cap: must go with method bayes or random, got a search of method {space.method}, which lists its "
+            "trials; start a new run"
+        )
+    if run_cap < space.run_cap:
+        raise SpaceError(f"--run-cap: must be at least the {space.run_cap} that the search has, got {run_cap}")
+    if run_cap > MOST_TRIALS:
+        raise SpaceError(f"--run-cap: must be at most {MOST_TRIALS}, got {run_cap}")
+    return space.model_copy(update={"run_cap": run_cap})
 
 
 def _look_at(space: SearchSpace, options: SearchOptions, console: Console, *, is_new: bool) -> Prepared:

@@ -36,7 +36,12 @@ def goes_on(record: TrialRecord, space: SearchSpace) -> bool:
 
 def again(job: Job, record: TrialRecord) -> Job:
     """The same job after its failures: alone, once memory was short."""
-    return replace(job, failures=tuple(record.failures), alone="memory" in record.failures)
+    return replace(
+        job,
+        failures=tuple(record.failures),
+        alone="memory" in record.failures,
+        share_left=1 - record.epochs_done / job.settings.recipe.epochs,
+    )
 
 
 def told(record: TrialRecord, space: SearchSpace) -> str:

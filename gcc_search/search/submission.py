@@ -24,7 +24,7 @@ STOP_SECONDS = 30
 FRAME_SECONDS = 10.0
 _SPACE_FILE = "space.yaml"
 _METADATA = "gcc_search"
-_CHECKED_HERE = ("name", "data.root", "weights", "run_cap", "seed")
+_CHECKED_HERE = ("name", "data.root", "weights", "run_cap", "seed", "max_hours")
 
 
 @dataclass(frozen=True, kw_only=True)

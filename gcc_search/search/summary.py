@@ -14,7 +14,7 @@ from rich.text import Text
 from gcc_search.atomic import place_of
 from gcc_search.results.schema import Status, TrialRecord
 from gcc_search.saying import say
-from gcc_search.search.job_queue import Outcome
+from gcc_search.search.judging import Outcome
 from gcc_search.search.launch import SearchResult
 
 # Of these `analyze` draws figures, also where none finished: where training fails is one of them.
@@ -30,15 +30,23 @@ def print_summary(result: SearchResult, console: Console) -> None:
         counts.append(f"{result.num_interrupted} interrupted")
     ended = ", ".join(counts) or "none ended"
     feasible = sum(outcome.feasible for outcome in result.outcomes)
-    how = "stopped" if result.interrupted else "given up" if result.gave_up else "done"
+    how = _how(result)
     say(console, f"{how}: trials {ended}; {feasible} feasible")
     if result.failed:
         _print_failures([outcome.record for outcome in result.failed], console)
     say(console, f"results: {place_of(result.run)}")
-    if result.interrupted or result.gave_up:
+    if how != "done":
         say(console, f"go on:   {result.resume_command}")
     if any(statuses[status] for status in SHOWN):
         say(console, f"next:    gcc-search analyze {shlex.quote(place_of(result.run))}")
+
+
+def _how(result: SearchResult) -> str:
+    if result.interrupted:
+        return "stopped"
+    if result.gave_up:
+        return "given up"
+    return "time is up" if result.out_of_time else "done"
 
 
 def to_json(result: SearchResult) -> str:
@@ -52,6 +60,7 @@ def to_json(result: SearchResult) -> str:
             "failed": [_failure(outcome) for outcome in result.failed],
             "frontier": [outcome.job.id for outcome in result.frontier],
             "gave_up": result.gave_up,
+            "out_of_time": result.out_of_time,
             "resume": result.resume_command,
         },
         indent=1,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from gcc_search.search.frontier import find_frontier
-from gcc_search.search.job_queue import Outcome
+from gcc_search.search.judging import Outcome
 from gcc_search.space import SearchSpace
 
 

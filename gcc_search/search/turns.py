@@ -38,7 +38,7 @@ class Turns:
 
     def choose(self, studies: Sequence[NetworkStudy]) -> NetworkStudy:
         """One of these, none of which is exhausted."""
-        seconds = [self._seconds(study.network) for study in studies]
+        seconds = [self.seconds(study.network) for study in studies]
         known = [item for item in seconds if item is not None]
         if len(known) == len(studies):
             left = sum((study.cap - study.num_asked) * item for study, item in zip(studies, known, strict=True))
@@ -47,7 +47,7 @@ class Turns:
                 return studies[known.index(slowest)]
         return min(studies, key=lambda study: study.num_asked)
 
-    def _seconds(self, network: str) -> float | None:
+    def seconds(self, network: str) -> float | None:
         """What one trial takes on the average; None where none has ended."""
         seconds, number = self._trials.get(network) or self._baselines.get(network) or (0.0, 0)
         return seconds / number if number else None

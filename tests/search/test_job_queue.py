@@ -21,6 +21,7 @@ from gcc_search.results.reader import read_run, read_trial
 from gcc_search.results.schema import Status
 from gcc_search.results.writer import write_trial
 from gcc_search.search.baselines import find_baseline
+from gcc_search.search.hours import Hours
 from gcc_search.search.job_queue import JobQueue
 from gcc_search.search.jobs import Job
 from gcc_search.search.launch import SearchResult, _write_run
@@ -57,6 +58,7 @@ def leave(job: Job, run: Path, status: Status, accuracy: float) -> None:
         job.folder(run),
         replace(
             record,
+            network=job.settings.network,
             role=job.identity.role,
             sampled=job.identity.sampled,
             baseline=job.identity.baseline,
@@ -133,9 +135,11 @@ def test_what_fails_by_a_diverged_baseline_is_not_said_to_go_well_when_trained_a
 
 
 def summary_of(queue: JobQueue, run: Path) -> str:
-    ended = {"num_interrupted": 0, "interrupted": False, "gave_up": False, "resume_command": ""}
+    ended = {"num_interrupted": 0, "interrupted": False, "gave_up": False, "resume_command": "gcc-search resume"}
+    out_of_time = queue.is_out_of_time
     console = Console(file=io.StringIO(), width=200)
-    print_summary(SearchResult(run=run, outcomes=tuple(queue.outcomes), frontier=(), **ended), console)
+    outcomes = tuple(queue.outcomes)
+    print_summary(SearchResult(run=run, outcomes=outcomes, frontier=(), out_of_time=out_of_time, **ended), console)
     return console.file.getvalue()
 
 
@@ -320,11 +324,22 @@ class Slots:
         config = self.queue.suggest(f"ray-{self._number}")
         return (f"ray-{self._number}", Job.from_config(config)) if isinstance(config, dict) else None
 
-    def end(self, begun: tuple[str, Job], status: Status, failures: list[str], *, accuracy: float = 80.0) -> None:
+    def end(
+        self,
+        begun: tuple[str, Job],
+        status: Status,
+        failures: list[str],
+        *,
+        accuracy: float = 80.0,
+        hours: float = 0.001,
+        epochs: int = 2,
+    ) -> None:
         worker, job = begun
         leave(job, self._run, status, accuracy)
         folder = job.folder(self._run)
-        write_trial(folder, replace(read_trial(folder).record, failures=failures))
+        seconds = 3600.0 * hours
+        left = replace(read_trial(folder).record, failures=failures, device_seconds=seconds, epochs_done=epochs)
+        write_trial(folder, left)
         self.queue.on_trial_complete(worker)
 
 
@@ -440,6 +455,62 @@ def test_baselines_of_several_seeds_keep_no_device_waiting(tmp_path):
     assert [(job.identity.role, job.settings.seed) for job in begun] == [
         (role, seed) for seed in (0, 1, 2) for role in ("baseline", "trial")
     ]
+
+
+class Stopwatch:
+    """Hours that are told how many have passed."""
+
+    def __init__(self, slots: Slots, most: float) -> None:
+        self.passed = 0.0
+        self.told: list[str] = []
+        slots.queue._hours = Hours(most, self.told.append, lambda: 3600 * self.passed)
+
+
+def test_what_would_not_end_in_time_is_not_started_and_a_resumed_search_goes_on_with_it(tmp_path):
+    prepared = prepare(tmp_path, run_cap=4, max_hours=8)
+    slots = Slots(prepared)
+    watch = Stopwatch(slots, 8)
+    slots.end(slots.begin(), "finished", [], hours=2)
+    first, second = slots.begin(), slots.begin()
+    watch.passed = 5
+    slots.end(first, "finished", [], hours=3)
+    assert slots.begin() is None, "three hours more are eight"
+    assert (slots.queue.is_out_of_time, slots.queue.num_waiting) == (True, 0)
+    slots.end(second, "finished", [], hours=3)
+    assert slots.queue.suggest("last") == Searcher.FINISHED
+    printed = summary_of(slots.queue, prepared.run)
+    assert printed.startswith("time is up: trials 2 finished; 2 feasible\n")
+    assert "go on:   gcc-search resume\n" in printed
+    assert len(watch.told) == 1
+    queue = recalled(prepared)
+    work(queue, prepared.run, all_well)
+    assert (statuses(queue), queue.is_out_of_time) == ({"finished": 4}, False)
+
+
+def test_a_trial_that_has_begun_is_gone_on_with_where_its_last_epochs_fit(tmp_path):
+    slots = Slots(prepare(tmp_path, run_cap=3, max_hours=4))
+    watch = Stopwatch(slots, 4)
+    slots.end(slots.begin(), "finished", [], hours=1)
+    first, second = slots.begin(), slots.begin()
+    slots.end(first, "finished", [], hours=3)
+    watch.passed = 2
+    slots.end(second, "failed", ["crash"], hours=2, epochs=1)
+    assert slots.begin()[1].id == second[1].id, "half of three hours"
+    assert slots.begin() is None
+
+
+def test_a_quick_network_goes_on_where_a_slow_one_would_not_end_in_time(tmp_path):
+    recipe = {"epochs": 2, "image_size": 64}
+    networks = ["convnet_small", "mobilenet_v3_large"]
+    slots = Slots(prepare(tmp_path, networks=networks, recipe=recipe, run_cap=8))
+    watch = Stopwatch(slots, 4)
+    for job in [slots.begin() for _ in range(4)]:
+        if not job[1].is_trial:
+            slots.end(job, "finished", [], hours={"convnet_small": 1, "mobilenet_v3_large": 3}[job[1].settings.network])
+    watch.passed = 2
+    later = [slots.begin()[1] for _ in range(3)]
+    assert [job.settings.network for job in later] == ["convnet_small"] * 3
+    assert slots.begin() is None
 
 
 def test_networks_take_turns(tmp_path):

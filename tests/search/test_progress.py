@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from gcc_search.search.frontier import find_frontier
-from gcc_search.search.job_queue import Outcome
 from gcc_search.search.jobs import JobMaker
+from gcc_search.search.judging import Outcome
 from gcc_search.search.progress import RUNNING_ROWS, SearchScreen
 from gcc_search.search.tally import Tally
 from tests.search.conftest import make_space

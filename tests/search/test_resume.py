@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
-from gcc_search.errors import GccSearchError
+from gcc_search.errors import GccSearchError, SpaceError
 from gcc_search.results.reader import Run, read_run
 from gcc_search.results.writer import write_trial
 from gcc_search.search.launch import run_search
@@ -33,10 +34,10 @@ pytestmark = pytest.mark.usefixtures("one_ray")
 SEQUENTIAL = TINY | ONE_AT_A_TIME | {"run_cap": 4, "method": "bayes"}
 
 
-def resume(folder: Path) -> tuple[Run, str]:
+def resume(folder: Path, **changes) -> tuple[Run, str]:
     """The run after it has been resumed, and what was printed."""
     console = Console(file=io.StringIO(), width=120)
-    options = SearchOptions(out=folder.parent, gpus=0)
+    options = SearchOptions(out=folder.parent, gpus=0, **changes)
     run_search(reopen_search(read_run(folder), options, console), console)
     return read_run(folder), console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -74,6 +75,53 @@ def test_a_killed_search_goes_on_and_ends_as_the_undisturbed_one(undisturbed, tm
     assert results_of(run) == results_of(undisturbed)
     study = optuna.load_study(study_name="tiny/convnet_small", storage=f"sqlite:///{run.folder}/study.db")
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
+
+
+def test_a_search_that_has_ended_goes_on_with_more_trials_as_one_that_had_them_from_the_start(undisturbed, tmp_path):
+    result, _ = run_space(make_space(**SEQUENTIAL | {"run_cap": 2}), tmp_path)
+    first = results_of(read_run(result.run))
+    run, printed = resume(result.run, run_cap=4)
+    assert "resumed: 2 of 4 trials have ended, 0 go on, 2 have not begun" in printed
+    assert results_of(run)[:2] == first
+    assert results_of(run) == results_of(undisturbed)
+    # From now on it has them, whoever resumes it.
+    assert run.record.space["run_cap"] == 4
+    assert "resumed: 4 of 4 trials have ended" in resume(result.run)[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "run_cap", "told"),
+    [
+        ({}, 3, "--run-cap: must be at least the 4 that the search has, got 3"),
+        ({}, 100_001, "--run-cap: must be at most 100000, got 100001"),
+        (
+            {"method": "points", "run_cap": None, "points": [{"alpha": 1.0, "beta": 1.0}]},
+            9,
+            "--run-cap: must go with method bayes or random, got a search of method points, which lists its trials; "
+            "start a new run",
+        ),
+    ],
+)
+def test_a_search_is_not_given_trials_that_it_cannot_have(undisturbed, changes, run_cap, told):
+    space = make_space(**SEQUENTIAL | changes).model_dump(mode="json")
+    run = replace(undisturbed, record=replace(undisturbed.record, space=space))
+    with pytest.raises(SpaceError, match=f"^{re.escape(told)}$"):
+        reopen_search(run, SearchOptions(out=run.folder.parent, gpus=0, run_cap=run_cap), Console(file=io.StringIO()))
+
+
+@pytest.mark.parametrize("hours", [0.0, -1.0, float("nan"), float("inf")])
+def test_hours_of_a_search_that_goes_on_are_a_time(undisturbed, hours):
+    options = SearchOptions(out=undisturbed.folder.parent, gpus=0, max_hours=hours)
+    with pytest.raises(SpaceError, match=f"^--max-hours: must be above 0, got {hours:g}$"):
+        reopen_search(undisturbed, options, Console(file=io.StringIO()))
+
+
+def test_hours_count_anew_when_a_search_goes_on_and_are_not_kept(undisturbed, tmp_path):
+    result, _ = run_space(make_space(**SEQUENTIAL | {"run_cap": 1}), tmp_path)
+    run, printed = resume(result.run, run_cap=4, max_hours=1e-9)
+    assert "max_hours: nothing is started from now on that would not end within 1e-09 h" in printed
+    assert (len(run.trials), run.record.space["max_hours"]) == (1, None)
+    assert results_of(resume(result.run)[0]) == results_of(undisturbed)
 
 
 def test_a_search_whose_ray_is_killed_says_so_and_is_resumed(tmp_path):

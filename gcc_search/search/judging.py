@@ -1,0 +1,80 @@
+"""What came of each job that ended: trials are judged by their baseline, once that has ended, and the study is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from gcc_search.collapse import sign_of_accuracy
+from gcc_search.results.schema import TrialRecord
+from gcc_search.search.jobs import Job
+from gcc_search.search.study import NetworkStudy, violations
+from gcc_search.settings import NetworkName
+from gcc_search.space import SearchSpace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A job that ended: its record, its baseline's, and whether it is finished with every constraint holding."""
+
+    job: Job
+    record: TrialRecord
+    baseline: TrialRecord | None
+    feasible: bool
+
+
+class Judging:
+    """Keeps the outcomes, and the trials that wait for their baseline.
+
+    Args:
+        write: keeps a record that is another than its worker left.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        studies: Mapping[NetworkName, NetworkStudy],
+        write: Callable[[Job, TrialRecord], None],
+    ) -> None:
+        self._space, self._studies, self._write = space, studies, write
+        # By baseline: trials that ended before it did.
+        self._waiting: dict[str, list[tuple[Job, TrialRecord]]] = {}
+        self.outcomes: list[Outcome] = []
+
+    @property
+    def num_trials(self) -> int:
+        """Those that wait for their baseline included."""
+        return sum(outcome.job.is_trial for outcome in self.outcomes) + sum(map(len, self._waiting.values()))
+
+    def put_off(self, job: Job, record: TrialRecord) -> None:
+        """A trial that ended before its baseline did."""
+        self._waiting.setdefault(job.identity.baseline or "", []).append((job, record))
+
+    def add_other(self, job: Job, record: TrialRecord) -> None:
+        """A baseline or a start network that ended, and with it the trials that waited for it."""
+        self.outcomes.append(Outcome(job=job, record=record, baseline=None, feasible=False))
+        for trial, ended in self._waiting.pop(job.id, []):
+            self.add_trial(trial, ended, record)
+
+    def add_trial(self, job: Job, record: TrialRecord, baseline: TrialRecord | None) -> None:
+        """A trial that ended, as its baseline has; None where there is none any more."""
+        late = baseline and collapsed_late(record, baseline, limit=job.settings.collapse.points)
+        if late:
+            record = late
+            self._write(job, record)
+        self._studies[job.settings.network].tell(record, baseline)
+        holds = all(value <= 0 for value in violations(self._space, record, baseline).values())
+        feasible = record.status == "finished" and holds
+        self.outcomes.append(Outcome(job=job, record=record, baseline=baseline, feasible=feasible))
+
+
+def collapsed_late(record: TrialRecord, baseline: TrialRecord, *, limit: float) -> TrialRecord | None:
+    """The record of a trial that ended before its baseline did, and is over `limit` points under it; None for others.
+
+    Of one whose baseline has been through its epochs by then, the worker itself says so.
+    """
+    if (record.status, baseline.status) != ("finished", "finished"):
+        return None
+    points, of_baseline = ((item.validation or {}).get("accuracy_points") for item in (record, baseline))
+    sign = sign_of_accuracy(points, of_baseline, limit=limit)
+    return replace(record, status="collapsed", reason=f"{sign} in epoch {record.epochs_done}") if sign else None
