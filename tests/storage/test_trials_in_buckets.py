@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from gcc_search.errors import StorageError
 from gcc_search.identity import START, Identity
 from gcc_search.recording import record_trial
 from gcc_search.results.reader import read_trial
+from gcc_search.results.schema import EpochRow
+from gcc_search.results.writer import write_epochs
 from gcc_search.storage import mirror as mirrors
 from gcc_search.storage import scratch
 from gcc_search.storage.mirror import local_folder, mirror_of, pull
@@ -159,6 +162,16 @@ def test_a_trial_fetches_of_its_baseline_what_it_needs(s3, tiny_trial):
         "baselines/start/network.safetensors",
         "baselines/start/trial.json",
     }
+
+
+def test_what_a_baseline_reaches_beside_a_trial_is_fetched_as_it_comes(s3, tiny_trial, local):
+    steep = [replace(EpochRow(**row), accuracy_points=100.0) for row in read_trial(local).epochs().to_pylist()]
+    settings = tiny_trial.model_copy(update={"recipe": tiny_trial.recipe.model_copy(update={"epochs": 4})})
+    with begun(settings, Identity(id="t1", baseline="base"), epochs=1) as (_, events):
+        with local_folder(RUN) as run:
+            write_epochs(run / "baselines/base", steep[:1])
+        assert next(events).epoch == 2
+        assert next(events).reason.endswith("points under the baseline's in epoch 2")
 
 
 def test_signs_of_life_reach_the_bucket_and_not_too_often(s3, tiny_trial, monkeypatch):
