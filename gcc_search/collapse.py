@@ -26,17 +26,26 @@ class Judge:
     Args:
         epochs: how many the trial has, and its baseline.
         reference: the baseline's validation accuracy after each epoch so far, in points.
+        earlier: the trial's rows from before it was interrupted, when its baseline may not have come so far.
     """
 
-    def __init__(self, rule: Collapse, reference: Callable[[], Sequence[float]] | None, *, epochs: int) -> None:
+    def __init__(
+        self,
+        rule: Collapse,
+        reference: Callable[[], Sequence[float]] | None,
+        *,
+        epochs: int,
+        earlier: Sequence[EpochRow] = (),
+    ) -> None:
         self._rule, self._reference, self._epochs = rule, reference, epochs
-        self._open: list[EpochRow] = []
+        self._first = min(rule.min_epochs, epochs)
+        self._open = [row for row in earlier if row.epoch >= self._first]
 
     def verdict(self, row: EpochRow) -> tuple[Status, str] | None:
         """Status and reason of a trial that is to be given up after this row."""
         if failure := diverged(row):
             return failure
-        if self._reference is None or row.epoch < min(self._rule.min_epochs, self._epochs):
+        if self._reference is None or row.epoch < self._first:
             return None
         reached = self._reference()
         compared = [(item, points_compared(reached, item.epoch, epochs=self._epochs)) for item in (*self._open, row)]

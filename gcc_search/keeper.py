@@ -99,6 +99,11 @@ class Keeper:
         )
         self._patiently(write_trial, self._record)
 
+    @property
+    def rows(self) -> tuple[EpochRow, ...]:
+        """Those so far."""
+        return tuple(self._rows)
+
     def begin(self, data: DataSet) -> None:
         self._update(data_fingerprint=data.fingerprint)
 

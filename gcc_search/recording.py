@@ -80,6 +80,7 @@ def record_trial(
                 surroundings = Surroundings(
                     device=device,
                     reference=_reference(settings, folder, identity, contact),
+                    earlier=keeper.rows,
                     checkpoints=folder / "checkpoint",
                     weights_file=folder / NETWORK_FILE,
                     on_progress=pulse.on_progress,

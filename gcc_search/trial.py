@@ -67,6 +67,7 @@ class Surroundings:
 
     Args:
         reference: tells the baseline's validation accuracy after each epoch so far, in points; None for a baseline.
+        earlier: rows from before it was interrupted, up to the state that it goes on from.
         checkpoints: folder for the latest two states; None keeps none. A trial goes on from what it finds there.
         weights_file: where the trained network is left; None leaves none.
         on_progress: called many times an epoch.
@@ -77,6 +78,7 @@ class Surroundings:
 
     device: torch.device
     reference: Callable[[], Sequence[float]] | None = None
+    earlier: Sequence[EpochRow] = ()
     checkpoints: Path | None = None
     weights_file: Path | None = None
     on_progress: Callable[[Progress], None] | None = None
@@ -108,7 +110,9 @@ def run_trial(settings: TrialSettings, surroundings: Surroundings) -> Iterator[E
     optimizer = make_optimizer(network, settings)
     last_epoch = _restore(network, optimizer, surroundings.checkpoints)
     failure: tuple[Status, str] | None = None
-    judge = Judge(settings.collapse, surroundings.reference, epochs=settings.recipe.epochs)
+    judge = Judge(
+        settings.collapse, surroundings.reference, epochs=settings.recipe.epochs, earlier=surroundings.earlier
+    )
     with leading(surroundings.crew, network, optimizer, loss_terms) as learner:
         passes = Passes(network, after=lambda: learner.graph)
         for epoch in range(last_epoch + 1, settings.recipe.epochs + 1):

@@ -320,6 +320,7 @@ def test_json_is_all_that_a_search_prints_on_stdout_and_no_more_than_a_line_wher
         "run": str(tmp_path / "runs/tiny"),
         "exit_code": 0,
         "trials": {"finished": 1, "interrupted": 0},
+        "not_trained": 0,
         "feasible": 1,
         "failed": [],
         "frontier": ["convnet_small-0000"],

@@ -84,6 +84,17 @@ def test_a_row_is_looked_at_once_it_can_be_and_then_no_more():
     assert judge.verdict(replace(third, accuracy_points=60.0)) is None
 
 
+def test_rows_from_before_an_interruption_are_looked_at_too():
+    dip = rows(50.0, 39.9)
+    judge = Judge(Collapse(), lambda: [50.0], epochs=6, earlier=dip)
+    assert judge.verdict(rows(0.0, 0.0, 50.0)[2]) == (
+        "collapsed",
+        "accuracy 10.1 points under the baseline's in epoch 2",
+    )
+    late = Judge(Collapse(min_epochs=3), lambda: [50.0], epochs=6, earlier=dip)
+    assert late.verdict(rows(0.0, 0.0, 50.0)[2]) is None
+
+
 def test_maps_need_no_baseline_to_be_constant():
     judge = Judge(Collapse(), Baseline(), epochs=6)
     (dark,) = rows(0.0)

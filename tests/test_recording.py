@@ -347,6 +347,21 @@ def test_a_trial_is_compared_with_what_its_baseline_reaches_beside_it(run_with_b
     assert ended.reason.endswith("points under the baseline's in epoch 2")
 
 
+def test_a_trial_that_goes_on_is_compared_where_it_was_ahead_of_its_baseline(run_with_baseline, tiny_trial, tmp_path):
+    rows = [EpochRow(**row) for row in read_trial(run_with_baseline / "baselines" / "base").epochs().to_pylist()]
+    recipe = tiny_trial.recipe.model_copy(update={"epochs": 6})
+    settings = tiny_trial.model_copy(update={"recipe": recipe})
+    events = start_beside(settings, tmp_path)
+    assert [next(events).epoch for _ in range(3)] == [1, 2, 3]
+    with pytest.raises(KeyboardInterrupt):
+        events.throw(KeyboardInterrupt)
+    # Good once, and never since: only the trial's second epoch is far under it.
+    write_epochs(tmp_path / "baselines" / "base", [replace(rows[0], accuracy_points=100.0)])
+    *_, ended = start_beside(settings, tmp_path)
+    assert ended.reason.endswith("points under the baseline's in epoch 2")
+    assert read_trial(tmp_path / "trials" / "t").record.epochs_done == 3
+
+
 def start_beside(settings, run, tell=None):
     identity = Identity(id="t", baseline="base")
     return record_trial(settings, run / "trials" / "t", identity, device=CPU, on_notice=tell)

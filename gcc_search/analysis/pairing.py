@@ -46,9 +46,18 @@ def pair_with_baselines(run: Run) -> tuple[Pair, ...]:
 
 def waiting_trials(run: Run) -> tuple[str, ...]:
     """Ids of trials that ended before their baseline did, or whose baseline did not finish: compared to nothing yet."""
-    under_way = {key for key, baseline in run.baselines.items() if baseline.record.status != "finished"}
     records = [trial.record for trial in run.trials]
-    return tuple(record.id for record in records if record.status in SCORED and record.baseline in under_way)
+    return tuple(record.id for record in records if record.status in SCORED and _is_awaited(run, record.baseline))
+
+
+def _is_awaited(run: Run, key: str | None) -> bool:
+    """Whether a baseline has not begun, or not finished; a torn one is told of elsewhere."""
+    if key is None:
+        return False
+    baseline = run.baselines.get(key)
+    if baseline is not None:
+        return baseline.record.status != "finished"
+    return not _problems_of(run, key)
 
 
 def _pair(run: Run, trial: Trial) -> Pair:
@@ -68,9 +77,13 @@ def _pair(run: Run, trial: Trial) -> Pair:
 
 
 def _what_is_there(run: Run, key: str | None) -> str:
-    folder = str(run.folder / "baselines" / str(key))
-    refused = [problem for problem in run.problems if problem.startswith(folder)]
+    refused = [] if key is None else _problems_of(run, key)
     return f"a torn one ({refused[0]})" if refused else f"no {key}"
+
+
+def _problems_of(run: Run, key: str) -> list[str]:
+    folder = str(run.folder / "baselines" / key)
+    return [problem for problem in run.problems if problem.startswith(folder)]
 
 
 def _check_same(what: str, trial: Trial, baseline: Trial) -> None:

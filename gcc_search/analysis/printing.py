@@ -160,7 +160,8 @@ def _print_importances(importances: Sequence[Importance], console: Console) -> N
 
 def _print_problems(findings: Findings, console: Console) -> None:
     if findings.waiting:
-        say(console, f"\nleft out, their baselines have not finished: {', '.join(findings.waiting)}")
+        what_helps = "gcc-search resume RUN trains what is missing"
+        say(console, f"\nleft out, their baselines have not finished ({what_helps}): {', '.join(findings.waiting)}")
     say_refused(findings.problems, console)
 
 

@@ -87,7 +87,7 @@ def recommend(run: Run, wish: Wish) -> Recommendation:
     question, pairs = read_question(run.record), pair_with_baselines(run)
     wished = [trial for trial in run.trials if wish.network in (None, trial.record.network)]
     by_id = {pair.trial.id: pair for pair in pairs}
-    reasons = {trial.record.id: _why_not(trial, by_id.get(trial.record.id), question, wish) for trial in wished}
+    reasons = {trial.record.id: _why_not(run, trial, by_id.get(trial.record.id), question, wish) for trial in wished}
     excluded = tuple(
         Excluded(count=count, reason=reason) for reason, count in Counter(filter(None, reasons.values())).items()
     )
@@ -143,12 +143,12 @@ def _check_network(run: Run, wish: Wish) -> None:
         )
 
 
-def _why_not(trial: Trial, pair: Pair | None, question: Question, wish: Wish) -> str | None:
+def _why_not(run: Run, trial: Trial, pair: Pair | None, question: Question, wish: Wish) -> str | None:
     """The first reason against a trial, None where there is none."""
     if trial.record.status != "finished":
         return trial.record.status
     if pair is None:
-        return "waiting for the baseline"
+        return "beside a baseline that diverged" if _is_lost(run, trial) else "waiting for the baseline"
     if trial.record.validated("corrected_consistency") is None:
         return "without C*"
     broken = first_broken(pair, question.constraints)
@@ -157,6 +157,12 @@ def _why_not(trial: Trial, pair: Pair | None, question: Question, wish: Wish) ->
     if wish.max_accuracy_drop is not None and _drop(pair) > wish.max_accuracy_drop:
         return f"losing more than {wish.max_accuracy_drop:g} points"
     return None
+
+
+def _is_lost(run: Run, trial: Trial) -> bool:
+    """Whether its baseline has diverged, as it would again."""
+    baseline = run.baselines.get(trial.record.baseline or "")
+    return baseline is not None and baseline.record.status == "diverged"
 
 
 def _drop(pair: Pair) -> float:
@@ -184,7 +190,9 @@ def _none_qualifies(
     finished = [pair for pair in pairs if pair.trial.status == "finished"]
     told = f"{run.folder}: must have a trial that qualifies, got none ({say_excluded(excluded)})"
     if not finished:
-        return ResultsError(f"{told}; {say_way_out([trial.record for trial in wished])}")
+        lost = [run.baselines[trial.record.baseline or ""] for trial in wished if _is_lost(run, trial)]
+        others = [trial for trial in wished if not _is_lost(run, trial)]
+        return ResultsError(f"{told}; {say_way_out([trial.record for trial in (*others, *lost)])}")
     closest_one = min(finished, key=lambda pair: (_drop(pair), pair.trial.id))
     smallest = f"the smallest drop is {_drop(closest_one):.2f} points, of {closest_one.trial.id} (validation split)"
     return ResultsError(f"{told}; {smallest}; raise --max-accuracy-drop, or search with other ranges or constraints")

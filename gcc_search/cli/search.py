@@ -41,7 +41,7 @@ def search(
 ) -> None:
     """Run a whole search: baselines, then trials, then where to look.
 
-    Exit code: 0 all well, 1 it could not run, 2 some trials failed, 130 stopped.
+    Exit code: 0 all well or the time is up, 1 it could not run, 2 some networks failed, 130 stopped.
     """
     if is_client_address(address):
         from gcc_search.search.remote import search_remotely

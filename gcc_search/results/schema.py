@@ -240,8 +240,9 @@ class TrialRecord:
 
     @property
     def would_fail_again(self) -> bool:
-        """Whether it never ran because its baseline or start network diverged, as that would in another attempt."""
-        return " it needs diverged: " in (self.reason or "")
+        """Whether it diverged without alpha and beta, or never ran because its baseline or start network did."""
+        has_diverged = self.role != "trial" and self.status == "diverged"
+        return has_diverged or " it needs diverged: " in (self.reason or "")
 
     def validated(self, column: str) -> float | None:
         """A column's value on the validation split, None where it was not measured."""

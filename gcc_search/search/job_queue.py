@@ -66,12 +66,16 @@ class JobQueue(Searcher):
         self._settled: dict[str, TrialRecord] = {}
         self._judging = Judging(space, studies, self._write)
         self._failures = Failures(space.max_failed_trials)
-        self._turns = Turns(slots)
+        self._turns = Turns(slots, sum(study.cap for study in studies.values()))
         self._hours = Hours(space.max_hours, lambda line: self.contact.tell(line))
 
     @property
     def outcomes(self) -> list[Outcome]:
         return self._judging.outcomes
+
+    def all_outcomes(self) -> list[Outcome]:
+        """`outcomes`, and as they ended those that still wait for their baseline."""
+        return [*self._judging.outcomes, *self._judging.unjudged()]
 
     @property
     def num_trials(self) -> int:
@@ -90,6 +94,11 @@ class JobQueue(Searcher):
     def num_ended(self) -> int:
         """Trials that have ended, those that wait for their baseline to be judged included."""
         return self._judging.num_trials
+
+    @property
+    def num_left(self) -> int:
+        """Trials that neither run nor have ended."""
+        return self.num_trials - self.num_ended - sum(job.is_trial for job in self._running.values())
 
     @property
     def is_done(self) -> bool:
@@ -123,6 +132,7 @@ class JobQueue(Searcher):
             # What the trial is to be judged by: it may train well now.
             baseline = None
         if baseline is not None:
+            self._recall_baseline(prerequisites, baseline, is_whole=is_whole)
             self._settled[baseline.id] = baseline
         elif record.status != "failed":
             self._wait_for_prerequisites(prerequisites)
@@ -132,8 +142,21 @@ class JobQueue(Searcher):
             if baseline.status == "finished":
                 self._wait_for_prerequisites(prerequisites)
 
-    def go_on_with(self, network: NetworkName, number: int, record: TrialRecord | None) -> None:
-        """A trial that had begun; without its record its settings are sampled again."""
+    def _recall_baseline(self, prerequisites: list[Job], baseline: TrialRecord, *, is_whole: bool) -> None:
+        """One that had ended without finishing is told again: its trials are short of it still."""
+        if is_whole and baseline.status != "finished" and baseline.id not in self._settled:
+            self._settled[baseline.id] = baseline
+            job = next(job for job in prerequisites if job.id == baseline.id)
+            self._judging.add_other(job, baseline)
+
+    def go_on_with(
+        self, network: NetworkName, number: int, record: TrialRecord | None, baseline: TrialRecord | None
+    ) -> None:
+        """A trial that had begun; without its record its settings are sampled again.
+
+        Args:
+            baseline: as it had ended for good, without finishing; None otherwise.
+        """
         study = self._studies[network]
         if record is None:
             trial_id, sampled = study.ask()
@@ -143,6 +166,9 @@ class JobQueue(Searcher):
         else:
             trial_id, sampled = record.id, record.sampled
             study.recall(trial_id, sampled)
+        if baseline is not None:
+            *prerequisites, _ = self._maker.jobs_of(study.network, trial_id, sampled)
+            self._recall_baseline(prerequisites, baseline, is_whole=True)
         self._wait_for(study.network, trial_id, sampled)
 
     # Ray's side: the methods that Tune calls.
@@ -210,7 +236,7 @@ class JobQueue(Searcher):
             # without knowing of any trial's end.
             and held[study.network] < max(1, start_combinations(self._space))
             and not self._is_hopeless(study.network)
-            and self._hours.hold(self._turns.seconds(study.network))
+            and self._hours.hold(self._turns.most_seconds(study.network, "trial"))
         ]
         if not open_studies:
             return False
@@ -249,17 +275,17 @@ class JobQueue(Searcher):
         return next((job for job in ready if self._hours.hold(self._seconds_left(job))), None)
 
     def _seconds_left(self, job: Job) -> float | None:
-        """What it is going to take; None where that is not known, as of a baseline, for which all wait."""
-        seconds = self._turns.seconds(job.settings.network) if job.is_trial else None
+        """What it may take still; None where that is not known."""
+        seconds = self._turns.most_seconds(job.settings.network, job.identity.role)
         return None if seconds is None else seconds * job.share_left
 
     def _is_trained(self, key: str) -> bool:
         return key in self._settled and self._settled[key].status == "finished"
 
     def _drop_hopeless(self) -> None:
-        """Records as failed the jobs that have not begun, and whose baseline or start network failed."""
+        """Records as failed the jobs whose start network failed, and those not begun whose baseline did."""
         for job in list(self._waiting):
-            keys = (*job.needs, job.identity.baseline or "")
+            keys = job.needs if job.has_begun else (*job.needs, job.identity.baseline or "")
             failed = next((self._settled[key] for key in keys if self._has_failed(key)), None)
             if failed is not None:
                 self._waiting.remove(job)
@@ -315,5 +341,6 @@ class JobQueue(Searcher):
         baseline = self._settled.get(key)
         if baseline is None and key in {other.id for other in (*self._waiting, *self._running.values())}:
             self._judging.put_off(job, record)
+            self.contact.tell(f"{job.id}: {record.status}; judged when its baseline, {key}, has ended")
         else:
             self._judging.add_trial(job, record, baseline)

@@ -31,7 +31,7 @@ class Job:
         needs: which other must be finished before, the network it starts from, by folder name below baselines/. A
             trial's baseline may train beside it.
         failures: how its attempts so far have failed. alone: whether nothing may run beside it.
-        share_left: of its epochs, in [0, 1].
+        has_begun: whether an earlier attempt was at it. share_left: of its epochs, in [0, 1].
     """
 
     identity: Identity
@@ -39,6 +39,7 @@ class Job:
     needs: tuple[str, ...] = ()
     failures: tuple[FailureKind, ...] = ()
     alone: bool = False
+    has_begun: bool = False
     share_left: float = 1.0
 
     @property

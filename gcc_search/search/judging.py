@@ -15,12 +15,17 @@ from gcc_search.space import SearchSpace
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A job that ended: its record, its baseline's, and whether it is finished with every constraint holding."""
+    """A job that ended: its record, its baseline's, and whether both are finished with every constraint holding."""
 
     job: Job
     record: TrialRecord
     baseline: TrialRecord | None
     feasible: bool
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the search is short of it: without a baseline that finished, its trials are compared to nothing."""
+        return self.record.status == "failed" or not (self.job.is_trial or self.record.status == "finished")
 
 
 class Judging:
@@ -46,6 +51,11 @@ class Judging:
         """Those that wait for their baseline included."""
         return sum(outcome.job.is_trial for outcome in self.outcomes) + sum(map(len, self._waiting.values()))
 
+    def unjudged(self) -> list[Outcome]:
+        """Trials that still wait for their baseline, as of a search that ends before it."""
+        waiting = [pair for pairs in self._waiting.values() for pair in pairs]
+        return [Outcome(job=job, record=record, baseline=None, feasible=False) for job, record in waiting]
+
     def put_off(self, job: Job, record: TrialRecord) -> None:
         """A trial that ended before its baseline did."""
         self._waiting.setdefault(job.identity.baseline or "", []).append((job, record))
@@ -64,7 +74,9 @@ class Judging:
             self._write(job, record)
         self._studies[job.settings.network].tell(record, baseline)
         holds = all(value <= 0 for value in violations(self._space, record, baseline).values())
-        feasible = record.status == "finished" and holds
+        # Compared to nothing, it is left out of what is analysed.
+        is_compared = baseline is not None and baseline.status == "finished"
+        feasible = record.status == "finished" and is_compared and holds
         self.outcomes.append(Outcome(job=job, record=record, baseline=baseline, feasible=feasible))
 
 

@@ -59,6 +59,7 @@ class SearchResult:
     """How a search ended.
 
     Args:
+        num_left: trials that neither ended nor were interrupted: without a baseline that finished, or time.
         frontier: feasible trials that none of their network beats, best in the first metric first.
         interrupted: by the user. gave_up: after `max_failed_trials`, or ten attempts in a row on unfit machines.
         out_of_time: by `max_hours`.
@@ -66,6 +67,7 @@ class SearchResult:
     """
 
     run: Path
+    num_left: int
     outcomes: tuple[Outcome, ...]
     frontier: tuple[Outcome, ...]
     num_interrupted: int
@@ -76,8 +78,8 @@ class SearchResult:
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
-        """Trials and baselines that ended as failed."""
-        return tuple(outcome for outcome in self.outcomes if outcome.record.status == "failed")
+        """Trials that failed, and baselines and start networks that did not finish."""
+        return tuple(outcome for outcome in self.outcomes if outcome.has_failed)
 
     def statuses(self) -> Counter[str]:
         """How the trials (not the baselines) ended."""
@@ -85,7 +87,7 @@ class SearchResult:
 
     @property
     def exit_code(self) -> int:
-        """0: all trials ended as trials do; 2: some failed; 130: stopped by the user."""
+        """0: all that was begun ended as it should; 2: some failed; 130: stopped by the user."""
         if self.interrupted:
             return 130
         return 2 if self.failed or self.gave_up else 0
@@ -135,7 +137,8 @@ def run_search(
             send_study(run, functools.partial(say, console))
     return SearchResult(
         run=run,
-        outcomes=tuple(queue.outcomes),
+        num_left=queue.num_left,
+        outcomes=tuple(queue.all_outcomes()),
         frontier=tuple(find_frontier(prepared.space, queue.outcomes)),
         num_interrupted=num_interrupted,
         interrupted=interrupted,
@@ -257,7 +260,7 @@ def _close_running(run: Path, queue: JobQueue, console: Console) -> int:
     _await_workers([job.folder(run) for job in queue.running])
     for job in queue.running:
         closed += _close_record(job.folder(run), "interrupted", "the search was stopped", console)
-    for outcome in queue.outcomes:
+    for outcome in queue.all_outcomes():
         if outcome.record.status in ("stopped", "failed"):
             # Its worker was ended before it could say so itself, or lived on after it was given up.
             _close_record(outcome.job.folder(run), outcome.record.status, outcome.record.reason, console)

@@ -132,14 +132,14 @@ class SearchScreen(Callback):
     def _counts(self) -> str:
         left = self.seconds_left()
         tail = "" if left is None else f", about {_clock(left)} left"
-        return f"{self._tally.num_ended}/{self._queue.num_trials} trials{tail}"
+        return f"{self._queue.num_ended}/{self._queue.num_trials} trials{tail}"
 
     def seconds_left(self) -> float | None:
         """Trials still to do at the mean time of those done, spread over the slots; None before the first has ended."""
         tally = self._tally
         if not (finished := tally.statuses["finished"]):
             return None
-        to_do = self._queue.num_trials - tally.num_ended - self._trials_under_way()
+        to_do = self._queue.num_trials - self._queue.num_ended - self._trials_under_way()
         return max(0.0, to_do) * tally.finished_seconds / finished / self._slots
 
     def _trials_under_way(self) -> float:
@@ -153,7 +153,7 @@ class SearchScreen(Callback):
         text = Text.assemble(
             (f"{self._space.name}  ", "bold"), f"{self._counts()}   {so_far} so far   {ended}; {feasible} feasible"
         )
-        bar = ProgressBar(total=self._queue.num_trials, completed=self._tally.num_ended + self._trials_under_way())
+        bar = ProgressBar(total=self._queue.num_trials, completed=self._queue.num_ended + self._trials_under_way())
         return Group(text, bar)
 
     def _running_table(self) -> Table:

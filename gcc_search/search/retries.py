@@ -40,6 +40,7 @@ def again(job: Job, record: TrialRecord) -> Job:
         job,
         failures=tuple(record.failures),
         alone="memory" in record.failures,
+        has_begun=True,
         share_left=1 - record.epochs_done / job.settings.recipe.epochs,
     )
 

@@ -9,6 +9,7 @@ rung, so that the state can be rebuilt from the trials' rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -23,6 +24,20 @@ from gcc_search.vocabulary import EarlyTerminate
 
 # A row of epochs.parquet, or part of one.
 Row = Mapping[str, Any]
+
+
+# Network, seed, epoch.
+Place = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class _Reached:
+    """What a trial reached at a rung: its losses, and its row; its baseline's key."""
+
+    trial_id: str
+    losses: list[float]
+    row: Row
+    baseline: str | None
 
 
 def list_rungs(early: EarlyTerminate, epochs: int) -> tuple[int, ...]:
@@ -55,7 +70,8 @@ class SuccessiveHalving(FIFOScheduler):
         self._rows_of = rows_of
         self._caps = trials_per_network(space)
         self._epochs = list_rungs(early, space.most_epochs)
-        self._rungs: dict[tuple[str, int, int], Rung] = {}
+        self._rungs: dict[Place, Rung] = {}
+        self._ahead: dict[Place, list[_Reached]] = {}
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -82,14 +98,33 @@ class SuccessiveHalving(FIFOScheduler):
         if row["epoch"] not in self._epochs or len(losses) < len(reached):
             return True
         place = (network, seed, row["epoch"])
-        rung = self._rungs.get(place)
-        if rung is None:
-            rung = self._rungs[place] = Rung(self._caps[network], len(losses))
-        return rung.add(trial_id, losses, self._violation(row, baseline), eta=self._early.eta)
+        if place not in self._rungs:
+            self._rungs[place] = Rung(self._caps[network], len(losses))
+        violation = self._violation(row, baseline)
+        if violation is None:
+            # Its baseline trains beside it. What is ahead of that is compared to nobody, and goes on.
+            self._ahead.setdefault(place, []).append(_Reached(trial_id, losses, row, baseline))
+            return True
+        self._enter_those_ahead(place)
+        return self._rungs[place].add(trial_id, losses, violation, eta=self._early.eta)
 
-    def _violation(self, row: Row, baseline: str | None) -> float:
-        """Of all constraints together, against the baseline as it was when a trial's collapse is judged by it."""
+    def _enter_those_ahead(self, place: Place) -> None:
+        """Others are compared to them, once their baseline has come so far."""
+        for item in self._ahead.pop(place, []):
+            violation = self._violation(item.row, item.baseline)
+            if violation is None:
+                self._ahead.setdefault(place, []).append(item)
+            else:
+                self._rungs[place].add(item.trial_id, item.losses, violation, eta=self._early.eta)
+
+    def _violation(self, row: Row, baseline: str | None) -> float | None:
+        """Of all constraints together, against the baseline as it was when a trial's collapse is judged by it.
+
+        None where that has not come so far.
+        """
         of_baseline = self._baseline_row(baseline, epoch_compared(row["epoch"])) if self._is_relative else {}
+        if of_baseline is None:
+            return None
         found = 0.0
         for constraint in self._constraints:
             column = constraint.metric.column
@@ -98,7 +133,9 @@ class SuccessiveHalving(FIFOScheduler):
                 found += max(0.0, constraint.violated_share(value, bound))
         return found
 
-    def _baseline_row(self, key: str | None, epoch: int) -> Row:
-        """Nothing, where it is not known, had not begun, or has not come so far."""
-        rows = self._rows_of(key) if key is not None and epoch else ()
-        return rows[epoch - 1] if rows and epoch <= len(rows) else {}
+    def _baseline_row(self, key: str | None, epoch: int) -> Row | None:
+        """Nothing of before its first epoch; None where it has not come so far, or cannot be read."""
+        if key is None or not epoch:
+            return {}
+        rows = self._rows_of(key)
+        return rows[epoch - 1] if epoch <= len(rows) else None

@@ -28,14 +28,15 @@ def print_summary(result: SearchResult, console: Console) -> None:
     counts = [f"{count} {status}" for status, count in sorted(statuses.items())]
     if result.num_interrupted:
         counts.append(f"{result.num_interrupted} interrupted")
+    if result.num_left:
+        counts.append(f"{result.num_left} not trained")
     ended = ", ".join(counts) or "none ended"
     feasible = sum(outcome.feasible for outcome in result.outcomes)
-    how = _how(result)
-    say(console, f"{how}: trials {ended}; {feasible} feasible")
+    say(console, f"{_how(result)}: trials {ended}; {feasible} feasible")
     if result.failed:
         _print_failures([outcome.record for outcome in result.failed], console)
     say(console, f"results: {place_of(result.run)}")
-    if how != "done":
+    if result.interrupted or result.gave_up or result.out_of_time:
         say(console, f"go on:   {result.resume_command}")
     if any(statuses[status] for status in SHOWN):
         say(console, f"next:    gcc-search analyze {shlex.quote(place_of(result.run))}")
@@ -46,7 +47,9 @@ def _how(result: SearchResult) -> str:
         return "stopped"
     if result.gave_up:
         return "given up"
-    return "time is up" if result.out_of_time else "done"
+    if result.out_of_time:
+        return "time is up"
+    return "ended early" if result.num_left else "done"
 
 
 def to_json(result: SearchResult) -> str:
@@ -56,6 +59,7 @@ def to_json(result: SearchResult) -> str:
             "run": place_of(result.run.resolve()),
             "exit_code": result.exit_code,
             "trials": dict(sorted(result.statuses().items())) | {"interrupted": result.num_interrupted},
+            "not_trained": result.num_left,
             "feasible": sum(outcome.feasible for outcome in result.outcomes),
             "failed": [_failure(outcome) for outcome in result.failed],
             "frontier": [outcome.job.id for outcome in result.frontier],

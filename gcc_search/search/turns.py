@@ -1,15 +1,19 @@
-"""Whose turn it is: of which network the next trial is asked for."""
+"""Whose turn it is: of which network the next trial is asked for, and what a trial takes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gcc_search.results.schema import TrialRecord
+from gcc_search.results.schema import Role, TrialRecord
 from gcc_search.search.study import NetworkStudy
 
 # The last trials are those that keep all devices busy for so many times as long as one trial of the slowest network
 # takes: beside it, quick ones are left that fill the other devices until all end at much the same time.
 LAST_ROUNDS = 1.5
+# And no more than these of all: on many devices a network's trials would otherwise be drawn all at once.
+LAST_SHARE = 0.5
+# What a trial takes where none has ended yet: it has two views.
+TRIAL_OVER_BASELINE = 2.0
 
 
 class Turns:
@@ -19,35 +23,47 @@ class Turns:
     The order between networks changes no trial.
 
     Args:
-        slots: how many trials run at a time.
+        slots: how many trials run at a time. total: how many there are in all.
     """
 
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
-        # By network: seconds, and number, of the trials that have ended; those of its baselines, which come first.
-        self._trials: dict[str, tuple[float, int]] = {}
-        self._baselines: dict[str, tuple[float, int]] = {}
+    def __init__(self, slots: int, total: int) -> None:
+        self._slots, self._total = slots, total
+        # Seconds of those that have ended, and their number.
+        self._ended: dict[tuple[str, Role], tuple[float, int]] = {}
+        self._longest: dict[tuple[str, Role], float] = {}
 
     def add(self, record: TrialRecord) -> None:
-        """A trial or a baseline that has ended."""
-        if record.status == "failed" or record.role == "start":
+        """A job that has ended."""
+        if record.status == "failed":
             return
-        seen = self._trials if record.role == "trial" else self._baselines
-        seconds, number = seen.get(record.network, (0.0, 0))
-        seen[record.network] = (seconds + record.device_seconds, number + 1)
+        key = (record.network, record.role)
+        seconds, number = self._ended.get(key, (0.0, 0))
+        self._ended[key] = (seconds + record.device_seconds, number + 1)
+        if record.status == "finished":
+            self._longest[key] = max(record.device_seconds, self._longest.get(key, 0.0))
 
     def choose(self, studies: Sequence[NetworkStudy]) -> NetworkStudy:
         """One of these, none of which is exhausted."""
-        seconds = [self.seconds(study.network) for study in studies]
+        seconds = [self.mean_seconds(study.network) for study in studies]
         known = [item for item in seconds if item is not None]
-        if len(known) == len(studies):
-            left = sum((study.cap - study.num_asked) * item for study, item in zip(studies, known, strict=True))
-            slowest = max(known)
-            if left <= LAST_ROUNDS * self._slots * slowest:
-                return studies[known.index(slowest)]
+        left = [study.cap - study.num_asked for study in studies]
+        if len(known) == len(studies) and sum(left) <= LAST_SHARE * self._total:
+            device_seconds = sum(number * item for number, item in zip(left, known, strict=True))
+            if device_seconds <= LAST_ROUNDS * self._slots * max(known):
+                return studies[known.index(max(known))]
         return min(studies, key=lambda study: study.num_asked)
 
-    def seconds(self, network: str) -> float | None:
-        """What one trial takes on the average; None where none has ended."""
-        seconds, number = self._trials.get(network) or self._baselines.get(network) or (0.0, 0)
-        return seconds / number if number else None
+    def mean_seconds(self, network: str) -> float | None:
+        """Of a network's trials, however they ended; None where neither one nor a baseline has."""
+        if (network, "trial") in self._ended:
+            seconds, number = self._ended[network, "trial"]
+            return seconds / number
+        seconds, number = self._ended.get((network, "baseline"), (0.0, 0))
+        return TRIAL_OVER_BASELINE * seconds / number if number else None
+
+    def most_seconds(self, network: str, role: Role) -> float | None:
+        """What one may take that finishes: as the longest that has; None where that is not known."""
+        if role == "trial" and (network, role) not in self._longest:
+            baseline = self._longest.get((network, "baseline"))
+            return None if baseline is None else TRIAL_OVER_BASELINE * baseline
+        return self._longest.get((network, role))

@@ -229,6 +229,15 @@ def test_trials_that_wait_for_their_baseline_say_to_wait(new_run):
         found_in(run)
 
 
+def test_trials_beside_a_baseline_that_diverged_do_not_say_to_wait(new_run):
+    run = new_run()
+    run.baseline(status="diverged")
+    run.trial("t1")
+    told = "got none (1 beside a baseline that diverged); search with lower alpha, beta or lr"
+    with pytest.raises(ResultsError, match=re.escape(told)):
+        found_in(run)
+
+
 def test_a_network_that_was_not_trained_is_one_line(mixed_run):
     with pytest.raises(ResultsError, match=r"--network: must be one of .*, got resnet19; did you mean resnet18\?"):
         found_in(mixed_run, network="resnet19")

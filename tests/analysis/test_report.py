@@ -87,7 +87,13 @@ def test_a_trial_waits_for_a_baseline_that_has_not_finished(mixed_run, status):
     mixed_run.trial("c1", "convnext_tiny")
     mixed_run.baseline("convnext_tiny", status=status)
     assert find(read_run(mixed_run.folder)).waiting == ("c1",)
-    assert "left out, their baselines have not finished: c1" in told(mixed_run.folder)
+    what_helps = "gcc-search resume RUN trains what is missing"
+    assert f"left out, their baselines have not finished ({what_helps}): c1" in told(mixed_run.folder)
+
+
+def test_a_trial_waits_for_a_baseline_that_has_not_begun(mixed_run):
+    mixed_run.trial("c1", "convnext_tiny")
+    assert find(read_run(mixed_run.folder)).waiting == ("c1",)
 
 
 def test_a_run_whose_trials_all_wait_is_drawn_empty(new_run):
@@ -306,11 +312,13 @@ def test_everything_printed_fits_100_columns(analyzed):
     assert max(len(line.rstrip()) for line in lines) <= 100
 
 
-@pytest.mark.parametrize("scenario", ["no finished trial", "no baseline", "no run"])
+@pytest.mark.parametrize("scenario", ["no finished trial", "torn baseline", "no run"])
 def test_a_refusal_is_one_line_and_writes_nothing(new_run, scenario):
     run = new_run()
-    if scenario == "no baseline":
+    if scenario == "torn baseline":
         run.trial("t1")
+        run.baseline()
+        (run.folder / "baselines/resnet18-base/trial.json").write_text('{"id"')
     folder = run.folder if scenario != "no run" else run.folder / "nowhere"
     with pytest.raises(ResultsError) as error:
         analyze(folder)

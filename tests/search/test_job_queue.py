@@ -16,7 +16,7 @@ from rich.console import Console
 
 from gcc_search.analysis.boundary import DECIDED
 from gcc_search.errors import SpaceError
-from gcc_search.patience import UNHEARD
+from gcc_search.patience import UNHEARD, Contact
 from gcc_search.results.reader import read_run, read_trial
 from gcc_search.results.schema import Status
 from gcc_search.results.writer import write_trial
@@ -134,12 +134,23 @@ def test_what_fails_by_a_diverged_baseline_is_not_said_to_go_well_when_trained_a
     assert [line.strip() for line in summary_of(queue, prepared.run).splitlines() if line.startswith("  ")] == told
 
 
+def result_of(queue: JobQueue, run: Path) -> SearchResult:
+    return SearchResult(
+        run=run,
+        num_left=queue.num_left,
+        outcomes=tuple(queue.all_outcomes()),
+        frontier=(),
+        num_interrupted=0,
+        interrupted=False,
+        gave_up=queue.gives_up,
+        out_of_time=queue.is_out_of_time,
+        resume_command="gcc-search resume",
+    )
+
+
 def summary_of(queue: JobQueue, run: Path) -> str:
-    ended = {"num_interrupted": 0, "interrupted": False, "gave_up": False, "resume_command": "gcc-search resume"}
-    out_of_time = queue.is_out_of_time
     console = Console(file=io.StringIO(), width=200)
-    outcomes = tuple(queue.outcomes)
-    print_summary(SearchResult(run=run, outcomes=outcomes, frontier=(), out_of_time=out_of_time, **ended), console)
+    print_summary(result_of(queue, run), console)
     return console.file.getvalue()
 
 
@@ -409,6 +420,51 @@ def test_a_baseline_that_failed_beside_its_trial_is_tried_again_after_a_resume(t
     assert [outcome.feasible for outcome in queue.outcomes if outcome.job.is_trial] == [True]
 
 
+def test_a_baseline_that_diverges_is_a_failure_of_the_search_also_when_it_is_resumed(tmp_path):
+    prepared = prepare(tmp_path, run_cap=20)
+    slots = Slots(prepared)
+    baseline, trial = slots.begin(), slots.begin()
+    slots.end(trial, "finished", [])
+    slots.end(baseline, "diverged", [])
+    for queue in (slots.queue, recalled(prepared)):
+        assert queue.suggest("next") == Searcher.FINISHED
+        result = result_of(queue, prepared.run)
+        assert ([outcome.job.id for outcome in result.failed], result.exit_code) == ([baseline[1].id], 2)
+        printed = summary_of(queue, prepared.run)
+        assert printed.startswith("ended early: trials 1 finished, 19 not trained; 0 feasible\n")
+        assert CHANGE in printed
+
+
+def test_a_trial_that_has_begun_goes_on_where_its_baseline_diverges_also_after_a_resume(tmp_path):
+    prepared = prepare(tmp_path, run_cap=5)
+    slots = Slots(prepared)
+    baseline, trial = slots.begin(), slots.begin()
+    slots.end(trial, "failed", ["crash"], hours=2, epochs=1)
+    again = slots.begin()
+    slots.end(baseline, "diverged", [])
+    slots.end(again, "failed", ["crash", "crash"], hours=3, epochs=1)
+    assert slots.begin()[1].id == trial[1].id
+    queue = recalled(prepared)
+    assert [job.id for job in work(queue, prepared.run, all_well)] == [trial[1].id]
+    assert statuses(queue) == {"finished": 1}
+
+
+def test_what_waits_for_its_baseline_is_told_when_the_search_ends_first(tmp_path):
+    prepared = prepare(tmp_path, run_cap=4, max_failed_trials=1)
+    slots = Slots(prepared)
+    told = []
+    slots.queue.contact = Contact(tell=told.append)
+    baseline, first, second = slots.begin(), slots.begin(), slots.begin()
+    slots.end(first, "finished", [])
+    slots.end(second, "failed", ["error"])
+    assert told[0] == f"{first[1].id}: finished; judged when its baseline, {baseline[1].id}, has ended"
+    slots.end(baseline, "failed", ["crash"])
+    assert (slots.begin(), slots.queue.gives_up) == (None, True)
+    result = result_of(slots.queue, prepared.run)
+    assert (result.statuses(), result.exit_code) == ({"finished": 1, "failed": 1}, 2)
+    assert [outcome.job.id for outcome in result.failed] == [second[1].id]
+
+
 def test_what_was_stopped_before_its_baseline_ended_is_judged_by_it_after_a_resume(tmp_path):
     prepared = prepare(tmp_path, run_cap=1)
     slots = Slots(prepared)
@@ -479,7 +535,7 @@ def test_what_would_not_end_in_time_is_not_started_and_a_resumed_search_goes_on_
     slots.end(second, "finished", [], hours=3)
     assert slots.queue.suggest("last") == Searcher.FINISHED
     printed = summary_of(slots.queue, prepared.run)
-    assert printed.startswith("time is up: trials 2 finished; 2 feasible\n")
+    assert printed.startswith("time is up: trials 2 finished, 2 not trained; 2 feasible\n")
     assert "go on:   gcc-search resume\n" in printed
     assert len(watch.told) == 1
     queue = recalled(prepared)
@@ -507,7 +563,8 @@ def test_a_quick_network_goes_on_where_a_slow_one_would_not_end_in_time(tmp_path
     for job in [slots.begin() for _ in range(4)]:
         if not job[1].is_trial:
             slots.end(job, "finished", [], hours={"convnet_small": 1, "mobilenet_v3_large": 3}[job[1].settings.network])
-    watch.passed = 2
+    # A trial takes twice as long as its baseline, for all that is known.
+    watch.passed = 1.5
     later = [slots.begin()[1] for _ in range(3)]
     assert [job.settings.network for job in later] == ["convnet_small"] * 3
     assert slots.begin() is None

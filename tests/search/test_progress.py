@@ -53,7 +53,7 @@ def test_a_tally_that_grows_is_what_counting_all_anew_gives(outcomes):
 
 
 def test_of_a_thousand_running_trials_as_many_are_shown_as_fit(outcomes):
-    queue = SimpleNamespace(outcomes=outcomes, num_trials=2000)
+    queue = SimpleNamespace(outcomes=outcomes, num_ended=200, num_trials=2000)
     console = Console(file=io.StringIO(), width=160, height=200)
     screen = SearchScreen(SPACE, queue, console, slots=1000)
     for number in range(1000):
@@ -69,7 +69,7 @@ def test_of_a_thousand_running_trials_as_many_are_shown_as_fit(outcomes):
 
 def test_what_is_left_is_what_has_not_begun_and_the_rest_of_what_runs(outcomes):
     ended = [outcome for outcome in outcomes if outcome.record.status == "finished"][:10]
-    queue = SimpleNamespace(outcomes=ended, num_trials=20)
+    queue = SimpleNamespace(outcomes=ended, num_ended=10, num_trials=20)
     screen = SearchScreen(SPACE, queue, Console(file=io.StringIO()), slots=2)
     screen.render()
     # Each took a second.

@@ -82,11 +82,22 @@ def test_violations_of_several_constraints_are_added_as_shares_of_what_a_metric_
     assert decide(scheduler, accuracy_points=59.4, value=0.4) == "STOP"
 
 
-def test_a_baseline_that_is_not_known_violates_nothing():
+def test_what_is_ahead_of_its_baseline_goes_on_and_later_ones_are_compared_to_it_as_it_kept_the_constraints():
     scheduler = make_scheduler(constraints=["accuracy >= baseline"])
     scheduler._rows_of = lambda key: []
-    assert decide(scheduler, value=0.5, accuracy_points=1.0) == "CONTINUE"
-    assert decide(scheduler, value=0.6, accuracy_points=0.5) == "CONTINUE"
+    assert {decide(scheduler, value=0.9, accuracy_points=30.0) for _ in range(3)} == {"CONTINUE"}
+    scheduler._rows_of = {"b": BASELINE}.get
+    # Half a point under it, which is less than thirty; as good; and not so sparse.
+    assert decide(scheduler, value=0.5, accuracy_points=59.5) == "CONTINUE"
+    assert decide(scheduler, value=0.5, accuracy_points=60.0) == "CONTINUE"
+    assert decide(scheduler, value=0.4, accuracy_points=60.0) == "CONTINUE"
+
+
+def test_a_constraint_that_is_not_relative_waits_for_no_baseline():
+    scheduler = make_scheduler(constraints=["accuracy >= 50"])
+    scheduler._rows_of = lambda key: []
+    assert decide(scheduler, value=0.5, accuracy_points=60.0) == "CONTINUE"
+    assert decide(scheduler, value=0.9, accuracy_points=30.0) == "STOP"
 
 
 def test_between_rungs_nothing_stops():
@@ -119,7 +130,7 @@ def test_a_trial_without_a_metric_is_left_alone():
 
 def test_where_epochs_are_searched_the_rungs_reach_as_far_as_the_longest_trials(tmp_path):
     epochs, early = {"epochs": {"values": [60, 90]}}, {"type": "asha", "metric": "gini", "min_epochs": 20}
-    space = make_space(parameters=TINY["parameters"] | epochs, early_terminate=early)
+    space = make_space(parameters=TINY["parameters"] | epochs, early_terminate=early, constraints=[])
     scheduler = scheduler_in(space, tmp_path)
     for epoch in (20, 60):
         assert decide(scheduler, value=0.5, epoch=epoch, network="convnet_small") == "CONTINUE"
