@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gcc_search.analysis.recommendation import Recommendation, Wish
+from gcc_search.analysis.recommendation_text import say_why
 from gcc_search.atomic import fetch, write_atomically
 from gcc_search.errors import ResultsError
 from gcc_search.model_card import model_card
 from gcc_search.model_file import SUFFIX, ModelFacts, write_model
-from gcc_search.results.reader import read_run_record
+from gcc_search.results.reader import Trial, read_run_record
 from gcc_search.results.schema import NETWORK_FILE
 from gcc_search.targets import check_here
 from gcc_search.trained import Trained, open_trained
@@ -43,19 +45,34 @@ def export_recommended(found: Recommendation, wish: Wish, path: Path) -> tuple[P
     Raises:
         ResultsError, WeightsError: the trial has no network, it is torn, or the folder cannot be written to.
     """
-    fetch([found.trial.folder / NETWORK_FILE])
-    trained, images = open_trained(found.trial.folder), _images_of(found)
-    facts = _facts(trained, tuple(images["classes"]))
-    card = model_card(found, wish, facts, images, file=path.name)
-    write_model(path, trained.network.model.state_dict(), facts)
+    return export_one(found, say_why(found, wish), path)
+
+
+def export_one(found: Recommendation, why: Sequence[str], path: Path) -> tuple[Path, Path]:
+    """`export_recommended` of a trial that was chosen for other reasons, `why`, a line each."""
+    facts = export_network(found.trial, path)
+    card = model_card(found, why, facts, _images_of(found.trial), file=path.name)
     write_atomically(card_of(path), card.encode())
     return path, card_of(path)
 
 
-def _images_of(found: Recommendation) -> dict[str, Any]:
+def export_network(trial: Trial, path: Path) -> ModelFacts:
+    """Writes a trial's network alone, or a baseline's; what its file says of it.
+
+    Raises:
+        ResultsError, WeightsError: see `export_recommended`.
+    """
+    fetch([trial.folder / NETWORK_FILE])
+    trained = open_trained(trial.folder)
+    facts = _facts(trained, trial, tuple(_images_of(trial)["classes"]))
+    write_model(path, trained.network.model.state_dict(), facts)
+    return facts
+
+
+def _images_of(trial: Trial) -> dict[str, Any]:
     """The trial's images as its run.json tells of them."""
-    run = found.trial.folder.resolve().parent.parent
-    fingerprint = found.trial.record.data_fingerprint
+    run = trial.folder.resolve().parent.parent
+    fingerprint = trial.record.data_fingerprint
     for images in read_run_record(run).data:
         if images["fingerprint"] == fingerprint:
             return images
@@ -64,7 +81,7 @@ def _images_of(found: Recommendation) -> dict[str, Any]:
     )
 
 
-def _facts(trained: Trained, classes: tuple[str, ...]) -> ModelFacts:
+def _facts(trained: Trained, trial: Trial, classes: tuple[str, ...]) -> ModelFacts:
     settings = trained.settings
     run = trained.place.resolve().parent.parent.name
     return ModelFacts(
@@ -74,7 +91,7 @@ def _facts(trained: Trained, classes: tuple[str, ...]) -> ModelFacts:
         crop=eval_crop_of(settings.data.name),
         mean=CHANNEL_MEAN,
         std=CHANNEL_STD,
-        trial=f"{run}/{trained.name}",
+        trial=f"{run}/{trial.folder.name}",
         settings=_without_paths(settings.model_dump(mode="json")),
         data_fingerprint=trained.fingerprint,
         versions=trained.versions,

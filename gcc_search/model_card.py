@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gcc_search.analysis.comparison_table import HEADINGS, KEY, line_cells, say_below
 from gcc_search.analysis.measures import ACCURACY, Line
-from gcc_search.analysis.recommendation import Recommendation, Wish
-from gcc_search.analysis.recommendation_text import say_settings, say_why
+from gcc_search.analysis.recommendation import Recommendation
+from gcc_search.analysis.recommendation_text import say_settings
 from gcc_search.model_file import ModelFacts
 from gcc_search.plugins import bringers, import_line
 
@@ -29,14 +29,16 @@ LIMITS = """\
 - The trial was chosen among others by its validation split; images of another kind may give other values."""
 
 
-def model_card(found: Recommendation, wish: Wish, facts: ModelFacts, images: Mapping[str, Any], *, file: str) -> str:
+def model_card(
+    found: Recommendation, why: Sequence[str], facts: ModelFacts, images: Mapping[str, Any], *, file: str
+) -> str:
     """Markdown with a YAML head, as model hubs have it. `images`: the entry of run.json; `file`: the weights' name."""
     record = found.trial.record
     sections = {
         "What it is": _what_it_is(found, facts),
         "Trained on": _trained_on(facts, images),
         "Settings": f"{say_settings(found)}\n\n{_table(_all_settings(facts.settings))}",
-        "Why this one": "\n".join(f"- {line}" for line in say_why(found, wish)),
+        "Why this one": "\n".join(f"- {line}" for line in why),
         "Measures": _measures(found),
         "How to load it": _how_to_load(facts, file),
         "Limits": LIMITS,

@@ -91,6 +91,7 @@ ALLOWED: dict[str, set[str]] = {
         "atomic",
         "errors",
     },
+    "frontier_export": {"exporting", "model_file", "analysis", "results", "saying", "targets", "atomic", "errors"},
     "confirming": {
         "analysis",
         "atomic",
@@ -188,6 +189,7 @@ ALLOWED: dict[str, set[str]] = {
         "repeating",
         "confirming",
         "exporting",
+        "frontier_export",
         "scoring",
         "explaining",
         "fetching",

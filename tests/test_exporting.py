@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from gcc_search.analysis.recommendation import Wish, recommend
+from gcc_search.analysis.recommendation_text import say_why
 from gcc_search.errors import ResultsError, WeightsError
 from gcc_search.exporting import check_target, export_recommended
 from gcc_search.model_card import model_card
@@ -87,7 +88,7 @@ def test_the_card_tells_data_settings_measures_and_limits(found, exported):
 )
 def test_the_card_tells_of_files_that_are_in_two_splits(exported, found, repeated, told):
     images = dict(read_run(found.trial.folder.parent.parent).record.data[0]) | {"repeated": repeated}
-    assert told in model_card(found, WISH, read_model(exported[0])[0], images, file="model.safetensors")
+    assert told in model_card(found, say_why(found, WISH), read_model(exported[0])[0], images, file="model.safetensors")
 
 
 def test_the_card_tells_what_of_an_image_of_its_data_set_the_network_sees(exported, found):
@@ -100,14 +101,14 @@ def test_the_card_tells_what_of_an_image_of_its_data_set_the_network_sees(export
     assert (
         "Images: the middle square, 87.5 % of the short side wide, at 224 x 224 pixels (the short side\n"
         "scaled to 256 pixels, the middle 224 x 224 cut out)"
-    ) in model_card(found, WISH, photographs, images, file="model.safetensors")
+    ) in model_card(found, say_why(found, WISH), photographs, images, file="model.safetensors")
 
 
 @pytest.mark.parametrize(("size", "expected"), [(224, False), (96, True)])
 def test_the_card_tells_how_torchvision_takes_a_transformer_of_other_images(exported, found, size, expected):
     facts = replace(read_model(exported[0])[0], network="vit_b_16", image_size=size)
     images = read_run(found.trial.folder.parent.parent).record.data[0]
-    card = model_card(found, WISH, facts, images, file="model.safetensors")
+    card = model_card(found, say_why(found, WISH), facts, images, file="model.safetensors")
     resized = 'interpolate_embeddings(96, 16, load_file("model.safetensors"))'
     assert (f"network.load_state_dict(torchvision.models.vision_transformer.{resized})" in card) == expected
     assert ("network = torchvision.models.vit_b_16(num_classes=8, image_size=96)" in card) == expected

@@ -6,12 +6,13 @@ The validation split decides; what the test split says is reported.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gcc_search.analysis.comparison import Comparison, compare_chosen
 from gcc_search.analysis.feasibility import Question, first_broken, read_question
 from gcc_search.analysis.findings import check_searched, say_way_out
+from gcc_search.analysis.frontier import find_frontier
 from gcc_search.analysis.paired_images import read_paired
 from gcc_search.analysis.pairing import Pair, pair_with_baselines
 from gcc_search.analysis.seeds import SeedSpread, differs_in_more_than_seed
@@ -75,13 +76,47 @@ class Recommendation:
     problems: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Field:
+    """Who takes part: pairs by trial, the names of those that qualify, and why others do not."""
+
+    question: Question
+    by_id: dict[str, Pair]
+    names: tuple[str, ...]
+    considered: int
+    excluded: tuple[Excluded, ...]
+
+
 def recommend(run: Run, wish: Wish) -> Recommendation:
     """The recommended trial of `run`.
 
     Raises:
         ResultsError: a run of `gcc-search train`, no trial of the network, no trial that qualifies, or a scored trial
-            without its baseline.
+            whose baseline is damaged.
     """
+    field = _qualify(run, wish)
+    ranked = sorted(
+        (_candidate(field.by_id[name]) for name in field.names), key=lambda one: (-one.corrected_consistency, one.trial)
+    )
+    return _recommend(run, field, ranked)
+
+
+def recommend_frontier(run: Run, wish: Wish) -> tuple[Recommendation, ...]:
+    """Every trial that no other which qualifies beats in all that the search ranks by, and accuracy, C* and Gini.
+
+    By rising Gini, as on the figure from left to right. None of them has a runner-up.
+
+    Raises:
+        ResultsError: see `recommend`.
+    """
+    field = _qualify(run, wish)
+    frontier = find_frontier([field.by_id[name] for name in field.names], field.question)
+    members = [field.by_id[point.id] for point in frontier.points if point.on_frontier]
+    members.sort(key=lambda pair: (pair.trial.validated("gini") or 0.0, pair.trial.id))
+    return tuple(_recommend(run, field, [_candidate(pair)]) for pair in members)
+
+
+def _qualify(run: Run, wish: Wish) -> _Field:
     check_searched(run)
     _check_network(run, wish)
     question, pairs = read_question(run.record), pair_with_baselines(run)
@@ -91,22 +126,14 @@ def recommend(run: Run, wish: Wish) -> Recommendation:
     excluded = tuple(
         Excluded(count=count, reason=reason) for reason, count in Counter(filter(None, reasons.values())).items()
     )
-    ranked = sorted(
-        (_candidate(by_id[name]) for name, reason in reasons.items() if reason is None),
-        key=lambda one: (-one.corrected_consistency, one.trial),
-    )
-    if not ranked:
+    names = tuple(name for name, reason in reasons.items() if reason is None)
+    if not names:
         raise _none_qualifies(run, wished, [pair for name, pair in by_id.items() if name in reasons], excluded)
-    return _recommend(run, by_id, ranked, len(wished), excluded)
+    return _Field(question=question, by_id=by_id, names=names, considered=len(wished), excluded=excluded)
 
 
-def _recommend(
-    run: Run,
-    by_id: Mapping[str, Pair],
-    ranked: Sequence[Candidate],
-    considered: int,
-    excluded: tuple[Excluded, ...],
-) -> Recommendation:
+def _recommend(run: Run, field: _Field, ranked: Sequence[Candidate]) -> Recommendation:
+    by_id = field.by_id
     pair = by_id[ranked[0].trial]
     trial = next(trial for trial in run.trials if trial.record.id == pair.trial.id)
     baseline = next(trial for trial in run.baselines.values() if trial.record.id == pair.baseline.id)
@@ -116,8 +143,8 @@ def _recommend(
         trial=trial,
         baseline=baseline,
         chosen=ranked[0],
-        considered=considered,
-        excluded=excluded,
+        considered=field.considered,
+        excluded=field.excluded,
         runner_up=ranked[1] if len(ranked) > 1 else None,
         comparison=comparison,
         gain_over_seeds=over_seeds,

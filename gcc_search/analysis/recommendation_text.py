@@ -62,6 +62,18 @@ def say_why(found: Recommendation, wish: Wish) -> tuple[str, ...]:
     )
 
 
+def say_why_frontier(found: Recommendation, wish: Wish) -> tuple[str, ...]:
+    """Why a trial is on the frontier, and whether the test split bears out what it gains; a line each."""
+    left_out = sum(item.count for item in found.excluded)
+    limit = "" if wish.max_accuracy_drop is None else f", at most {wish.max_accuracy_drop:g} points lost"
+    return (
+        f"on the frontier: none of the {found.considered - left_out} that qualify (constraints kept{limit}) beats it "
+        "on the validation split in accuracy, C*, Gini and whatever else the search ranked by",
+        f"C* {found.chosen.corrected_consistency:.3f} there, accuracy lost: {found.chosen.drop_points:+.2f} points",
+        *say_gain(found),
+    )
+
+
 def _say_runner_up(found: Recommendation) -> str:
     other = found.runner_up
     if other is None:

@@ -1,4 +1,4 @@
-"""Commands that read runs: analyze, recommend."""
+"""Commands that read runs: analyze, recommend, export."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gcc_search.cli.options import Runs, table_width
 
 
 def add_result_commands(app: typer.Typer) -> None:
-    for command in (analyze, recommend):
+    for command in (analyze, recommend, export):
         app.command()(command)
 
 
@@ -97,3 +97,31 @@ def recommend(
         if confirm is not None:
             command = write_confirming_space(found, confirm, num_seeds=seeds or 5, chosen_among=run.trials)
             print(f"\nwrote {confirm}; train it: {command}")
+
+
+def export(
+    runs: Runs,
+    out: Annotated[Path, typer.Option(help="Folder of the networks, one .safetensors file and one card each.")],
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option(min=0, help="Points of validation accuracy that may be lost. Default: no limit.")
+    ] = None,
+    network: Annotated[str | None, typer.Option(help="Only trials of this network.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are in the way.")] = False,
+) -> None:
+    """Hand back the networks on the frontier: each with its card, their baselines, and an index of all.
+
+    The validation split decides, as for recommend. Exit code 1 where no trial qualifies.
+    """
+    from rich.console import Console
+
+    from gcc_search.analysis.recommendation import Wish
+    from gcc_search.analysis.several import read_runs
+    from gcc_search.fetching import open_runs
+    from gcc_search.frontier_export import plan_export, write_export
+
+    wish = Wish(max_accuracy_drop=max_accuracy_drop, network=network)
+    with open_runs(runs) as folders:
+        plan = plan_export(read_runs(folders), wish, out, force=force)
+        write_export(plan, wish, Console(stderr=True))
+    counts = f"{len(plan.members)} of the frontier, {len(plan.baselines)} that they are compared to"
+    print(f"wrote networks: {counts}; start at {plan.index}")

@@ -104,6 +104,15 @@ def test_recommend_fetches_the_one_network_that_it_exports(in_bucket, here):
     assert "/tmp/gcc-" not in (here / "model.md").read_text()
 
 
+def test_export_fetches_the_networks_of_the_frontier_and_their_baselines(in_bucket, here):
+    printed = run("export", f"{URL}/tiny", "--out", "networks")
+    members = [path.name for path in (here / "networks").glob("convnet_small-*.safetensors")]
+    assert fetched_networks(in_bucket) == ["baselines", *["trials"] * len(members)]
+    assert f"wrote networks: {len(members)} of the frontier, 1 that they are compared to" in printed
+    assert "test split" in run("evaluate", f"networks/{members[0]}")
+    assert all("/tmp/gcc-" not in path.read_text() for path in (here / "networks").glob("*.md"))
+
+
 def test_an_exported_file_may_lie_in_a_bucket_itself(in_bucket, here):
     run("recommend", f"{URL}/tiny", "--export", "model.safetensors")
     shutil.copy(here / "model.safetensors", in_bucket.root / BUCKET / "model.safetensors")

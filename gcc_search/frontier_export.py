@@ -1,0 +1,147 @@
+"""`gcc-search export`: the networks on the frontier with their cards, their baselines, and an index of all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from gcc_search.analysis.recommendation import Recommendation, Wish, recommend_frontier
+from gcc_search.analysis.recommendation_text import say_why_frontier
+from gcc_search.atomic import fetch, write_atomically
+from gcc_search.errors import ResultsError, WeightsError
+from gcc_search.exporting import card_of, export_network, export_one
+from gcc_search.model_file import SUFFIX
+from gcc_search.results.reader import Run, Trial, network_problem
+from gcc_search.results.schema import NETWORK_FILE, TrialRecord
+from gcc_search.saying import progress
+from gcc_search.targets import check_here
+
+INDEX = "README.md"
+_NAMED = ("alpha", "beta", "p")
+_COLUMNS = {"accuracy": "accuracy_points", "C*": "corrected_consistency", "Gini": "gini"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """What is written: by file name the members of the frontier, by rising Gini, and their baselines."""
+
+    folder: Path
+    members: Mapping[str, Recommendation]
+    baselines: Mapping[str, Recommendation]
+
+    @property
+    def index(self) -> Path:
+        return self.folder / INDEX
+
+    def paths(self) -> list[Path]:
+        """Every file, the index last."""
+        members = [self.folder / name for name in self.members]
+        baselines = [self.folder / name for name in self.baselines]
+        return [*baselines, *(path for model in members for path in (model, card_of(model))), self.index]
+
+
+def plan_export(run: Run, wish: Wish, folder: Path, *, force: bool) -> Export:
+    """Looks at everything before anything is written.
+
+    Raises:
+        ResultsError: no trial qualifies, a bucket's URL as the folder, or a file that is in the way.
+    """
+    check_here("--out", folder)
+    if folder.exists() and not folder.is_dir():
+        raise ResultsError(f"--out: {folder}: must be a folder, got a file; name another")
+    found = recommend_frontier(run, wish)
+    export = Export(
+        folder=folder,
+        members={_file_name(item.trial): item for item in found},
+        baselines={f"baseline-{_file_name(item.baseline)}": item for item in found},
+    )
+    taken = next((path for path in export.paths() if path.exists()), None)
+    if taken is not None and not force:
+        raise ResultsError(f"{taken}: must be a new name, got one that exists; choose another --out, or add --force")
+    return export
+
+
+def write_export(export: Export, wish: Wish, console: Console) -> None:
+    """Writes networks, cards and, when they are there, the index; with a bar on a terminal.
+
+    Raises:
+        ResultsError, WeightsError: a network is missing or torn (before anything is written), or the disk fails.
+    """
+    trials = [item.trial for item in export.members.values()] + [item.baseline for item in export.baselines.values()]
+    fetch([trial.folder / NETWORK_FILE for trial in trials])
+    for trial in trials:
+        if problem := network_problem(trial):
+            raise WeightsError(problem)
+    with progress(console, "networks") as tell:
+        for number, (name, item) in enumerate(export.members.items(), start=1):
+            export_one(item, say_why_frontier(item, wish), export.folder / name)
+            tell(number, len(trials))
+        for number, (name, item) in enumerate(export.baselines.items(), start=len(export.members) + 1):
+            export_network(item.baseline, export.folder / name)
+            tell(number, len(trials))
+    write_atomically(export.index, _index(export).encode())
+
+
+def _file_name(trial: Trial) -> str:
+    # Of several runs read together, a trial is named by its run as well.
+    return trial.record.id.replace("/", "-") + SUFFIX
+
+
+def _index(export: Export) -> str:
+    runs = sorted({item.trial.folder.resolve().parent.parent.name for item in export.members.values()})
+    rows = [_row(name, item, export) for name, item in export.members.items()]
+    baselines = [_baseline_row(name, item.baseline.record) for name, item in export.baselines.items()]
+    return f"""\
+# The networks on the frontier of {", ".join(runs)}
+
+No trial that keeps the constraints beats one of these on the validation split in accuracy, C\\*, Gini and whatever
+else the search ranked by. From consistent to sparse: by rising Gini. The card beside each says how it was trained, what
+it is worth on the test split against its baseline, and how to load it.
+
+{_table(("network", "alpha", "beta", "p", "seed", "further", *_headings(), "baseline"), rows)}
+
+The baselines, trained without the explanation terms (alpha = beta = 0):
+
+{_table(("network", *_headings()), baselines)}
+
+    gcc-search evaluate FILE --data-root FOLDER          # measures again
+    gcc-search explain FILE FILE --images IMAGES         # heatmaps, side by side
+"""
+
+
+def _headings() -> tuple[str, ...]:
+    return tuple(f"{name}, {split}" for split in ("validation", "test") for name in _COLUMNS)
+
+
+def _row(name: str, item: Recommendation, export: Export) -> Sequence[str]:
+    record = item.trial.record
+    asked = record.settings["explanation"]
+    weights = (f"{asked[key]:.3g}" for key in _NAMED)
+    baseline = next(key for key, other in export.baselines.items() if other.baseline.folder == item.baseline.folder)
+    further = ", ".join(f"{key} {value}" for key, value in record.sampled.items() if key not in (*_NAMED, "seed"))
+    seed = str(record.settings["seed"])
+    return (_link(name), *weights, seed, further or "-", *_measures(record), _link(baseline))
+
+
+def _baseline_row(name: str, record: TrialRecord) -> Sequence[str]:
+    return (_link(name), *_measures(record))
+
+
+def _measures(record: TrialRecord) -> list[str]:
+    values = [
+        split.get(column) for split in (record.validation or {}, record.test or {}) for column in _COLUMNS.values()
+    ]
+    digits = [1, 3, 3] * 2
+    return ["-" if value is None else f"{value:.{places}f}" for value, places in zip(values, digits, strict=True)]
+
+
+def _link(name: str) -> str:
+    return f"[{name}]({name})"
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
