@@ -105,8 +105,12 @@ def show_life(path: Path) -> None:
 
 def fetch(paths: Sequence[Path]) -> None:
     """Makes sure that files which are about to be read are here, those that there are."""
-    if paths and (follower := follower_of(paths[0])) is not None:
-        follower.fetch(paths)
+    asked: dict[int, tuple[Follower, list[Path]]] = {}
+    for path in paths:
+        if (follower := follower_of(path)) is not None:
+            asked.setdefault(id(follower), (follower, []))[1].append(path)
+    for follower, theirs in asked.values():
+        follower.fetch(theirs)
 
 
 def place_of(path: Path) -> str:

@@ -8,15 +8,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from gcc_search.analysis.recommendation import Recommendation, Wish, recommend_frontier
+from gcc_search.analysis.printing import say_refused
+from gcc_search.analysis.recommendation import Recommendation, Wish, recommend_frontier, say_excluded
 from gcc_search.analysis.recommendation_text import say_why_frontier
-from gcc_search.atomic import fetch, write_atomically
+from gcc_search.atomic import fetch, remove_file, write_atomically
 from gcc_search.errors import ResultsError, WeightsError
 from gcc_search.exporting import card_of, export_network, export_one
 from gcc_search.model_file import SUFFIX
 from gcc_search.results.reader import Run, Trial, network_problem
 from gcc_search.results.schema import NETWORK_FILE, TrialRecord
-from gcc_search.saying import progress
+from gcc_search.saying import progress, say
 from gcc_search.targets import check_here
 
 INDEX = "README.md"
@@ -43,21 +44,32 @@ class Export:
         return [*baselines, *(path for model in members for path in (model, card_of(model))), self.index]
 
 
-def plan_export(run: Run, wish: Wish, folder: Path, *, force: bool) -> Export:
-    """Looks at everything before anything is written.
+def check_folder(folder: Path) -> None:
+    """Before anything is fetched.
 
     Raises:
-        ResultsError: no trial qualifies, a bucket's URL as the folder, or a file that is in the way.
+        ResultsError: a bucket's URL, or a file.
     """
     check_here("--out", folder)
     if folder.exists() and not folder.is_dir():
         raise ResultsError(f"--out: {folder}: must be a folder, got a file; name another")
+
+
+def plan_export(run: Run, wish: Wish, folder: Path, *, force: bool) -> Export:
+    """Looks at everything before anything is written.
+
+    Raises:
+        ResultsError: no trial qualifies, or something is in the way.
+    """
     found = recommend_frontier(run, wish)
     export = Export(
         folder=folder,
         members={_file_name(item.trial): item for item in found},
         baselines={f"baseline-{_file_name(item.baseline)}": item for item in found},
     )
+    assert len(export.members) == len(found), "ids differ"
+    if folders := [path for path in export.paths() if path.is_dir()]:
+        raise ResultsError(f"{folders[0]}: must be a name for a file, got a folder; choose another --out")
     taken = next((path for path in export.paths() if path.exists()), None)
     if taken is not None and not force:
         raise ResultsError(f"{taken}: must be a new name, got one that exists; choose another --out, or add --force")
@@ -75,6 +87,8 @@ def write_export(export: Export, wish: Wish, console: Console) -> None:
     for trial in trials:
         if problem := network_problem(trial):
             raise WeightsError(problem)
+    # It is there when all that it names is.
+    remove_file(export.index)
     with progress(console, "networks") as tell:
         for number, (name, item) in enumerate(export.members.items(), start=1):
             export_one(item, say_why_frontier(item, wish), export.folder / name)
@@ -82,7 +96,19 @@ def write_export(export: Export, wish: Wish, console: Console) -> None:
         for number, (name, item) in enumerate(export.baselines.items(), start=len(export.members) + 1):
             export_network(item.baseline, export.folder / name)
             tell(number, len(trials))
-    write_atomically(export.index, _index(export).encode())
+    write_atomically(export.index, _index(export, wish).encode())
+
+
+def say_export(export: Export, console: Console) -> None:
+    """What was written, what qualified and did not, and what was refused."""
+    counts = f"{len(export.members)} of the frontier, {len(export.baselines)} that they are compared to"
+    say(console, f"wrote networks: {counts}; start at {export.index}")
+    found = [*export.members.values()]
+    say(console, f"trials left out of {found[0].considered}: {say_excluded(found[0].excluded)}")
+    others = sorted(path.name for path in export.folder.glob(f"*{SUFFIX}") if path not in export.paths())
+    if others:
+        say(console, f"not of this frontier, but there before: {', '.join(others)}")
+    say_refused(list(dict.fromkeys(problem for item in found for problem in item.problems)), console)
 
 
 def _file_name(trial: Trial) -> str:
@@ -90,16 +116,21 @@ def _file_name(trial: Trial) -> str:
     return trial.record.id.replace("/", "-") + SUFFIX
 
 
-def _index(export: Export) -> str:
+def _index(export: Export, wish: Wish) -> str:
     runs = sorted({item.trial.folder.resolve().parent.parent.name for item in export.members.values()})
     rows = [_row(name, item, export) for name, item in export.members.items()]
     baselines = [_baseline_row(name, item.baseline.record) for name, item in export.baselines.items()]
+    first = next(iter(export.members.values()))
+    qualify = first.considered - sum(item.count for item in first.excluded)
+    network = f" of {wish.network}" if wish.network else ""
+    limit = "" if wish.max_accuracy_drop is None else f", at most {wish.max_accuracy_drop:g} points lost"
     return f"""\
 # The networks on the frontier of {", ".join(runs)}
 
-No trial that keeps the constraints beats one of these on the validation split in accuracy, C\\*, Gini and whatever
-else the search ranked by. From consistent to sparse: by rising Gini. The card beside each says how it was trained, what
-it is worth on the test split against its baseline, and how to load it.
+None of the {qualify} trials{network} that qualify (constraints kept{limit}; left out: {say_excluded(first.excluded)})
+beats one of these on the validation split in accuracy, C\\*, Gini and whatever else the search ranked by. From
+consistent to sparse: by rising Gini. The card beside each says how it was trained, what it is worth on the test split
+against its baseline, and how to load it.
 
 {_table(("network", "alpha", "beta", "p", "seed", "further", *_headings(), "baseline"), rows)}
 
@@ -121,9 +152,10 @@ def _row(name: str, item: Recommendation, export: Export) -> Sequence[str]:
     asked = record.settings["explanation"]
     weights = (f"{asked[key]:.3g}" for key in _NAMED)
     baseline = next(key for key, other in export.baselines.items() if other.baseline.folder == item.baseline.folder)
-    further = ", ".join(f"{key} {value}" for key, value in record.sampled.items() if key not in (*_NAMED, "seed"))
+    others = ((key, value) for key, value in record.sampled.items() if key not in (*_NAMED, "seed"))
+    further = ", ".join(f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in others)
     seed = str(record.settings["seed"])
-    return (_link(name), *weights, seed, further or "-", *_measures(record), _link(baseline))
+    return (_link(name), *weights, seed, further.replace("|", "\\|") or "-", *_measures(record), _link(baseline))
 
 
 def _baseline_row(name: str, record: TrialRecord) -> Sequence[str]:

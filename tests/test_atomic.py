@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from gcc_search.atomic import copy_tree, is_for_want_of_room, sha256, write_atomically
+from gcc_search.atomic import copy_tree, fetch, followed, is_for_want_of_room, sha256, write_atomically
 from gcc_search.errors import ResultsError
 
 
@@ -107,6 +107,24 @@ def test_a_copy_of_a_folder_for_which_there_is_no_room_leaves_nothing_behind(tmp
 @pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EACCES, False)])
 def test_a_full_share_of_a_disk_is_a_full_disk(number, expected):
     assert is_for_want_of_room(OSError(number, os.strerror(number))) == expected
+
+
+class Asked:
+    """Who follows a folder, and is asked for files of it."""
+
+    def __init__(self) -> None:
+        self.paths = []
+
+    def fetch(self, paths) -> None:
+        self.paths += paths
+
+
+def test_each_folder_is_fetched_from_by_who_follows_it(tmp_path):
+    first, second = Asked(), Asked()
+    paths = [tmp_path / name for name in ("a/1", "b/2", "c/3", "a/4")]
+    with followed(tmp_path / "a", first), followed(tmp_path / "b", second):
+        fetch(paths)
+    assert (first.paths, second.paths) == ([paths[0], paths[3]], [paths[1]])
 
 
 def test_a_digest_is_sha256_in_hex():

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from gcc_search.analysis.recommendation import Wish
 from gcc_search.errors import ResultsError, WeightsError
-from gcc_search.frontier_export import Export, plan_export, write_export
+from gcc_search.frontier_export import Export, check_folder, plan_export, say_export, write_export
 from gcc_search.model_file import read_model
 from gcc_search.results.reader import read_run, read_trial
 from gcc_search.results.writer import write_trial
@@ -124,7 +124,49 @@ def test_where_one_network_is_damaged_nothing_is_written(run, tmp_path, place):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_is_no_folder(run, tmp_path):
+def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(ResultsError, match=r"^--out: .*/out: must be a folder, got a file; name another$"):
+        check_folder(tmp_path / "out")
+
+
+def test_a_folder_in_the_way_is_told_before_anything_is_written_also_by_force(run, tmp_path):
+    (tmp_path / "out" / "README.md").mkdir(parents=True)
+    with pytest.raises(ResultsError, match=r"out/README\.md: must be a name for a file, got a folder"):
+        export(run, tmp_path / "out", force=True)
+    assert names_in(tmp_path / "out") == ["README.md"]
+
+
+def test_an_older_index_is_gone_before_a_file_is_replaced(run, tmp_path, monkeypatch):
+    out = export(run, tmp_path / "out").folder
+    monkeypatch.setattr("gcc_search.frontier_export.export_one", failing)
+    with pytest.raises(OSError, match="no more"):
+        export(run, out, force=True)
+    assert "README.md" not in names_in(out)
+
+
+def failing(*given) -> None:
+    raise OSError("no more")
+
+
+def test_what_was_left_out_refused_or_there_before_is_said(run, tmp_path):
+    (run / "trials" / "beaten" / "trial.json").write_text("{")
+    export(run, tmp_path / "out")
+    wish = Wish(max_accuracy_drop=1.0)
+    plan = export(run, tmp_path / "out", wish, force=True)
+    console = Console(file=io.StringIO(), width=200)
+    say_export(plan, console)
+    printed = console.file.getvalue()
+    assert "trials left out of 3: 2 losing more than 1 points\n" in printed
+    assert "not of this frontier, but there before: between.safetensors, t1.safetensors\n" in printed
+    assert "refused files: 1\n" in printed
+    index = plan.index.read_text()
+    assert "None of the 1 trials that qualify (constraints kept, at most 1 points lost; left out: 2 losing" in index
+
+
+def test_trials_without_a_measure_are_no_frontier(run, tmp_path):
+    for name in MEASURED:
+        record = read_trial(run / "trials" / name).record
+        write_trial(run / "trials" / name, replace(record, validation=record.validation | {"gini": None}))
+    with pytest.raises(ResultsError, match="must have a trial with all that it ranks by, got none; see analyze"):
         export(run, tmp_path / "out")

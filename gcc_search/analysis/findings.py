@@ -151,10 +151,10 @@ def say_way_out(records: Sequence[TrialRecord]) -> str:
     # One that finished waits for its baseline.
     if not records or any(record.status in ("running", "interrupted", "finished") for record in records):
         return "wait for the search, or go on with it: gcc-search resume RUN"
-    failed = next((record for record in records if record.status == "failed"), None)
+    failed = next((record for record in records if record.status == "failed" or record.would_fail_again), None)
     if failed is None:
         return "search with lower alpha, beta or lr, or with more epochs"
-    told = f"{failed.id} failed: {failed.reason}"
+    told = f"{failed.id} {failed.status}: {failed.reason}"
     if failed.would_fail_again:
         return f"{told}; change its recipe, then start a new run"
     return f"{told}; where that is mended, remove its folder, then: gcc-search resume RUN"

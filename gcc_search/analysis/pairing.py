@@ -46,25 +46,26 @@ def pair_with_baselines(run: Run) -> tuple[Pair, ...]:
 
 def waiting_trials(run: Run) -> tuple[str, ...]:
     """Ids of trials that ended before their baseline did, or whose baseline did not finish: compared to nothing yet."""
-    records = [trial.record for trial in run.trials]
-    return tuple(record.id for record in records if record.status in SCORED and _is_awaited(run, record.baseline))
+    scored = (trial for trial in run.trials if trial.record.status in SCORED)
+    return tuple(trial.record.id for trial in scored if _waits(run, trial))
 
 
-def _is_awaited(run: Run, key: str | None) -> bool:
-    """Whether a baseline has not begun, or not finished; a torn one is told of elsewhere."""
+def _waits(run: Run, trial: Trial) -> bool:
+    """Whether its baseline has not begun, or not finished; a torn one is told of elsewhere."""
+    key = trial.record.baseline
     if key is None:
         return False
     baseline = run.baselines.get(key)
     if baseline is not None:
         return baseline.record.status != "finished"
-    return not _problems_of(run, key)
+    return not _problems_of_baseline(run, trial)
 
 
 def _pair(run: Run, trial: Trial) -> Pair:
     key = trial.record.baseline
     baseline = run.baselines.get(key) if key is not None else None
     if baseline is None:
-        got = _what_is_there(run, key)
+        got = _what_is_there(run, trial)
         raise ResultsError(f"{trial.folder}: must have its baseline in {run.folder / 'baselines'}, got {got}; {REDO}")
     if test_accuracy(baseline.record) is None or baseline.record.validation is None:
         status = baseline.record.status
@@ -76,14 +77,16 @@ def _pair(run: Run, trial: Trial) -> Pair:
     return Pair(trial=trial.record, baseline=baseline.record)
 
 
-def _what_is_there(run: Run, key: str | None) -> str:
-    refused = [] if key is None else _problems_of(run, key)
-    return f"a torn one ({refused[0]})" if refused else f"no {key}"
+def _what_is_there(run: Run, trial: Trial) -> str:
+    refused = _problems_of_baseline(run, trial)
+    return f"a torn one ({refused[0]})" if refused else f"no {trial.record.baseline}"
 
 
-def _problems_of(run: Run, key: str) -> list[str]:
-    folder = str(run.folder / "baselines" / key)
-    return [problem for problem in run.problems if problem.startswith(folder)]
+def _problems_of_baseline(run: Run, trial: Trial) -> list[str]:
+    # Of several runs read together, keys have the run's name before them, and folders do not.
+    name = (trial.record.baseline or "").rpartition("/")[2]
+    folder = trial.folder.parent.parent / "baselines" / name
+    return [problem for problem in run.problems if problem.startswith(f"{folder}/")]
 
 
 def _check_same(what: str, trial: Trial, baseline: Trial) -> None:

@@ -112,6 +112,8 @@ def recommend_frontier(run: Run, wish: Wish) -> tuple[Recommendation, ...]:
     field = _qualify(run, wish)
     frontier = find_frontier([field.by_id[name] for name in field.names], field.question)
     members = [field.by_id[point.id] for point in frontier.points if point.on_frontier]
+    if not members:
+        raise ResultsError(f"{run.folder}: must have a trial with all that it ranks by, got none; see analyze")
     members.sort(key=lambda pair: (pair.trial.validated("gini") or 0.0, pair.trial.id))
     return tuple(_recommend(run, field, [_candidate(pair)]) for pair in members)
 
@@ -149,7 +151,7 @@ def _recommend(run: Run, field: _Field, ranked: Sequence[Candidate]) -> Recommen
         comparison=comparison,
         gain_over_seeds=over_seeds,
         was_chosen_by_seed=over_seeds is not None
-        and any(differs_in_more_than_seed(by_id[one.trial], pair) for one in ranked),
+        and any(differs_in_more_than_seed(by_id[name], pair) for name in field.names),
         gain_is_beyond_noise=_is_beyond_noise(comparison) if over_seeds is None else over_seeds.low > 0,
         problems=(*run.problems, *find_damage(trial), *find_damage(baseline)),
     )

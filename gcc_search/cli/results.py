@@ -117,11 +117,11 @@ def export(
     from gcc_search.analysis.recommendation import Wish
     from gcc_search.analysis.several import read_runs
     from gcc_search.fetching import open_runs
-    from gcc_search.frontier_export import plan_export, write_export
+    from gcc_search.frontier_export import check_folder, plan_export, say_export, write_export
 
+    check_folder(out)
     wish = Wish(max_accuracy_drop=max_accuracy_drop, network=network)
     with open_runs(runs) as folders:
         plan = plan_export(read_runs(folders), wish, out, force=force)
         write_export(plan, wish, Console(stderr=True))
-    counts = f"{len(plan.members)} of the frontier, {len(plan.baselines)} that they are compared to"
-    print(f"wrote networks: {counts}; start at {plan.index}")
+        say_export(plan, Console(width=table_width()))

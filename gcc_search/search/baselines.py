@@ -37,7 +37,7 @@ def find_baseline(run: Path, key: str, contact: Contact, *, on_gpu: bool) -> Tri
 
 
 class BaselineRows:
-    """What the baselines of a run have reached after each epoch; read once each when they are finished."""
+    """What the baselines of a run have reached after each epoch; read no more once they have ended."""
 
     def __init__(self, run: Path) -> None:
         self._run = run
@@ -55,7 +55,8 @@ class BaselineRows:
         except ResultsError:
             # A rank at a rung is not worth the search.
             return []
-        if trial.record.status == "finished":
+        if trial.record.status in ("finished", "collapsed", "diverged"):
+            # What failed or was interrupted goes on.
             self._known[key] = rows
         return rows
 

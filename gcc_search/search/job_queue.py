@@ -64,6 +64,8 @@ class JobQueue(Searcher):
         self._waiting: list[Job] = []
         self._running: dict[str, Job] = {}
         self._settled: dict[str, TrialRecord] = {}
+        # Baselines and start networks of an earlier process that would end again as they did: without finishing.
+        self.lost: dict[str, TrialRecord] = {}
         self._judging = Judging(space, studies, self._write)
         self._failures = Failures(space.max_failed_trials)
         self._turns = Turns(slots, sum(study.cap for study in studies.values()))
@@ -94,11 +96,6 @@ class JobQueue(Searcher):
     def num_ended(self) -> int:
         """Trials that have ended, those that wait for their baseline to be judged included."""
         return self._judging.num_trials
-
-    @property
-    def num_left(self) -> int:
-        """Trials that neither run nor have ended."""
-        return self.num_trials - self.num_ended - sum(job.is_trial for job in self._running.values())
 
     @property
     def is_done(self) -> bool:
@@ -132,8 +129,9 @@ class JobQueue(Searcher):
             # What the trial is to be judged by: it may train well now.
             baseline = None
         if baseline is not None:
-            self._recall_baseline(prerequisites, baseline, is_whole=is_whole)
-            self._settled[baseline.id] = baseline
+            if baseline.id not in self.lost:
+                self._settled[baseline.id] = baseline
+            self._wait_for_prerequisites([job for job in prerequisites if job.id in self.lost])
         elif record.status != "failed":
             self._wait_for_prerequisites(prerequisites)
         self._close(job, record)
@@ -142,21 +140,8 @@ class JobQueue(Searcher):
             if baseline.status == "finished":
                 self._wait_for_prerequisites(prerequisites)
 
-    def _recall_baseline(self, prerequisites: list[Job], baseline: TrialRecord, *, is_whole: bool) -> None:
-        """One that had ended without finishing is told again: its trials are short of it still."""
-        if is_whole and baseline.status != "finished" and baseline.id not in self._settled:
-            self._settled[baseline.id] = baseline
-            job = next(job for job in prerequisites if job.id == baseline.id)
-            self._judging.add_other(job, baseline)
-
-    def go_on_with(
-        self, network: NetworkName, number: int, record: TrialRecord | None, baseline: TrialRecord | None
-    ) -> None:
-        """A trial that had begun; without its record its settings are sampled again.
-
-        Args:
-            baseline: as it had ended for good, without finishing; None otherwise.
-        """
+    def go_on_with(self, network: NetworkName, number: int, record: TrialRecord | None) -> None:
+        """A trial that had begun; without its record its settings are sampled again."""
         study = self._studies[network]
         if record is None:
             trial_id, sampled = study.ask()
@@ -166,9 +151,6 @@ class JobQueue(Searcher):
         else:
             trial_id, sampled = record.id, record.sampled
             study.recall(trial_id, sampled)
-        if baseline is not None:
-            *prerequisites, _ = self._maker.jobs_of(study.network, trial_id, sampled)
-            self._recall_baseline(prerequisites, baseline, is_whole=True)
         self._wait_for(study.network, trial_id, sampled)
 
     # Ray's side: the methods that Tune calls.
@@ -263,6 +245,11 @@ class JobQueue(Searcher):
     def _is_known(self, job: Job) -> bool:
         """Whether a baseline is waiting, running, or trained already, here or in a run beside this one."""
         if job.id in self._settled or job.id in {other.id for other in (*self._waiting, *self._running.values())}:
+            return True
+        if job.id in self.lost:
+            # Told again: its trials are short of it still.
+            self._settled[job.id] = self.lost[job.id]
+            self._judging.add_other(job, self.lost[job.id])
             return True
         record = find_baseline(self._run, job.id, self.contact, on_gpu=self._maker.on_gpu)
         if record is None:

@@ -137,7 +137,7 @@ def run_search(
             send_study(run, functools.partial(say, console))
     return SearchResult(
         run=run,
-        num_left=queue.num_left,
+        num_left=queue.num_trials - queue.num_ended - num_interrupted,
         outcomes=tuple(queue.all_outcomes()),
         frontier=tuple(find_frontier(prepared.space, queue.outcomes)),
         num_interrupted=num_interrupted,
@@ -255,11 +255,11 @@ def _follow(prepared: Prepared) -> None:
 
 
 def _close_running(run: Path, queue: JobQueue, console: Console) -> int:
-    """Records what was running as interrupted, and counts it."""
+    """Records what was running as interrupted, and counts the trials of it."""
     closed = 0
     _await_workers([job.folder(run) for job in queue.running])
     for job in queue.running:
-        closed += _close_record(job.folder(run), "interrupted", "the search was stopped", console)
+        closed += job.is_trial & _close_record(job.folder(run), "interrupted", "the search was stopped", console)
     for outcome in queue.all_outcomes():
         if outcome.record.status in ("stopped", "failed"):
             # Its worker was ended before it could say so itself, or lived on after it was given up.

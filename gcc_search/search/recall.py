@@ -128,12 +128,12 @@ def recall(prepared: Prepared, run: Run, console: Console) -> tuple[JobQueue, Su
     baselines = {key: found.record for key, found in run.baselines.items() if _has_ended(found, prepared.space)}
     # One that failed may have been mended since; what diverges does so again.
     whole = {key for key, record in baselines.items() if record.status != "failed" and _is_sound(run.baselines[key])}
+    queue.lost = {key: baselines[key] for key in whole if baselines[key].status != "finished"}
     for network, number, trial in _in_order(prepared.space, run):
-        key = "" if trial is None else trial.record.baseline or ""
         if trial is None or not _has_ended(trial, prepared.space):
-            lost = baselines[key] if key in whole and baselines[key].status != "finished" else None
-            queue.go_on_with(network, number, trial.record if trial else None, lost)
+            queue.go_on_with(network, number, trial.record if trial else None)
         else:
+            key = trial.record.baseline or ""
             queue.recall(trial.record, baselines.get(key), is_whole=key in whole)
         if scheduler and trial:
             _fill_rungs(scheduler, trial)

@@ -233,7 +233,7 @@ def test_trials_beside_a_baseline_that_diverged_do_not_say_to_wait(new_run):
     run = new_run()
     run.baseline(status="diverged")
     run.trial("t1")
-    told = "got none (1 beside a baseline that diverged); search with lower alpha, beta or lr"
+    told = "got none (1 beside a baseline that diverged); resnet18-base diverged: made diverged; change its recipe"
     with pytest.raises(ResultsError, match=re.escape(told)):
         found_in(run)
 

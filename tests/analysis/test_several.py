@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from gcc_search.analysis.pairing import pair_with_baselines
 from gcc_search.analysis.report import analyze
 from gcc_search.analysis.several import read_runs, trial_directory
 from gcc_search.errors import ResultsError
@@ -26,6 +27,13 @@ def test_trials_of_several_runs_are_read_together_each_with_its_own_baseline(two
     assert analysis.tradeoffs[0].finished == (0.5, 0.5)
     assert analysis.comparisons[0].trial == "second/t1"
     assert analysis.files[0].parent == two_runs[0].folder.parent / "analysis-first+second"
+
+
+def test_a_torn_baseline_is_called_torn_also_where_several_runs_are_read(two_runs):
+    folders = [run.folder for run in two_runs]
+    (folders[1] / "baselines/resnet18-base/trial.json").write_text('{"id"')
+    with pytest.raises(ResultsError, match=r"second/trials/t1: must have its baseline .* got a torn one"):
+        pair_with_baselines(read_runs(folders))
 
 
 def test_the_folder_to_write_to_can_be_given(two_runs, tmp_path):

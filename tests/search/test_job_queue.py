@@ -137,7 +137,7 @@ def test_what_fails_by_a_diverged_baseline_is_not_said_to_go_well_when_trained_a
 def result_of(queue: JobQueue, run: Path) -> SearchResult:
     return SearchResult(
         run=run,
-        num_left=queue.num_left,
+        num_left=queue.num_trials - queue.num_ended,
         outcomes=tuple(queue.all_outcomes()),
         frontier=(),
         num_interrupted=0,
@@ -447,6 +447,20 @@ def test_a_trial_that_has_begun_goes_on_where_its_baseline_diverges_also_after_a
     queue = recalled(prepared)
     assert [job.id for job in work(queue, prepared.run, all_well)] == [trial[1].id]
     assert statuses(queue) == {"finished": 1}
+
+
+def test_a_baseline_that_diverged_is_not_trained_again_whichever_record_leads_to_it(tmp_path):
+    prepared = prepare(tmp_path, run_cap=3)
+    slots = Slots(prepared)
+    baseline, first, second = slots.begin(), slots.begin(), slots.begin()
+    slots.end(first, "finished", [])
+    slots.end(second, "finished", [])
+    slots.end(baseline, "diverged", [])
+    (first[1].folder(prepared.run) / "trial.json").write_text("{")
+    queue = recalled(prepared)
+    assert work(queue, prepared.run, all_well) == []
+    roles = [(outcome.job.identity.role, outcome.record.status) for outcome in queue.outcomes]
+    assert sorted(roles) == [("baseline", "diverged"), ("trial", "failed"), ("trial", "finished")]
 
 
 def test_what_waits_for_its_baseline_is_told_when_the_search_ends_first(tmp_path):

@@ -325,10 +325,12 @@ def test_a_trial_that_runs_out_of_memory_is_tried_again_alone(tmp_path):
     assert {first.status, second.status} <= {"finished", "collapsed"}
     assert "0000: out of memory (" in printed
     assert "; tried again with nothing beside it" in printed
-    # The other one was under way: the second attempt began when it had ended.
-    assert printed.index("0001: ", printed.index("tried again")) < printed.index(
-        "0000: started with alpha 1 beta 1, try 2"
-    )
+    # Whatever was under way had ended when the second attempt began, and nothing began beside it.
+    again = printed.index("0000: started with alpha 1 beta 1, try 2")
+    begun = {name for name in re.findall(r"(\S+): started", printed[:again]) if not name.endswith("0000")}
+    assert begun <= set(re.findall(r"(\S+): (?:finished|collapsed)", printed[:again]))
+    beside = printed[again : printed.index("0000: ", again + 1)]
+    assert ": started" not in beside.partition("\n")[2]
 
 
 def test_a_worker_that_stops_answering_is_ended_and_its_trial_goes_on(undisturbed, tmp_path):
