@@ -21,6 +21,7 @@ from gcc_search.analysis.findings import Findings, say_counts
 from gcc_search.analysis.frontier import say_none_feasible, say_ranking
 from gcc_search.analysis.given_up import say_collapse
 from gcc_search.analysis.importance import Importance
+from gcc_search.analysis.pairing import REDO
 from gcc_search.analysis.parameters import Parameter
 from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.table import LEGEND, WIDTH, best_table
@@ -160,8 +161,7 @@ def _print_importances(importances: Sequence[Importance], console: Console) -> N
 
 def _print_problems(findings: Findings, console: Console) -> None:
     if findings.waiting:
-        what_helps = "gcc-search resume RUN trains what is missing"
-        say(console, f"\nleft out, their baselines have not finished ({what_helps}): {', '.join(findings.waiting)}")
+        say(console, f"\nleft out, their baselines have not finished ({REDO}): {', '.join(findings.waiting)}")
     say_refused(findings.problems, console)
 
 

@@ -259,7 +259,8 @@ def _close_running(run: Path, queue: JobQueue, console: Console) -> int:
     closed = 0
     _await_workers([job.folder(run) for job in queue.running])
     for job in queue.running:
-        closed += job.is_trial & _close_record(job.folder(run), "interrupted", "the search was stopped", console)
+        was_running = _close_record(job.folder(run), "interrupted", "the search was stopped", console)
+        closed += was_running and job.is_trial
     for outcome in queue.all_outcomes():
         if outcome.record.status in ("stopped", "failed"):
             # Its worker was ended before it could say so itself, or lived on after it was given up.
