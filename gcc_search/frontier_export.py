@@ -10,10 +10,11 @@ from rich.console import Console
 
 from gcc_search.analysis.printing import say_refused
 from gcc_search.analysis.recommendation import Recommendation, Wish, recommend_frontier, say_excluded
-from gcc_search.analysis.recommendation_text import say_why_frontier
+from gcc_search.analysis.recommendation_text import say_terms, say_why_frontier
 from gcc_search.atomic import fetch, remove_file, write_atomically
 from gcc_search.errors import ResultsError, WeightsError
 from gcc_search.exporting import card_of, export_network, export_one
+from gcc_search.model_card import markdown_table
 from gcc_search.model_file import SUFFIX
 from gcc_search.results.reader import Run, Trial, network_problem
 from gcc_search.results.schema import NETWORK_FILE, TrialRecord
@@ -31,7 +32,7 @@ class Export:
 
     folder: Path
     members: Mapping[str, Recommendation]
-    baselines: Mapping[str, Recommendation]
+    baselines: Mapping[str, Trial]
 
     @property
     def index(self) -> Path:
@@ -65,7 +66,7 @@ def plan_export(run: Run, wish: Wish, folder: Path, *, force: bool) -> Export:
     export = Export(
         folder=folder,
         members={_file_name(item.trial): item for item in found},
-        baselines={f"baseline-{_file_name(item.baseline)}": item for item in found},
+        baselines={_baseline_name(item): item.baseline for item in found},
     )
     assert len(export.members) == len(found), "ids differ"
     if folders := [path for path in export.paths() if path.is_dir()]:
@@ -82,7 +83,7 @@ def write_export(export: Export, wish: Wish, console: Console) -> None:
     Raises:
         ResultsError, WeightsError: a network is missing or torn (before anything is written), or the disk fails.
     """
-    trials = [item.trial for item in export.members.values()] + [item.baseline for item in export.baselines.values()]
+    trials = [item.trial for item in export.members.values()] + [*export.baselines.values()]
     fetch([trial.folder / NETWORK_FILE for trial in trials])
     for trial in trials:
         if problem := network_problem(trial):
@@ -93,8 +94,8 @@ def write_export(export: Export, wish: Wish, console: Console) -> None:
         for number, (name, item) in enumerate(export.members.items(), start=1):
             export_one(item, say_why_frontier(item, wish), export.folder / name)
             tell(number, len(trials))
-        for number, (name, item) in enumerate(export.baselines.items(), start=len(export.members) + 1):
-            export_network(item.baseline, export.folder / name)
+        for number, (name, baseline) in enumerate(export.baselines.items(), start=len(export.members) + 1):
+            export_network(baseline, export.folder / name)
             tell(number, len(trials))
     write_atomically(export.index, _index(export, wish).encode())
 
@@ -116,27 +117,30 @@ def _file_name(trial: Trial) -> str:
     return trial.record.id.replace("/", "-") + SUFFIX
 
 
+def _baseline_name(item: Recommendation) -> str:
+    return f"baseline-{_file_name(item.baseline)}"
+
+
 def _index(export: Export, wish: Wish) -> str:
     runs = sorted({item.trial.folder.resolve().parent.parent.name for item in export.members.values()})
-    rows = [_row(name, item, export) for name, item in export.members.items()]
-    baselines = [_baseline_row(name, item.baseline.record) for name, item in export.baselines.items()]
+    rows = [_row(name, item) for name, item in export.members.items()]
+    baselines = [(_link(name), *_measures(baseline.record)) for name, baseline in export.baselines.items()]
     first = next(iter(export.members.values()))
-    qualify = first.considered - sum(item.count for item in first.excluded)
     network = f" of {wish.network}" if wish.network else ""
-    limit = "" if wish.max_accuracy_drop is None else f", at most {wish.max_accuracy_drop:g} points lost"
     return f"""\
 # The networks on the frontier of {", ".join(runs)}
 
-None of the {qualify} trials{network} that qualify (constraints kept{limit}; left out: {say_excluded(first.excluded)})
+None of the {first.num_qualified} trials{network} that qualify ({say_terms(wish)}; left out:
+{say_excluded(first.excluded)})
 beats one of these on the validation split in accuracy, C\\*, Gini and whatever else the search ranked by. From
 consistent to sparse: by rising Gini. The card beside each says how it was trained, what it is worth on the test split
 against its baseline, and how to load it.
 
-{_table(("network", "alpha", "beta", "p", "seed", "further", *_headings(), "baseline"), rows)}
+{markdown_table(("network", "alpha", "beta", "p", "seed", "further", *_headings(), "baseline"), rows)}
 
 The baselines, trained without the explanation terms (alpha = beta = 0):
 
-{_table(("network", *_headings()), baselines)}
+{markdown_table(("network", *_headings()), baselines)}
 
     gcc-search evaluate FILE --data-root FOLDER          # measures again
     gcc-search explain FILE FILE --images IMAGES         # heatmaps, side by side
@@ -147,19 +151,21 @@ def _headings() -> tuple[str, ...]:
     return tuple(f"{name}, {split}" for split in ("validation", "test") for name in _COLUMNS)
 
 
-def _row(name: str, item: Recommendation, export: Export) -> Sequence[str]:
+def _row(name: str, item: Recommendation) -> Sequence[str]:
     record = item.trial.record
     asked = record.settings["explanation"]
     weights = (f"{asked[key]:.3g}" for key in _NAMED)
-    baseline = next(key for key, other in export.baselines.items() if other.baseline.folder == item.baseline.folder)
     others = ((key, value) for key, value in record.sampled.items() if key not in (*_NAMED, "seed"))
     further = ", ".join(f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in others)
     seed = str(record.settings["seed"])
-    return (_link(name), *weights, seed, further.replace("|", "\\|") or "-", *_measures(record), _link(baseline))
-
-
-def _baseline_row(name: str, record: TrialRecord) -> Sequence[str]:
-    return (_link(name), *_measures(record))
+    return (
+        _link(name),
+        *weights,
+        seed,
+        further.replace("|", "\\|") or "-",
+        *_measures(record),
+        _link(_baseline_name(item)),
+    )
 
 
 def _measures(record: TrialRecord) -> list[str]:
@@ -172,8 +178,3 @@ def _measures(record: TrialRecord) -> list[str]:
 
 def _link(name: str) -> str:
     return f"[{name}]({name})"
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

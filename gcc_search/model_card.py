@@ -122,13 +122,17 @@ def _measures(found: Recommendation) -> str:
 
 
 def _measure_table(lines: Iterable[Line]) -> str:
-    rows = [HEADINGS, ("---",) * len(HEADINGS), *map(line_cells, lines)]
-    return "\n".join(f"| {' | '.join(cell.strip() for cell in row)} |" for row in rows)
+    return markdown_table(HEADINGS, map(line_cells, lines))
 
 
 def _table(values: Mapping[str, Any]) -> str:
-    rows = [f"| {name} | {_shown(value)} |" for name, value in values.items()]
-    return "\n".join(["| what | value |", "| --- | --- |", *rows])
+    return markdown_table(("what", "value"), ((name, _shown(value)) for name, value in values.items()))
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Cells as they are, but for blanks around them."""
+    lines = [headings, ("---",) * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(cell.strip() for cell in line)} |" for line in lines)
 
 
 def _shown(value: object) -> str:

@@ -69,7 +69,7 @@ def read_model(path: Path) -> tuple[ModelFacts, dict[str, Tensor]]:
     """
     if not path.is_file():
         got = "a folder" if path.is_dir() else "nothing there"
-        raise WeightsError(f"{path}: must be a trial directory or a model that recommend --export wrote, got {got}")
+        raise WeightsError(f"{path}: must be a trial directory or a model that gcc-search exported, got {got}")
     try:
         with safe_open(path, framework="pt") as file:
             told: dict[str, str] = file.metadata() or {}
@@ -83,7 +83,7 @@ def read_model(path: Path) -> tuple[ModelFacts, dict[str, Tensor]]:
 
 def _facts(path: Path, told: dict[str, str], tensors: dict[str, Tensor]) -> ModelFacts:
     if _DIGEST not in told or _VERSION not in told:
-        raise WeightsError(f"{path}: must be a model that gcc-search recommend --export wrote, got another's weights")
+        raise WeightsError(f"{path}: must be a model that gcc-search exported, got another's weights")
     if told[_VERSION] != str(SCHEMA_VERSION):
         rule = f"schema_version must be {SCHEMA_VERSION}"
         raise WeightsError(f"{path}: {rule}, got {told[_VERSION]}; read it with the gcc-search that wrote it")

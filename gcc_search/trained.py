@@ -1,4 +1,4 @@
-"""A trained network as it is found on disk: in a trial directory, or in a file that `recommend --export` wrote."""
+"""A trained network as it is found on disk: in a trial directory, or in a file that was exported."""
 
 from __future__ import annotations
 

@@ -91,7 +91,17 @@ ALLOWED: dict[str, set[str]] = {
         "atomic",
         "errors",
     },
-    "frontier_export": {"exporting", "model_file", "analysis", "results", "saying", "targets", "atomic", "errors"},
+    "frontier_export": {
+        "exporting",
+        "model_card",
+        "model_file",
+        "analysis",
+        "results",
+        "saying",
+        "targets",
+        "atomic",
+        "errors",
+    },
     "confirming": {
         "analysis",
         "atomic",

@@ -79,7 +79,7 @@ def test_a_mistake_in_a_space_file_is_one_line_and_exit_code_1(tmp_path):
         (["recommend", "nowhere", "--export", "model.pth"], "--export: must end in .safetensors, got model.pth"),
         (["recommend", "nowhere", "--seeds", "3"], "--seeds: must go with --confirm, which writes the space file"),
         (["recommend", "nowhere", "--confirm", "seeds.json"], "--confirm: must end in .yaml or .yml, got seeds.json"),
-        (["evaluate", "nowhere"], "nowhere: must be a trial directory or a model that recommend --export wrote"),
+        (["evaluate", "nowhere"], "nowhere: must be a trial directory or a model that gcc-search exported"),
         (["explain", "nowhere"], "explain: must be given either --images FILES or --test N, got neither"),
         (["train", "--like", "nowhere"], "nowhere: must be a trial directory (with a trial.json), got no folder"),
         (["train", "--like", "nowhere", "--lr", "1", "--batch-size", "2"], "must stand without --lr, --batch-size"),

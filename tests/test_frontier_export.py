@@ -161,7 +161,7 @@ def test_what_was_left_out_refused_or_there_before_is_said(run, tmp_path):
     assert "not of this frontier, but there before: between.safetensors, t1.safetensors\n" in printed
     assert "refused files: 1\n" in printed
     index = plan.index.read_text()
-    assert "None of the 1 trials that qualify (constraints kept, at most 1 points lost; left out: 2 losing" in index
+    assert "None of the 1 trials that qualify (constraints kept, at most 1 points lost; left out:\n2 losing" in index
 
 
 def test_trials_without_a_measure_are_no_frontier(run, tmp_path):

@@ -87,9 +87,9 @@ def test_a_torn_file_is_refused(model, kept):
 
 def test_weights_of_another_program_are_refused(tmp_path):
     save_file({"fc.weight": torch.ones(2, 2)}, tmp_path / "other.safetensors")
-    assert complaint(tmp_path / "other.safetensors").endswith("recommend --export wrote, got another's weights")
+    assert complaint(tmp_path / "other.safetensors").endswith("gcc-search exported, got another's weights")
 
 
 def test_nothing_there_is_one_line(tmp_path):
-    message = "must be a trial directory or a model that recommend --export wrote, got nothing there"
+    message = "must be a trial directory or a model that gcc-search exported, got nothing there"
     assert complaint(tmp_path / "none") == f"{tmp_path}/none: {message}"

@@ -75,6 +75,11 @@ class Recommendation:
     gain_is_beyond_noise: bool | None
     problems: tuple[str, ...]
 
+    @property
+    def num_qualified(self) -> int:
+        """Trials that could have been chosen."""
+        return self.considered - sum(item.count for item in self.excluded)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Field:

@@ -50,11 +50,9 @@ def say_settings(found: Recommendation) -> str:
 
 def say_why(found: Recommendation, wish: Wish) -> tuple[str, ...]:
     """The rule, what it left out, the runner-up, and whether the test split bears it out; a line each."""
-    left_out = sum(item.count for item in found.excluded)
-    limit = "" if wish.max_accuracy_drop is None else f", at most {wish.max_accuracy_drop:g} points lost"
     return (
         f"C* {found.chosen.corrected_consistency:.3f} on the validation split, the highest of "
-        f"{found.considered - left_out} that qualify (constraints kept{limit})",
+        f"{found.num_qualified} that qualify ({say_terms(wish)})",
         f"accuracy lost there: {found.chosen.drop_points:+.2f} points",
         f"trials left out of {found.considered}: {say_excluded(found.excluded)}",
         _say_runner_up(found),
@@ -64,14 +62,18 @@ def say_why(found: Recommendation, wish: Wish) -> tuple[str, ...]:
 
 def say_why_frontier(found: Recommendation, wish: Wish) -> tuple[str, ...]:
     """Why a trial is on the frontier, and whether the test split bears out what it gains; a line each."""
-    left_out = sum(item.count for item in found.excluded)
-    limit = "" if wish.max_accuracy_drop is None else f", at most {wish.max_accuracy_drop:g} points lost"
     return (
-        f"on the frontier: none of the {found.considered - left_out} that qualify (constraints kept{limit}) beats it "
+        f"on the frontier: none of the {found.num_qualified} that qualify ({say_terms(wish)}) beats it "
         "on the validation split in accuracy, C*, Gini and whatever else the search ranked by",
         f"C* {found.chosen.corrected_consistency:.3f} there, accuracy lost: {found.chosen.drop_points:+.2f} points",
         *say_gain(found),
     )
+
+
+def say_terms(wish: Wish) -> str:
+    """What a trial must keep to qualify."""
+    limit = "" if wish.max_accuracy_drop is None else f", at most {wish.max_accuracy_drop:g} points lost"
+    return f"constraints kept{limit}"
 
 
 def _say_runner_up(found: Recommendation) -> str:

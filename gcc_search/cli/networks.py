@@ -34,7 +34,7 @@ def add_network_commands(app: typer.Typer) -> None:
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A trial, or a file that recommend --export wrote.")],
+    model: Annotated[str, typer.Argument(help="A trial, or an exported file.")],
     data_root: DataRoot = None,
     dataset: Annotated[str | None, typer.Option(help="Other images: shapes, caltech101, cub200, imagefolder.")] = None,
     classes: Classes = None,
@@ -82,9 +82,7 @@ def evaluate(
 
 
 def explain(
-    networks: Annotated[
-        list[str], typer.Argument(help="Trials, or files that recommend --export wrote; before --images.")
-    ],
+    networks: Annotated[list[str], typer.Argument(help="Trials, or exported files; before --images.")],
     images: Annotated[
         list[Path] | None, typer.Option(help="Image files, one or more after the other: --images a.jpg b.jpg.")
     ] = None,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-MAX_HOURS = "max_hours"
-
 
 class Hours:
     """Counts from when it is made.
@@ -33,5 +31,5 @@ class Hours:
             return True
         if not self.have_kept_back:
             self.have_kept_back = True
-            self._tell(f"{MAX_HOURS}: nothing is started from now on that would not end within {self._most:g} h")
+            self._tell(f"max_hours: nothing is started from now on that would not end within {self._most:g} h")
         return False

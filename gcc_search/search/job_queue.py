@@ -128,10 +128,10 @@ class JobQueue(Searcher):
         if baseline is not None and baseline.status == "failed" and record.status != "failed":
             # What the trial is to be judged by: it may train well now.
             baseline = None
-        if baseline is not None:
-            if baseline.id not in self.lost:
-                self._settled[baseline.id] = baseline
-            self._wait_for_prerequisites([job for job in prerequisites if job.id in self.lost])
+        if baseline is not None and baseline.id in self.lost:
+            self._wait_for_prerequisites([job for job in prerequisites if job.id == baseline.id])
+        elif baseline is not None:
+            self._settled[baseline.id] = baseline
         elif record.status != "failed":
             self._wait_for_prerequisites(prerequisites)
         self._close(job, record)
@@ -280,9 +280,11 @@ class JobQueue(Searcher):
                 self._settle(job, never_ran(job, failed, reason))
 
     def _is_hopeless(self, network: str) -> bool:
-        """Whether none of the baselines that its trials can need is finished, nor will be."""
-        ended = [r.status for r in self._settled.values() if r.role == "baseline" and r.network == network]
-        return sum(status != "finished" for status in ended) >= baseline_combinations(self._space)
+        """Whether none of the baselines, or start networks, that its trials can need is finished, nor will be."""
+        ended = (self.lost | self._settled).values()
+        unfinished = Counter(r.role for r in ended if r.network == network and r.status != "finished")
+        starts = start_combinations(self._space)
+        return unfinished["baseline"] >= baseline_combinations(self._space) or 0 < starts <= unfinished["start"]
 
     def _has_failed(self, key: str) -> bool:
         return key in self._settled and self._settled[key].status != "finished"

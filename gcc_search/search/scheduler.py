@@ -24,8 +24,6 @@ from gcc_search.vocabulary import EarlyTerminate
 
 # A row of epochs.parquet, or part of one.
 Row = Mapping[str, Any]
-
-
 # Network, seed, epoch.
 Place = tuple[str, int, int]
 

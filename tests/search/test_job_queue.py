@@ -463,6 +463,39 @@ def test_a_baseline_that_diverged_is_not_trained_again_whichever_record_leads_to
     assert sorted(roles) == [("baseline", "diverged"), ("trial", "failed"), ("trial", "finished")]
 
 
+def test_where_a_start_network_diverged_a_resumed_search_asks_for_nothing_more(tmp_path):
+    prepared = prepare(tmp_path, run_cap=3, **STARTED)
+    first = make_queue(prepared, Console(file=io.StringIO()))
+    assert [job.identity.role for job in work(first, prepared.run, lambda job: ("diverged", 10.0))] == ["start"]
+    for _ in range(2):
+        queue = recalled(prepared)
+        assert work(queue, prepared.run, all_well) == []
+        assert (statuses(queue), result_of(queue, prepared.run).exit_code) == ({"failed": 1}, 2)
+
+
+def by_its_number(job: Job) -> tuple[Status, float]:
+    return "finished", 80.0 + int(job.id[-2:], 16) % 7
+
+
+def test_with_more_trials_the_sampler_goes_on_as_in_a_search_of_so_many_from_the_start(tmp_path):
+    def sampled(queue: JobQueue) -> list[object]:
+        return [outcome.record.sampled for outcome in queue.outcomes if outcome.job.is_trial]
+
+    metrics = [{"name": "accuracy"}, {"name": "gini"}]
+    for name in ("short", "long"):
+        (tmp_path / name).mkdir()
+    short, long = (
+        prepare(tmp_path / name, run_cap=cap, metrics=metrics) for name, cap in (("short", 30), ("long", 36))
+    )
+    work(make_queue(short, Console(file=io.StringIO())), short.run, by_its_number)
+    queue = recalled(replace(short, space=short.space.model_copy(update={"run_cap": 36})))
+    work(queue, short.run, by_its_number)
+    undisturbed = make_queue(long, Console(file=io.StringIO()))
+    work(undisturbed, long.run, by_its_number)
+    assert len(sampled(queue)) == 36
+    assert sampled(queue) == sampled(undisturbed)
+
+
 def test_what_waits_for_its_baseline_is_told_when_the_search_ends_first(tmp_path):
     prepared = prepare(tmp_path, run_cap=4, max_failed_trials=1)
     slots = Slots(prepared)
