@@ -59,6 +59,11 @@ def patiently(write: Callable[[], object], contact: Contact) -> None:
         contact.tell("goes on: there is room on the disk again")
 
 
+def check_limit() -> None:
+    """Raises ResourceError where $GCC_SEARCH_FULL_DISK_SECONDS is no number: not before the disk is full, else."""
+    seconds_from(LIMIT_VARIABLE, LIMIT_SECONDS)
+
+
 def seconds_from(variable: str, default: float) -> float:
     """What the environment's `variable` says, or `default`.
 

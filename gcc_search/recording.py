@@ -6,7 +6,7 @@ Its worker alone writes it.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import torch
@@ -37,7 +37,7 @@ def record_trial(
     failures: Sequence[FailureKind] = (),
     on_progress: Callable[[Progress], None] | None = None,
     on_notice: Callable[[str], None] | None = None,
-) -> Iterator[EpochRow | Ended]:
+) -> Generator[EpochRow | Ended, None, None]:
     """`run_trial`, with `folder` kept up to date. Goes on from the folder's last good checkpoint, if there is one.
 
     Of a record there with other settings nothing is kept; where data and weights lie is none.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import socket
@@ -13,12 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from gcc_search import trial
-from gcc_search.errors import ResultsError, WeightsError
+from gcc_search.errors import DataError, DiskError, ResultsError, WeightsError
 from gcc_search.identity import Identity, package_versions, start_key
+from gcc_search.patience import check_limit
 from gcc_search.preparation import DataSet, check_network, choose_device, describe_images, prepare_images
 from gcc_search.recording import record_trial
 from gcc_search.repeating import Original
-from gcc_search.results.schema import EpochRow, RunRecord
+from gcc_search.results.reader import read_run_record, read_trial
+from gcc_search.results.schema import EpochRow, RunRecord, Status
 from gcc_search.results.writer import write_run
 from gcc_search.saying import say
 from gcc_search.settings import NAME_PATTERN, Recipe, TrialSettings
@@ -34,42 +37,72 @@ def train_one(
     device: str | None,
     command: str,
     like: Original | None = None,
-) -> Path:
-    """Trains `settings` into OUT/NAME, prints a row an epoch and the test measures, and returns the run's folder.
+) -> tuple[Path, Status]:
+    """Trains `settings` into OUT/NAME, and prints a row an epoch and the test measures.
+
+    A run there of the same settings that was broken off goes on from its last epoch.
 
     Args:
         like: the trial that `settings` are from; it is repeated under its own id, beside its own baseline.
 
+    Returns:
+        The run's folder, and how the network has ended.
+
     Raises:
-        ResultsError: the run exists. SpaceError, DataError, WeightsError, ResourceError: see `run_trial` and
-            `check_network`; nothing is left behind.
+        ResultsError: another run of the name, or one that has ended. SpaceError, DataError, WeightsError,
+            ResourceError: see `run_trial` and `check_network`; nothing is left behind.
     """
     console = Console()
     if name is not None and not re.fullmatch(NAME_PATTERN, name):
         rule = "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first"
         raise ResultsError(f"--name: {rule}, got {name!r}; the folder around it is --out")
     run = out / (name or _name_of(settings))
-    if run.exists() or names_in(run):
+    identity = Identity(id=settings.network) if like is None else like.identity
+    folder = run / "trials" / identity.id
+    goes_on = _is_broken_off(run, folder, settings)
+    if not goes_on and (run.exists() or names_in(run)):
         raise ResultsError(f"{run}: must be a new name, got one that exists; choose another with --name, or remove it")
+    check_limit()
     chosen = choose_device(device)
     if settings.weights == "baseline":
         raise WeightsError("weights: must be a file, none or a torchvision name, got baseline; that goes with a search")
     data = prepare_images(settings.data, settings.recipe.image_size, console)
-    identity = Identity(id=settings.network)
     if like is not None:
         like.check_images(data.fingerprint)
         # As it was trained: with other threads sums are in another order.
         torch.set_num_threads(like.threads or torch.get_num_threads())
-        identity = like.identity
     # A trial's start network was looked at when the trial was read, and is copied to where it will be found.
     if start_key(settings.weights) is None:
         check_network(settings, data, is_new=like is None)
-    if like is not None:
-        like.copy_needs(run)
-    write_run(run, _run_record(settings, data, run, command))
-    _train(settings, run / "trials" / identity.id, identity, chosen, console)
-    say(console, f"results: {run}")
-    return run
+    if goes_on:
+        _check_same_images(run, data)
+        say(console, f"goes on with {run}")
+    else:
+        if like is not None:
+            like.copy_needs(run)
+        write_run(run, _run_record(settings, data, run, command))
+    try:
+        _train(settings, folder, identity, chosen, console)
+    except KeyboardInterrupt:
+        say(console, f"go on:   {command}")
+        raise
+    say(console, f"results: {folder}")
+    return run, read_trial(folder).record.status
+
+
+def _is_broken_off(run: Path, folder: Path, settings: TrialSettings) -> bool:
+    """Whether `run` is one of `settings` alone whose network has not ended. Of a bucket nothing is fetched for it."""
+    try:
+        kept = read_run_record(run).space.get("single")
+        status = read_trial(folder).record.status if folder.exists() else "running"
+    except (ResultsError, DiskError):
+        return False
+    return status in ("running", "interrupted") and kept == settings.model_dump(mode="json")
+
+
+def _check_same_images(run: Path, data: DataSet) -> None:
+    if read_run_record(run).data[0]["fingerprint"] != data.fingerprint:
+        raise DataError(f"{run}: images must be those it began with, got others; put them back, or choose another name")
 
 
 def _train(settings: TrialSettings, folder: Path, identity: Identity, device: torch.device, console: Console) -> None:
@@ -85,8 +118,15 @@ def _train(settings: TrialSettings, folder: Path, identity: Identity, device: to
             bar.update(task, completed=completed, description=f"{state.phase} {state.epoch}/{settings.recipe.epochs}")
 
         tell = functools.partial(say, bar.console)
-        for event in record_trial(settings, folder, identity, device=device, on_progress=on_progress, on_notice=tell):
-            tell(_told(event))
+        events = record_trial(settings, folder, identity, device=device, on_progress=on_progress, on_notice=tell)
+        try:
+            for event in events:
+                tell(_told(event))
+        except KeyboardInterrupt as stop:
+            # Between two events the record has not heard of it, and would take the end for early stopping's.
+            with contextlib.suppress(KeyboardInterrupt):
+                events.throw(stop)
+            raise
 
 
 def _name_of(settings: TrialSettings) -> str:

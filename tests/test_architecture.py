@@ -153,6 +153,7 @@ ALLOWED: dict[str, set[str]] = {
         "recording",
         "atomic",
         "repeating",
+        "patience",
         "preparation",
         "saying",
         "results",

@@ -71,7 +71,12 @@ def test_a_mistake_in_a_space_file_is_one_line_and_exit_code_1(tmp_path):
         (["analyze", "nowhere"], "nowhere: must be a run directory"),
         (
             ["train", "--dataset", "shapes", "--model", "resnet19"],
-            'got "resnet19"; did you mean resnet18?',
+            "--model: must be one of",
+        ),
+        (["train", "--dataset", "shapes", "--model", "resnet19"], 'got "resnet19"; did you mean resnet18?'),
+        (
+            ["train", "--dataset", "shapes", "--model", "convnet_small", "--epochs", "0"],
+            "gcc-search: --epochs: must be",
         ),
         (["train", "--dataset", "caltech101", "--model", "resnet18"], "data.root"),
         (["train", "--dataset", "shapes"], "--model: must be given, or --like with a trial to repeat"),
@@ -119,8 +124,9 @@ def test_other_mistakes_are_one_line_too(tmp_path, arguments, message):
             ["evaluate", "x", "--cose-images", "0"],
             "--cose-images: must be greater than or equal to 1, got 0; see gcc-sea",
         ),
-        (["--space"], "Option '--space' requires an argument; see gcc-search --help"),
-        (["anlyze", "x"], "No such command 'anlyze'"),
+        (["--space"], "--space: must be given a value, got none; see gcc-search search --help"),
+        (["anlyze", "x"], "anlyze: must be a command that there is; did you mean analyze?; see gcc-search --help"),
+        (["xyz"], "xyz: must be a command that there is; see gcc-search --help"),
     ],
 )
 def test_a_misused_command_is_one_line_and_not_the_exit_code_of_trials_that_failed(arguments, message):
@@ -345,6 +351,13 @@ def wait_for_baseline(folder: Path, process: subprocess.Popen[str]) -> None:
     raise AssertionError("the baseline never began")
 
 
+def test_a_network_that_diverges_alone_is_exit_code_2(tmp_path):
+    what = ("--dataset", "shapes", "--set", "data.num_images=96", "--model", "convnet_small", "--weights", "none")
+    done = run("train", *what, "--epochs", 1, "--image-size", 32, "--lr", 1e30, "--device", "cpu", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "diverged (loss was not finite in epoch 1)" in done.stdout
+
+
 def test_train_prints_an_epoch_a_line_and_keeps_a_run(tmp_path):
     done = run(
         *(
@@ -367,5 +380,5 @@ def test_train_prints_an_epoch_a_line_and_keeps_a_run(tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0].startswith("epoch 1: loss ")
     assert lines[2].startswith("finished; test: accuracy_points ")
-    assert lines[3] == "results: runs/one"
+    assert lines[3] == "results: runs/one/trials/convnet_small"
     assert [path.name for path in (tmp_path / "runs/one/trials").iterdir()] == ["convnet_small"]

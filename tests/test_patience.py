@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import signal
@@ -15,6 +16,7 @@ import optuna
 import pytest
 import torch
 import yaml
+from rich.console import Console
 
 from gcc_search.atomic import write_atomically
 from gcc_search.errors import DiskFullError, ResourceError
@@ -23,6 +25,7 @@ from gcc_search.patience import LIMIT_VARIABLE, UNHEARD, Contact, patiently
 from gcc_search.recording import record_trial
 from gcc_search.results.reader import read_run, read_trial
 from gcc_search.search.baselines import find_baseline
+from gcc_search.search.readiness import SearchOptions, prepare_search
 from gcc_search.search.study import NetworkStudy
 from gcc_search.search.study_copy import open_own_storage
 from tests.search.conftest import TINY, make_space
@@ -98,6 +101,12 @@ def test_a_limit_that_is_no_number_is_one_line(small_disk, monkeypatch):
     monkeypatch.setenv(LIMIT_VARIABLE, "an hour")
     with pytest.raises(ResourceError, match=f"{LIMIT_VARIABLE}: must be a number of seconds, got an hour"):
         patiently(lambda: write_atomically(small_disk / "b.bin", bytes(MEGABYTE)), UNHEARD)
+
+
+def test_such_a_limit_is_told_before_a_search_begins(tmp_path, monkeypatch):
+    monkeypatch.setenv(LIMIT_VARIABLE, "an hour")
+    with pytest.raises(ResourceError, match=f"{LIMIT_VARIABLE}: must be a number of seconds, got an hour"):
+        prepare_search(make_space(), SearchOptions(out=tmp_path, gpus=0), Console(file=io.StringIO()))
 
 
 def record(settings, folder: Path, on_progress=None) -> list[str]:

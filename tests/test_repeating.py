@@ -32,7 +32,9 @@ def copied(trial, tmp_path) -> Trial:
 
 def train_like(folder, out, **changes):
     original = read_original(folder, **changes)
-    return train_one(original.settings, out=out, name="again", device="cpu", command="gcc-search train", like=original)
+    command = "gcc-search train"
+    run, _ = train_one(original.settings, out=out, name="again", device="cpu", command=command, like=original)
+    return run
 
 
 def result_of(trial: Trial) -> tuple[object, ...]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 
 from gcc_search.errors import DataError, GccSearchError, ResourceError, ResultsError, WeightsError
 from gcc_search.results.reader import read_run
+from gcc_search.results.writer import write_run
 from gcc_search.settings import DataSettings, Explanation, Recipe, TrialSettings
 from gcc_search.single import _name_of, train_one
 
@@ -19,8 +22,14 @@ def one_epoch(tiny_trial) -> TrialSettings:
     return tiny_trial.model_copy(update={"recipe": tiny_trial.recipe.model_copy(update={"epochs": 1})})
 
 
+@pytest.fixture(scope="module")
+def three_epochs(tiny_trial) -> TrialSettings:
+    return tiny_trial.model_copy(update={"recipe": tiny_trial.recipe.model_copy(update={"epochs": 3})})
+
+
 def train(settings: TrialSettings, out, *, name: str | None = "one", device: str | None = "cpu"):
-    return train_one(settings, out=out, name=name, device=device, command="gcc-search train --dataset shapes")
+    run, _ = train_one(settings, out=out, name=name, device=device, command="gcc-search train --dataset shapes")
+    return run
 
 
 def complaint(kind: type[GccSearchError], settings: TrialSettings, out, **changes) -> str:
@@ -37,7 +46,7 @@ def test_a_run_is_trained_printed_and_written(one_epoch, tmp_path, capsys):
     epoch, end, where = capsys.readouterr().out.splitlines()
     assert re.match(rf"epoch 1: loss {number}  accuracy_points {number}  consistency {number}  .*\(\d+ s\)$", epoch)
     assert re.match(rf"finished; test: accuracy_points {number}  .*iauc {number}  dauc {number}  box_mass", end)
-    assert where == f"results: {run}"
+    assert where == f"results: {run}/trials/convnet_small"
     assert run == tmp_path / "one"
 
 
@@ -63,6 +72,62 @@ def test_runs_of_other_seeds_rates_and_distances_have_other_names(tiny_trial):
     assert named(seed=3) == "shapes-convnet_small-a0-b0-p1-seed3"
     assert named(lr=0.02) == "shapes-convnet_small-a0-b0-p1-lr0.02"
     assert named(seed=3, distance="correlation") == "shapes-convnet_small-a0-b0-p1-correlation-seed3"
+
+
+class Interrupted(io.StringIO):
+    """A terminal at which somebody presses Ctrl-C when the second epoch is told."""
+
+    def write(self, text: str) -> int:
+        if "epoch 2:" in text and "epoch 2:" not in self.getvalue():
+            super().write(text)
+            raise KeyboardInterrupt
+        return super().write(text)
+
+
+def interrupt(settings: TrialSettings, out, monkeypatch) -> str:
+    """What was printed of a run that was broken off after its second epoch."""
+    terminal = Interrupted()
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", terminal)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, out)
+    return terminal.getvalue()
+
+
+def test_a_run_that_was_broken_off_goes_on_and_ends_as_the_undisturbed_one(three_epochs, tmp_path, capsys, monkeypatch):
+    (whole,) = read_run(train(three_epochs, tmp_path / "undisturbed")).trials
+    assert interrupt(three_epochs, tmp_path, monkeypatch).endswith("go on:   gcc-search train --dataset shapes\n")
+    assert read_run(tmp_path / "one").trials[0].record.status == "interrupted"
+    capsys.readouterr()
+    (trial,) = read_run(train(three_epochs, tmp_path)).trials
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in printed] == [
+        f"goes on with {tmp_path}/one",
+        "epoch 2",
+        "epoch 3",
+        "finished; test",
+        "results",
+    ]
+    assert (trial.record.status, trial.record.attempts) == ("finished", 2)
+    assert trial.record.test == whole.record.test
+    assert (trial.folder / "network.safetensors").read_bytes() == (whole.folder / "network.safetensors").read_bytes()
+
+
+def test_a_run_that_was_broken_off_goes_on_with_its_own_settings_and_images_alone(tiny_trial, tmp_path, monkeypatch):
+    interrupt(tiny_trial, tmp_path, monkeypatch)
+    with pytest.raises(ResultsError, match=r"one: must be a new name, got one that exists"):
+        train(tiny_trial.model_copy(update={"seed": 8}), tmp_path)
+    record = read_run(tmp_path / "one").record
+    write_run(tmp_path / "one", replace(record, data=[record.data[0] | {"fingerprint": "others"}]))
+    with pytest.raises(DataError, match=r"one: images must be those it began with, got others"):
+        train(tiny_trial, tmp_path)
+    assert read_run(tmp_path / "one").trials[0].record.status == "interrupted"
+
+
+def test_a_run_that_has_ended_is_not_gone_on_with(one_epoch, tmp_path):
+    train(one_epoch, tmp_path)
+    with pytest.raises(ResultsError, match=r"one: must be a new name, got one that exists"):
+        train(one_epoch, tmp_path)
 
 
 def test_a_diverged_run_says_so(one_epoch, tmp_path, capsys):

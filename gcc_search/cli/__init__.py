@@ -41,22 +41,22 @@ class _SearchByDefault(TyperGroup):
         try:
             return super().make_context(*given, **named)
         except TyperException as error:
-            raise _misused(error) from None
+            raise _misused(error, None) from None
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except TyperException as error:
-            raise _misused(error) from None
+            raise _misused(error, ctx.invoked_subcommand) from None
         except KeyboardInterrupt:
             # Typer ends without a word.
             print("gcc-search: stopped", file=sys.stderr)
             raise typer.Exit(130) from None
 
 
-def _misused(error: TyperException) -> typer.Exit:
+def _misused(error: TyperException, invoked: str | None) -> typer.Exit:
     # 2 would mean that some trials failed.
-    _say(usage.told(error))
+    _say(usage.told(error, invoked))
     return typer.Exit(1)
 
 

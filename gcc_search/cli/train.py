@@ -50,12 +50,18 @@ def train(
         bool, typer.Option("--activation-checkpointing", help="Less memory for more time: for large images.")
     ] = False,
     device: Device = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run. Default: made from the settings.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the run. Default: made from data set, network, loss, learning rate and seed."),
+    ] = None,
     out: Out = "runs",
     data_root: DataRoot = None,
     download: Download = False,
 ) -> None:
     """Train one network with L = L_CE + alpha L_C + beta L_S, with a progress bar. Needs no Ray.
+
+    Exit code 2 where the loss becomes infinite. One that was broken off goes on from its last epoch when the same
+    command is given again; not in a bucket.
 
     --like TRIAL repeats a trial of a search, to its end, beside copies of its baseline and of the network that it
     started from, with as many threads; equal rows on an equal machine. It goes with --device, --name, --out,
@@ -85,9 +91,13 @@ def train(
         "activation_checkpointing": activation_checkpointing,
     }
     assign(content, set_ or (), options=_OPTIONS)
-    settings = check_settings(content)
+    try:
+        settings = check_settings(content)
+    except SpaceError as error:
+        raise SpaceError(_as_typed(str(error))) from None
     with local_folder(out) as runs:
-        train_one(settings, out=runs, name=name, device=device, command=command_line())
+        _, status = train_one(settings, out=runs, name=name, device=device, command=command_line())
+    _exit_by(status)
 
 
 def _train_again(
@@ -100,7 +110,15 @@ def _train_again(
 
     with open_trials([like], needs_of) as (folder,), local_folder(out) as runs:
         original = read_original(folder, data_root=data_root, download=download)
-        train_one(original.settings, out=runs, name=name, device=device, command=command_line(), like=original)
+        _, status = train_one(
+            original.settings, out=runs, name=name, device=device, command=command_line(), like=original
+        )
+    _exit_by(status)
+
+
+def _exit_by(status: str) -> None:
+    if status == "diverged":
+        raise typer.Exit(2)
 
 
 # Which option says which setting.
@@ -124,6 +142,12 @@ _OPTIONS = {
     "activation_checkpointing": "--activation-checkpointing",
 }
 _BESIDE_LIKE = ("like", "device", "name", "out", "data_root", "download")
+
+
+def _as_typed(complaint: str) -> str:
+    """A line about a setting, about the option that says it."""
+    setting, sign, rest = complaint.partition(":")
+    return f"{_OPTIONS.get(setting, setting)}{sign}{rest}"
 
 
 def _check_no_settings(context: typer.Context) -> None:

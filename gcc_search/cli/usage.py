@@ -13,13 +13,14 @@ _WORDS = (
     (re.compile(r", unable to parse .*"), ""),
     (re.compile(r"^Value error, ('.*' is not (?=one of))?"), "must be "),
 )
+_NO_COMMAND = re.compile(r"^No such command '(.*?)'\.?(?: Did you mean '(.*?)'\?)?")
 
 
-def told(error: TyperException) -> str:
-    """`option: what is wrong, got value; see gcc-search COMMAND --help`."""
+def told(error: TyperException, invoked: str | None) -> str:
+    """`option: what is wrong, got value; see gcc-search COMMAND --help`. `invoked`: the command, where it is known."""
     context = getattr(error, "ctx", None)
-    command = "gcc-search" if context is None or context.parent is None else f"gcc-search {context.info_name}"
-    return f"{_problem(error)}; see {command} --help"
+    command = invoked if context is None or context.parent is None else context.info_name
+    return f"{_problem(error)}; see {' '.join(filter(None, ('gcc-search', command)))} --help"
 
 
 def _problem(error: TyperException) -> str:
@@ -33,6 +34,11 @@ def _problem(error: TyperException) -> str:
     if option is not None and near is not None:
         advice = f"; did you mean {' or '.join(sorted(near))}?" if near else ""
         return f"{option}: must be an option that there is{advice}"
+    if option is not None:
+        return f"{option}: must be given a value, got none"
+    if (unknown := _NO_COMMAND.match(words)) is not None:
+        near = f"; did you mean {unknown[2]}?" if unknown[2] else ""
+        return f"{unknown[1]}: must be a command that there is{near}"
     return words
 
 

@@ -14,6 +14,7 @@ from gcc_search.atomic import place_of
 from gcc_search.complaints import explain_record
 from gcc_search.errors import ResultsError, SpaceError, WeightsError
 from gcc_search.homes import expanded
+from gcc_search.patience import check_limit
 from gcc_search.plugins import versions_of
 from gcc_search.preparation import DataSet, check_network, is_published, prepare_images
 from gcc_search.results.reader import Run
@@ -169,6 +170,7 @@ def _extended(space: SearchSpace, run_cap: int) -> SearchSpace:
 
 def _look_at(space: SearchSpace, options: SearchOptions, console: Console, *, is_new: bool) -> Prepared:
     """What was begun is not refused for what cannot be changed any more, and does no harm."""
+    check_limit()
     machines = plan(space.resources, gpus=options.gpus)
     datasets = {size: prepare_images(space.data, size, console) for size in image_sizes(space)}
     first_weights = {network: _first_weights(space, network) for network in space.networks}
