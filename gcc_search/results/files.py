@@ -14,6 +14,13 @@ from gcc_search.results.schema import READ_VERSIONS
 from gcc_search.results.writer import checksum
 
 REDO = "delete its folder to have it redone"
+# Of run.json, whose folder is the whole run.
+_KEEP = "copy it again from where it is whole; keep its folder, whose trials this says nothing of"
+
+
+def way_out(path: Path) -> str:
+    """What helps where the record at `path` is torn or changed."""
+    return _KEEP if path.name == "run.json" else REDO
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -27,9 +34,9 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(text)
         is_ours = isinstance(content, dict) and content.get("sha256") == checksum(content)
     except (ValueError, RecursionError):
-        raise ResultsError(f"{path}: must be whole JSON, got a torn file; {REDO}") from None
+        raise ResultsError(f"{path}: must be whole JSON, got a torn file; {way_out(path)}") from None
     if not is_ours:
-        raise ResultsError(f"{path}: checksum must match, got another: the file was changed; {REDO}")
+        raise ResultsError(f"{path}: checksum must match, got another: the file was changed; {way_out(path)}")
     return dict(content)
 
 

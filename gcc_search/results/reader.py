@@ -13,7 +13,7 @@ import pyarrow as pa
 from gcc_search.atomic import sha256_of_file
 from gcc_search.errors import ResultsError
 from gcc_search.results.checks import complain
-from gcc_search.results.files import REDO, check_version, read_json, told_by_name
+from gcc_search.results.files import REDO, check_version, read_json, told_by_name, way_out
 from gcc_search.results.schema import EPOCHS, HEATMAPS, IMAGES, NETWORK_FILE, RunRecord, TrialRecord
 from gcc_search.results.tables import read_table, table_problem
 
@@ -151,6 +151,8 @@ def read_trial(folder: Path) -> Trial:
         is_there, is_folder = path.exists(), folder.is_dir()
     if not is_there:
         got = "a folder without one; was it copied whole?" if is_folder else "no folder; see ls RUN/trials"
+        if (folder / "run.json").exists():
+            got = f"a whole run; name one of its trials, see: ls {folder}/trials"
         raise ResultsError(f"{folder}: must be a trial directory (with a trial.json), got {got}")
     return Trial(folder=folder, record=_read_record(path, TrialRecord))
 
@@ -199,7 +201,9 @@ def _read_record(path: Path, kind: type[Record]) -> Record:
     try:
         record = kind(**{key: value for key, value in content.items() if key in names})
     except TypeError as error:
-        raise ResultsError(f"{path}: must have every field of a {kind.__name__}, got: {error}; {REDO}") from None
+        raise ResultsError(
+            f"{path}: must have every field of a {kind.__name__}, got: {error}; {way_out(path)}"
+        ) from None
     if complaint := complain(record):
-        raise ResultsError(f"{path}: {complaint}; {REDO}")
+        raise ResultsError(f"{path}: {complaint}; {way_out(path)}")
     return record

@@ -254,3 +254,22 @@ def test_json_of_others_is_refused(tmp_path, text):
     (tmp_path / "run.json").write_text(text, encoding="latin-1")
     with pytest.raises(ResultsError, match=r"run.json: "):
         read_json(tmp_path / "run.json")
+
+
+def test_nobody_is_told_to_delete_a_whole_run_for_its_record(tmp_path, run_record, trial_record):
+    write_run(tmp_path, run_record)
+    write_trial(tmp_path / "trials/t1", trial_record)
+    whole = (tmp_path / "run.json").read_text()
+    for content in (whole[:-9], whole.replace(run_record.name, "other")):
+        (tmp_path / "run.json").write_text(content)
+        with pytest.raises(ResultsError, match="; copy it again from where it is whole; keep its folder"):
+            read_run(tmp_path)
+    (tmp_path / "trials/t1/trial.json").write_text("{")
+    with pytest.raises(ResultsError, match=f"; {REDO}"):
+        read_trial(tmp_path / "trials/t1")
+
+
+def test_a_run_in_the_place_of_a_trial_is_told_as_one(tmp_path, run_record):
+    write_run(tmp_path, run_record)
+    with pytest.raises(ResultsError, match=r"must be a trial directory .*, got a whole run; name one of its trials"):
+        read_trial(tmp_path)

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +19,19 @@ def test_a_sealed_file_is_whole_and_holds_the_table():
     content = sealed_parquet(SMALL)
     assert is_whole(content)
     assert read_sealed(content) == SMALL
+
+
+def test_reading_a_table_starts_no_thread():
+    script = """
+import os, sys
+import pyarrow.parquet
+from gcc_search.results.seal import read_sealed
+before = len(os.listdir("/proc/self/task"))
+table = read_sealed(sys.stdin.buffer.read())
+print(table.num_rows, len(os.listdir("/proc/self/task")) - before)
+"""
+    done = subprocess.run([sys.executable, "-c", script], input=sealed_parquet(SMALL), capture_output=True, check=True)
+    assert done.stdout.split() == [b"3", b"0"]
 
 
 def test_any_parquet_reader_opens_a_sealed_file(tmp_path):
