@@ -38,13 +38,17 @@ from gcc_search.trial import evaluation_of
 
 POSTHOC_BATCH = 8
 SUFFIXES = (".png", ".svg", ".pdf")
-# In which a picture says what it is.
-_HEAD_BYTES = 4096
+# With which a figure of ours says what it is, in its metadata.
+_MARK = "gcc-search explain"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What `explain` is asked for: image files, or so many test images; `methods` as typed."""
+    """What `explain` is asked for: image files, or so many test images; `methods` as typed.
+
+    Args:
+        force: write `out` whatever is there.
+    """
 
     places: tuple[Path, ...]
     out: Path
@@ -53,6 +57,7 @@ class Wanted:
     methods: str | None = None
     data_root: Path | None = None
     device: str | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +76,7 @@ def explain_networks(wanted: Wanted, console: Console) -> Explanations:
     Raises:
         SpaceError: options that do not go together, or an unknown method.
         ResultsError, WeightsError: a place that is no trial and no export, or torn; networks that see different images;
-            `wanted.out` is one of the inputs, or no picture to replace.
+            `wanted.out` is one of the inputs, or another file than a figure of ours.
         DataError: images that are missing or cannot be decoded. ResourceError: a GPU that is not there.
     """
     _check(wanted)
@@ -84,7 +89,7 @@ def explain_networks(wanted: Wanted, console: Console) -> Explanations:
     explanations = make_explanations(networks, shown, methods, console)
     kinds = sorted({network.settings.network for network in networks})
     title = f"{networks[-1].settings.data.name}: heatmaps of {', '.join(kinds)}, a row for each network"
-    told = f"gcc-search explain {' '.join(place_of(network.place) for network in networks)}"
+    told = f"{_MARK} {' '.join(place_of(network.place) for network in networks)}"
     content = render_as(
         lambda: draw_explanations(explanations, title=title), wanted.out.suffix[1:], title=title, description=told
     )
@@ -101,15 +106,9 @@ def _check(wanted: Wanted) -> None:
     if wanted.out.suffix not in SUFFIXES:
         raise SpaceError(f"--out: must end in {', '.join(SUFFIXES)}, got {wanted.out}")
     check_target("--out", wanted.out, inputs=[*wanted.files, *wanted.places])
-    if wanted.out.exists() and not _is_picture(wanted.out):
-        rule = "must be a new name or a picture to replace, got another file"
-        raise ResultsError(f"--out: {wanted.out}: {rule}; choose another")
-
-
-def _is_picture(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    return head.startswith((b"\x89PNG", b"%PDF")) or b"<svg" in head
+    if wanted.out.exists() and not wanted.force and _MARK.encode() not in wanted.out.read_bytes():
+        rule = "must be a new name or a figure of explain to replace, got another file"
+        raise ResultsError(f"--out: {wanted.out}: {rule}; choose another, or add --force")
 
 
 def _with_baselines(wanted: Wanted, console: Console) -> tuple[Trained, ...]:

@@ -165,14 +165,17 @@ def test_a_folder_without_a_network_is_one_line(tmp_path):
     assert "must be a trial directory (with a trial.json)" in message
 
 
-def test_a_figure_replaces_no_input_and_no_file_that_is_no_picture(tiny_run, tmp_path):
+def test_a_figure_replaces_no_input_and_nothing_but_a_figure_of_ours(tiny_run, tmp_path):
     trial, photo, text = tiny_run / "trials/t1", tmp_path / "photo.png", tmp_path / "text.png"
     Image.new("RGB", (8, 8)).save(photo)
     text.write_text("mine")
+    other = tmp_path / "other.png"
+    Image.new("RGB", (8, 8)).save(other)
     (tmp_path / "folder.png").mkdir()
     for out, told in (
         (photo, "must be another file than those that are read"),
-        (text, "must be a new name or a picture to replace, got another file"),
+        (text, "must be a new name or a figure of explain to replace, got another file"),
+        (other, "must be a new name or a figure of explain to replace, got another file"),
         (tmp_path / "folder.png", "must be a file, got a folder"),
         (text / "figure.png", "must lie in a folder that can be written to"),
         (Path("s3://bucket/a.png"), "must be a path on this machine, got s3://bucket/a.png"),

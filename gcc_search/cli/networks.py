@@ -58,7 +58,7 @@ def evaluate(
     """Measure a trained network on a split of the images it was searched with, or of others of the same classes.
 
     Prints means with standard errors. The fixed transforms are those of the search: on the CPU, a trial's own test
-    split gives the trial's own numbers again.
+    split gives the trial's own numbers again; insertion and deletion AUC where --insertion-images is the trial's.
     """
     from rich.console import Console
 
@@ -96,6 +96,7 @@ def explain(
     out: Annotated[Path, typer.Option(help="The figure: .png, .svg or .pdf.")] = Path("explain.png"),
     data_root: DataRoot = None,
     device: Device = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace another file that --out finds in its way.")] = False,
 ) -> None:
     """Draw images with the heatmaps of a baseline and of trained networks, and how well they move along with the image.
 
@@ -117,5 +118,6 @@ def explain(
             out=out,
             data_root=data_root,
             device=device,
+            force=force,
         )
         explain_networks(wanted, Console())
