@@ -14,7 +14,7 @@ from gcc_search.model_card import model_card
 from gcc_search.model_file import SUFFIX, ModelFacts, write_model
 from gcc_search.results.reader import Trial, read_run_record
 from gcc_search.results.schema import NETWORK_FILE
-from gcc_search.targets import check_here
+from gcc_search.targets import check_here, check_place
 from gcc_search.trained import Trained, open_trained
 from gcc_search.training.datasets import eval_crop_of
 from gcc_search.training.normalisation import CHANNEL_MEAN, CHANNEL_STD
@@ -24,9 +24,11 @@ def check_target(path: Path, *, force: bool) -> None:
     """Before anything is computed.
 
     Raises:
-        ResultsError: a name that the other commands would not take for a model, or a file that is in the way.
+        ResultsError: a name that the other commands would not take for a model, a place that cannot be written to, or
+            a file that is in the way.
     """
     check_here("--export", path)
+    check_place("--export", path)
     if path.suffix != SUFFIX:
         raise ResultsError(f"--export: must end in {SUFFIX}, got {path}; as in model{SUFFIX}")
     for target in (path, card_of(path)):

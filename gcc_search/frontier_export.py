@@ -143,7 +143,7 @@ The baselines, trained without the explanation terms (alpha = beta = 0):
 {markdown_table(("network", *_headings()), baselines)}
 
     gcc-search evaluate FILE --data-root FOLDER          # measures again
-    gcc-search explain FILE FILE --images IMAGES         # heatmaps, side by side
+    gcc-search explain FILE FILE --images IMAGES         # heatmaps, one below the other
 """
 
 

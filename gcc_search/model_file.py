@@ -75,9 +75,8 @@ def read_model(path: Path) -> tuple[ModelFacts, dict[str, Tensor]]:
             told: dict[str, str] = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path}: must be a whole safetensors file, got: {_one_line(error)}; copy it again"
-        ) from None
+        rule = "must be a trial directory or a whole model that gcc-search exported"
+        raise WeightsError(f"{path}: {rule}, got: {_one_line(error)}; name another, or copy it again") from None
     return _facts(path, told, tensors), tensors
 
 

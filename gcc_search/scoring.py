@@ -139,7 +139,7 @@ def _settings_for(trained: Trained, asked: Asked) -> TrialSettings:
         content["data"] = {"name": asked.dataset, "root": asked.data_root, "classes": trained.classes}
     if asked.classes is not None:
         content["data"]["classes"] = asked.classes
-    # A trial takes a few, as there are many trials (METHOD 5).
+    # A trial takes a few, as there are many trials.
     content["evaluation"]["insertion_images"] = ALL_IMAGES if asked.insertion_images is None else asked.insertion_images
     return check_settings(content)
 

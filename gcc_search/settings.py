@@ -190,7 +190,8 @@ class Collapse(Settings):
     """When a trial is given up as collapsed. Constant maps, and maps that ignore the image, are looked for as well."""
 
     points: Positive = 10.0
-    """Validation accuracy is so many points under the baseline's."""
+    """Validation accuracy is so many points under the baseline's as it was after half as many epochs; after the last
+    epoch, after as many."""
     min_epochs: PositiveInt = 1
     """Looked for from this epoch on, and after the last one in any case. Many that were good before and dip recover,
     at the latest when the learning rate falls; they take their time."""

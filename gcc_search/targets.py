@@ -33,6 +33,15 @@ def check_target(option: str, path: Path, *, inputs: Sequence[Path]) -> None:
         raise ResultsError(f"{option}: {path}: must be a file, got a folder; name a file in it")
     if path.exists() and any(place.exists() and place.samefile(path) for place in inputs):
         raise ResultsError(f"{option}: {path}: must be another file than those that are read; choose another name")
+    check_place(option, path)
+
+
+def check_place(option: str, path: Path) -> None:
+    """Nothing, where a file can be made at `path`.
+
+    Raises:
+        ResultsError: it would lie in a folder that cannot be written to.
+    """
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise ResultsError(

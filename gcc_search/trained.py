@@ -89,7 +89,9 @@ def open_trained(place: Path, *, data_root: Path | None = None) -> Trained:
 def _open_trial(trial: Trial, data_root: Path | None) -> Trained:
     record, path = trial.record, trial.folder / NETWORK_FILE
     if not path.exists():
-        raise ResultsError(f"{path}: must exist, got nothing: the trial is {record.status}; only ended ones leave it")
+        left = record.network_sha256 is not None
+        why = "it was removed, or not copied" if left else "only those leave it that end with a network to score"
+        raise ResultsError(f"{path}: must exist, got nothing: the trial is {record.status}; {why}")
     if problem := network_problem(trial):
         raise WeightsError(problem)
     key, settings = record.baseline, settings_of(trial, data_root=data_root)

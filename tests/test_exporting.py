@@ -20,6 +20,7 @@ from gcc_search.exporting import check_target, export_recommended
 from gcc_search.model_card import model_card
 from gcc_search.model_file import read_model
 from gcc_search.results.reader import read_run
+from gcc_search.results.writer import write_trial
 from gcc_search.settings import DataSettings
 from gcc_search.trained import open_trained
 from gcc_search.training.datasets import eval_crop_of, load_dataset
@@ -154,6 +155,12 @@ def test_another_suffix_is_refused(tmp_path):
         check_target(tmp_path / "model.pth", force=False)
 
 
+def test_a_place_that_cannot_be_written_to_is_told_before_anything_is_computed(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ResultsError, match=r"--export: .*must lie in a folder that can be written to, got .*file"):
+        check_target(tmp_path / "file/model.safetensors", force=False)
+
+
 def test_a_bucket_is_no_place_for_an_export():
     with pytest.raises(ResultsError, match="--export: must be a path on this machine, got s3://bucket/m"):
         check_target(Path("s3://bucket/m.safetensors"), force=True)
@@ -161,7 +168,10 @@ def test_a_bucket_is_no_place_for_an_export():
 
 def test_a_trial_without_its_network_is_one_line(found, tmp_path):
     (tmp_path / "trial.json").write_bytes((found.trial.folder / "trial.json").read_bytes())
-    with pytest.raises(ResultsError, match=r"network\.safetensors: must exist, got nothing"):
+    with pytest.raises(ResultsError, match=r"must exist, got nothing: the trial is finished; it was removed, or not"):
+        open_trained(tmp_path)
+    write_trial(tmp_path, replace(found.trial.record, status="diverged", network_sha256=None))
+    with pytest.raises(ResultsError, match=r"the trial is diverged; only those leave it that end with a network"):
         open_trained(tmp_path)
 
 

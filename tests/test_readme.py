@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 import torch
+import torchvision
 from torch.testing import assert_close
 
 from gcc_search.saliency.geometry import draw_transforms
@@ -75,7 +76,10 @@ def test_a_step_by_it_makes_the_loss_smaller(own_loop, shapes):
 def test_its_space_file_is_one(tmp_path):
     (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     (tmp_path / "space.yaml").write_text(text)
-    assert load_space(tmp_path / "space.yaml").run_cap == 16
+    space = load_space(tmp_path / "space.yaml")
+    assert space.run_cap == 16
+    assert space.weights == "IMAGENET1K_V1"
+    assert all(hasattr(torchvision.models, network) for network in space.networks)
 
 
 def test_every_network_is_named():

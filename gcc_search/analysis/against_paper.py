@@ -36,7 +36,7 @@ RECIPE: dict[str, Any] = {
     **{"image_size": 224, "crop_scale_min": 0.08},
 }
 EPOCHS = {"cub200": 60, "caltech101": 20}
-# Nor is the split: a fifth of each class (METHOD 6) is taken for the test. CUB-200 brings its authors' own.
+# Nor is the split: a fifth of each class is taken for the test. CUB-200 brings its authors' own.
 TEST_FRACTION = {"caltech101": 0.2}
 EXPLANATION: dict[str, Any] = {
     **{

@@ -39,10 +39,11 @@ def analyze(
     with_paper = check_compare(compare)
     folders = [runs] if isinstance(runs, Path) else list(runs)
     findings = find(read_runs(folders, tell), tell, with_paper=with_paper)
-    return Analysis(**vars(findings), files=write_files(out or _folder_for(folders), findings, tell))
+    return Analysis(**vars(findings), files=write_files(out or folder_for(folders), findings, tell))
 
 
-def _folder_for(folders: Sequence[Path]) -> Path:
+def folder_for(folders: Sequence[Path]) -> Path:
+    """Where the figures of these runs lie."""
     if len(folders) == 1:
         return folders[0] / "analysis"
     return folders[0].parent / f"analysis-{'+'.join(folder.resolve().name for folder in folders)}"

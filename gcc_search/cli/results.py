@@ -19,7 +19,10 @@ def analyze(
     runs: Runs,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the figures. Default: RUN/analysis; ./analysis-NAME for a run in a bucket."),
+        typer.Option(
+            help="Folder of the figures. Default: RUN/analysis; of several runs analysis-NAME+NAME beside the first; "
+            "of one in a bucket ./analysis-NAME."
+        ),
     ] = None,
     compare: Annotated[str | None, typer.Option(help="paper: its published numbers beside the run's.")] = None,
 ) -> None:
@@ -28,17 +31,20 @@ def analyze(
 
     from gcc_search.analysis.printing import print_findings
     from gcc_search.analysis.report import analyze as analyze_run
+    from gcc_search.analysis.report import folder_for
     from gcc_search.analysis.stages import show_stages
     from gcc_search.fetching import figures_folder, open_runs
+    from gcc_search.targets import check_here, check_place
 
     if out is not None:
-        from gcc_search.targets import check_here
-
         check_here("--out", out)
     console = Console(width=table_width())
     with open_runs(runs) as folders:
+        place = out or figures_folder(runs) or folder_for(folders)
+        if all((folder / "run.json").exists() for folder in folders):
+            check_place("--out", place / "report.html")
         with show_stages(console) as tell:
-            analysis = analyze_run(folders, out or figures_folder(runs), tell, compare=compare)
+            analysis = analyze_run(folders, place, tell, compare=compare)
         print_findings(analysis, analysis.files, console)
 
 
@@ -101,7 +107,9 @@ def recommend(
 
 def export(
     runs: Runs,
-    out: Annotated[Path, typer.Option(help="Folder of the networks, one .safetensors file and one card each.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the networks: a .safetensors file each, a card for each on the frontier.")
+    ],
     max_accuracy_drop: Annotated[
         float | None, typer.Option(min=0, help="Points of validation accuracy that may be lost. Default: no limit.")
     ] = None,

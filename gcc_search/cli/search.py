@@ -39,7 +39,7 @@ def search(
     address: Address = None,
     form: Format = "text",
 ) -> None:
-    """Run a whole search: baselines, then trials, then where to look.
+    """Run a whole search: baselines and trials side by side, then where to look.
 
     Exit code: 0 all well or the time is up, 1 it could not run, 2 some networks failed, 130 stopped.
     """
@@ -120,7 +120,10 @@ def resume(
     storage: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the Optuna study. Default: study.db.")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder that holds the data set now, if it moved.")] = None,
     run_cap: Annotated[
-        int | None, typer.Option(help="Trials in all from now on, more than before; those there are count.")
+        int | None,
+        typer.Option(
+            help="Trials in all from now on, no fewer than before; those there are count. Not for grid and points."
+        ),
     ] = None,
     max_hours: MaxHours = None,
     address: Address = None,

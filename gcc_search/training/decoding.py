@@ -63,9 +63,9 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(
-            f"{path}: file must be readable, got: {error.strerror}; mend its permissions, or remove it"
-        ) from error
+        helps = {FileNotFoundError: "look at its name", IsADirectoryError: "name the files in it"}
+        way_out = helps.get(type(error), "mend its permissions, or remove it")
+        raise DataError(f"{path}: file must be readable, got: {error.strerror}; {way_out}") from error
 
 
 def _one_line(error: Exception) -> str:

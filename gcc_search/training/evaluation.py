@@ -62,7 +62,7 @@ def measure(
     own_classes: bool = True,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Columns:
-    """Every per-image measure of METHOD 5, one float64 or integer tensor of len(images) a column, on the CPU.
+    """Every per-image measure of images.parquet, one float64 or integer tensor of len(images) a column, on the CPU.
 
     Args:
         passes: the network's; the same ones for whoever measures it again and again.

@@ -22,6 +22,9 @@ from gcc_search.training.listings import (
 )
 from gcc_search.training.splits import Split
 
+# What people call the parts of a split.
+_SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+
 
 def list_imagefolder(root: Path, settings: DataSettings) -> Listing:
     parts = _official_parts(root)
@@ -29,6 +32,9 @@ def list_imagefolder(root: Path, settings: DataSettings) -> Listing:
     if not known:
         raise missing_folder(root, "<class>/*.jpg", "pass the folder that holds one folder per class as --data-root")
     _check_same_classes(root, parts, known)
+    if not parts and {name.lower() for name in known} <= _SPLITS and any(folders_in(root / name) for name in known):
+        rule = "folders of a split must be train and val or test, or all three"
+        raise DataError(f"{root}: {rule}, got {', '.join(known)}; rename them, or add what is missing")
     classes = kept_classes(known, settings)
     sources: list[Source] = []
     unreadable: list[Unreadable] = []

@@ -156,3 +156,11 @@ def test_an_accent_is_the_same_however_it_is_written(image_folder, save_photo):
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     save_photo(image_folder / decomposed / "1.jpg")
     assert list_imagefolder(image_folder, settings(classes=("cat", composed))).classes == (decomposed, "cat")
+
+
+@pytest.mark.parametrize("parts", [("train",), ("train", "valid"), ("Training", "Testing")])
+def test_folders_that_look_like_a_split_under_other_names_are_told_as_that(tmp_path, save_photo, parts):
+    make(tmp_path, save_photo, *parts)
+    told = f"folders of a split must be train and val or test, or all three, got {', '.join(sorted(parts))};"
+    with pytest.raises(DataError, match=told):
+        list_imagefolder(tmp_path, settings())
