@@ -88,6 +88,6 @@ def confirming_space(
         "parameters": {"seed": {"values": list(others)}},
         "method": "grid",
         "seed": 0,
-        **dict.fromkeys(("points", "run_cap", "early_terminate")),
+        **dict.fromkeys(("points", "run_cap", "max_hours", "early_terminate")),
     }
     return SearchSpace.model_validate({name: value for name, value in content.items() if value is not None})

@@ -32,6 +32,7 @@ def asked_for(**changes) -> SearchSpace:
         "metrics": [{"name": "gini"}],
         "constraints": ["accuracy >= baseline - 1"],
         "run_cap": 8,
+        "max_hours": 2,
         "early_terminate": {"type": "asha"},
         "resources": {"cpus_per_trial": 2},
     }
@@ -63,7 +64,7 @@ def test_what_says_which_trials_are_good_stays_and_what_ends_them_early_goes():
     space = confirming_space(asked, trial_of(asked, alpha=1.0), num_seeds=2, known={0})
     assert (space.metrics, space.constraints, space.resources) == (asked.metrics, asked.constraints, asked.resources)
     assert (space.name, space.networks) == ("found-seeds", ("convnet_small",))
-    assert (space.early_terminate, space.run_cap, space.points) == (None, None, ())
+    assert (space.early_terminate, space.run_cap, space.max_hours, space.points) == (None, None, None, ())
 
 
 def test_a_start_network_is_trained_under_each_seed_as_well():
