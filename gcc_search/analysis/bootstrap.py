@@ -57,7 +57,7 @@ def standard_error(values: Floats) -> float | None:
 
 
 def mcnemar_p(only_baseline: int, only_trained: int) -> float:
-    """Two-sided exact p-value that two networks err equally often, in (0, 1].
+    """Two-sided exact p-value that two networks are right, or whatever else is counted, equally often, in (0, 1].
 
     Args:
         only_baseline: images that the baseline alone classifies correctly.

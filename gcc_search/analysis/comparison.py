@@ -93,29 +93,29 @@ def _compare(pair: Pair, pairs: Sequence[Pair], images: PairedImages | None) -> 
 
 
 def _disagreement(images: PairedImages) -> Disagreement:
-    before, after = images.both("correct").T
-    only_baseline, only_trained = int((before > after).sum()), int((before < after).sum())
+    only_baseline, only_trained = images.count_discordant(ACCURACY.columns[0])
     return Disagreement(
         only_baseline=only_baseline, only_trained=only_trained, p_value=mcnemar_p(only_baseline, only_trained)
     )
 
 
 def comparison_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """A row per network and measure, for table1.csv. McNemar's numbers stand in the rows of the accuracy."""
+    """A row per network and measure, for table1.csv. McNemar's p-value stands in the rows of shares of images."""
     return [_row(item, line) for item in comparisons for line in item.lines]
 
 
 def _row(item: Comparison, line: Line) -> dict[str, Any]:
     named = {name: value for name, value in asdict(item).items() if name not in ("lines", "disagreement", "seeds")}
+    values = {name: value for name, value in asdict(line).items() if name != "mcnemar_p"}
     tested = item.disagreement if line.measure == ACCURACY.name else None
     spread = {spread.measure: spread for spread in item.seeds}.get(line.measure)
     return (
         named
-        | asdict(line)
+        | values
         | {
             "only_baseline_correct": None if tested is None else tested.only_baseline,
             "only_trained_correct": None if tested is None else tested.only_trained,
-            "mcnemar_p": None if tested is None else tested.p_value,
+            "mcnemar_p": line.mcnemar_p,
             "num_seeds": None if spread is None else len(spread.seeds),
             "seeds_mean": None if spread is None else spread.mean,
             "seeds_low": None if spread is None else spread.low,

@@ -18,8 +18,9 @@ ARROWS = {"up": "↑", "down": "↓", "none": " "}
 HEADINGS = ("measure", "baseline", "ours", "difference", "95 % interval", "images")
 KEY = (
     "↑ ↓ better | accuracy in points | ± standard error over test images | difference: ours - baseline,\n"
-    "with its 95 % interval (paired bootstrap over the images) | * the interval leaves out 0: beyond the\n"
-    f"noise of these test images (under {FEWEST_IMAGES}: too few to say, no *); another seed may differ by more"
+    "with its 95 % interval (paired bootstrap over the images) | * the interval leaves out 0, or, of\n"
+    "accuracies and constant maps, McNemar's exact p < 0.05: beyond the noise of these test images (under\n"
+    f"{FEWEST_IMAGES}: too few to say, no *); another seed may differ by more"
 )
 
 

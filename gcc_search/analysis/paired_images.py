@@ -42,6 +42,11 @@ class PairedImages:
         """(images that both have a value of, 2): baseline, trained."""
         return np.stack([self.baseline[column], self.trained[column]], axis=1)[self.is_known(column)]
 
+    def count_discordant(self, column: str) -> tuple[int, int]:
+        """Of a column of 0 and 1: the images that have it in the baseline alone, and in the trained network alone."""
+        before, after = self.both(column).T
+        return int((before > after).sum()), int((before < after).sum())
+
 
 def read_paired(trial: Trial, baseline: Trial) -> PairedImages | None:
     """The images that both scored, in the order of the test split; None where a file is missing or torn."""

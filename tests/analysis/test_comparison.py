@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from gcc_search.analysis.bootstrap import percentile_interval, resampled_means
+from gcc_search.analysis.bootstrap import mcnemar_p, percentile_interval, resampled_means
 from gcc_search.analysis.comparison import Disagreement, comparison_rows
 from gcc_search.analysis.comparison_table import (
     HEADINGS,
@@ -245,6 +245,23 @@ def test_accuracy_is_tested_on_the_images_they_disagree_on(new_run):
     assert (item.lines[0].baseline, item.lines[0].trained) == pytest.approx((400 / 6, 400 / 6))
 
 
+@pytest.mark.parametrize(("won", "is_marked"), [(4, False), (5, False), (6, True)])
+@pytest.mark.parametrize(("measure", "column"), [("top-1 accuracy", "correct"), ("accuracy on t(x)", "moved_correct")])
+def test_accuracy_is_marked_where_mcnemars_test_says_so_whatever_the_interval_does(
+    new_run, won, is_marked, measure, column
+):
+    run, right = new_run(), np.ones(300, dtype=bool)
+    run.baseline(images={column: np.arange(300) >= won})
+    run.trial("t1", images={column: right})
+    (item,) = comparisons_of(run)
+    line = {line.measure: line for line in item.lines}[measure]
+    assert line.low > 0
+    assert line.mcnemar_p == mcnemar_p(0, won)
+    assert ("*" in line_cells(line)[HEADINGS.index("difference")]) == is_marked
+    if column == "correct":
+        assert item.disagreement.p_value == line.mcnemar_p
+
+
 def test_without_images_there_are_means_from_the_record_and_no_errors(new_run):
     run = new_run()
     run.baseline(accuracy=94.0)
@@ -324,7 +341,11 @@ def test_the_table_has_a_row_per_network_and_measure(compared):
     first, second = rows[:2]
     assert (first["network"], first["data"], first["trial"], first["unit"]) == ("resnet18", "shapes", "t1", "points")
     assert math.isclose(float(first["difference"]), float(first["trained"]) - float(first["baseline"]), abs_tol=1e-9)
-    assert (first["mcnemar_p"] != "", second["mcnemar_p"], first["num_seeds"]) == (True, "", "")
+    assert float(first["mcnemar_p"]) == mcnemar_p(
+        int(first["only_baseline_correct"]), int(first["only_trained_correct"])
+    )
+    assert (second["measure"], second["only_baseline_correct"], second["num_seeds"]) == ("accuracy on t(x)", "", "")
+    assert [row["measure"] for row in rows if row["mcnemar_p"]] == ["top-1 accuracy", "accuracy on t(x)"]
 
 
 def test_the_printed_table_is_markdown_within_100_columns(compared):
