@@ -20,7 +20,8 @@ KEY = (
     "↑ ↓ better | accuracy in points | ± standard error over test images | difference: ours - baseline,\n"
     "with its 95 % interval (paired bootstrap over the images) | * the interval leaves out 0, or, of\n"
     "accuracies and constant maps, McNemar's exact p < 0.05: beyond the noise of these test images (under\n"
-    f"{FEWEST_IMAGES}: too few to say, no *); another seed may differ by more"
+    f"{FEWEST_IMAGES}: too few to say, no *); another seed may differ by more | each row stands on its own: where\n"
+    "nothing differs, one table (of six rows) in five or so has a * by chance alone"
 )
 
 

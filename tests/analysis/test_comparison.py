@@ -11,6 +11,7 @@ from gcc_search.analysis.bootstrap import mcnemar_p, percentile_interval, resamp
 from gcc_search.analysis.comparison import Disagreement, comparison_rows
 from gcc_search.analysis.comparison_table import (
     HEADINGS,
+    KEY,
     comparison_table,
     line_cells,
     say_below,
@@ -18,7 +19,7 @@ from gcc_search.analysis.comparison_table import (
     say_seeds,
 )
 from gcc_search.analysis.findings import find
-from gcc_search.analysis.measures import FEWEST_IMAGES, Line, corrected_consistency, means_of
+from gcc_search.analysis.measures import Line, corrected_consistency, means_of
 from gcc_search.analysis.table import to_csv
 from gcc_search.results.reader import read_run
 from gcc_search.results.schema import NOTED_LATER, SINCE_2
@@ -275,15 +276,22 @@ def test_without_images_there_are_means_from_the_record_and_no_errors(new_run):
     assert "means only" in say_disagreement(item.disagreement)
 
 
-@pytest.mark.parametrize("num_images", [FEWEST_IMAGES - 1, FEWEST_IMAGES])
+@pytest.mark.parametrize("num_images", [19, 20])
 def test_a_difference_is_marked_where_there_are_images_enough_to_say(new_run, num_images):
     run, chance = new_run(), np.full(num_images, 0.5)
     run.baseline(images={"consistency": chance + 0.3, "chance": chance})
     run.trial("t1", images={"consistency": chance + 0.4, "chance": chance})
     line = lines_of(run)["C*"]
-    is_enough = num_images >= FEWEST_IMAGES
+    is_enough = num_images >= 20
     assert line.verdict == ("apart" if is_enough else "too few images")
     assert ("*" in line_cells(line)[HEADINGS.index("difference")]) == is_enough
+
+
+def test_the_key_fits_and_says_what_rows_beside_each_other_are_worth():
+    assert all(len(line) <= 100 for line in KEY.splitlines())
+    told = KEY.replace("\n", " ")
+    assert "under 20: too few to say, no *" in told
+    assert "each row stands on its own: where nothing differs, one table (of six rows) in five or so has a *" in told
 
 
 def test_over_seeds_the_mean_has_students_interval(new_run):
