@@ -8,7 +8,7 @@ from rich.text import Text
 
 from gcc_search.analysis.best import Row
 from gcc_search.analysis.comparison import Comparison, Disagreement
-from gcc_search.analysis.measures import FEWEST_IMAGES, MEASURES, Line, Mean
+from gcc_search.analysis.measures import FEWEST_IMAGES, MEASURES, Line, Mean, label_of
 from gcc_search.analysis.seeds import INTERVAL, SeedSpread, say_which
 from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.table import short_scientific
@@ -21,7 +21,9 @@ KEY = (
     "with its 95 % interval (paired bootstrap over the images) | * the interval leaves out 0, or, of\n"
     "accuracies and constant maps, McNemar's exact p < 0.05: beyond the noise of these test images (under\n"
     f"{FEWEST_IMAGES}: too few to say, no *); another seed may differ by more | each row stands on its own: where\n"
-    "nothing differs, one table (of six rows) in five or so has a * by chance alone"
+    "nothing differs, one table (of six rows) in five or so has a * by chance alone | consistency: SSIM\n"
+    "of both maps for the class predicted on x; own consistency: each map for the class predicted on its\n"
+    "own view, as in the paper: two quantities, not one in two units"
 )
 
 
@@ -56,7 +58,7 @@ def line_cells(line: Line) -> tuple[str, ...]:
     if line.low is not None and line.high is not None:
         interval = f"{line.low:+.{digits}f} to {line.high:+.{digits}f}"
     return (
-        f"{line.measure} {ARROWS[line.better]}",
+        f"{label_of(line.measure)} {ARROWS[line.better]}",
         _with_error(line.baseline, line.baseline_se, digits),
         _with_error(line.trained, line.trained_se, digits),
         f"{line.difference:+.{digits}f}{mark}",
@@ -80,7 +82,7 @@ def say_below(item: Comparison) -> list[str]:
     missing = [measure.name for measure in MEASURES if measure.recorded in SINCE_2 and measure.name not in names]
     if missing:
         of_whom = "not measured yet by the gcc-search that scored one of the two"
-        told.append(f"{' and '.join(missing)}: {of_whom}; gcc-search evaluate measures them")
+        told.append(f"{' and '.join(map(label_of, missing))}: {of_whom}; gcc-search evaluate measures them")
     return told
 
 
@@ -100,4 +102,4 @@ SEEDS_HEADING = f"the same settings under several seeds, ours - baseline ({INTER
 def say_seeds(spread: SeedSpread) -> str:
     """`C*: +0.120 (+0.081 to +0.159) over seeds 0, 1, 2`: mean difference and its interval."""
     interval = f"({spread.low:+.3f} to {spread.high:+.3f})"
-    return f"{spread.measure}: {spread.mean:+.3f} {interval} over {say_which(spread)}"
+    return f"{label_of(spread.measure)}: {spread.mean:+.3f} {interval} over {say_which(spread)}"

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gcc_search.analysis.comparison_table import ARROWS, digits_of
-from gcc_search.analysis.measures import Mean
+from gcc_search.analysis.measures import Mean, label_of
 
 
 def means_table(means: Sequence[Mean]) -> Table:
@@ -25,5 +25,5 @@ def means_table(means: Sequence[Mean]) -> Table:
 def _cells(mean: Mean) -> tuple[str, ...]:
     digits = digits_of(mean)
     error = "-" if mean.standard_error is None else f"{mean.standard_error:.{digits}f}"
-    name = f"{mean.measure} {ARROWS[mean.better]}"
+    name = f"{label_of(mean.measure)} {ARROWS[mean.better]}"
     return name, f"{mean.value:.{digits}f}", error, mean.unit, str(mean.num_images)

@@ -93,6 +93,15 @@ MEASURES = (
 )
 
 
+# For people, beside the consistency of both maps for one class; the files that programs read keep the name.
+_LABELS = {"consistency x 100": "own consistency x100"}
+
+
+def label_of(measure: str) -> str:
+    """What a measure is called on the screen, in the report and on cards."""
+    return _LABELS.get(measure, measure)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """A measure of both networks. None is "not known": without images.parquet there are means only.

@@ -9,6 +9,7 @@ from gcc_search.analysis.boundary import Boundary
 from gcc_search.analysis.boundary_figure import key_of, say_band_of_p, say_place_on_axes
 from gcc_search.analysis.boundary_standing import say_shift
 from gcc_search.analysis.comparison import Comparison
+from gcc_search.analysis.measures import label_of
 from gcc_search.analysis.parameters import say_unit
 from gcc_search.analysis.seeds import INTERVAL
 from gcc_search.analysis.table import short_scientific
@@ -24,7 +25,7 @@ def tell_table_1_of_paper(paper: AgainstPaper | None, item: Comparison) -> list[
         digits = 3 if line.published.measure == "insertion AUC" else 2
         published = f"{line.published.baseline.value:.2f} / {line.published.ours.value:.2f}"
         differences = f"{line.baseline_difference:+.{digits}f} / {line.ours_difference:+.{digits}f}"
-        told.append(f"  {line.published.measure}: {published} ({differences})")
+        told.append(f"  {label_of(line.published.measure)}: {published} ({differences})")
     return told
 
 

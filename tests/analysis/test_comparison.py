@@ -19,7 +19,7 @@ from gcc_search.analysis.comparison_table import (
     say_seeds,
 )
 from gcc_search.analysis.findings import find
-from gcc_search.analysis.measures import Line, corrected_consistency, means_of
+from gcc_search.analysis.measures import Line, corrected_consistency, label_of, means_of
 from gcc_search.analysis.table import to_csv
 from gcc_search.results.reader import read_run
 from gcc_search.results.schema import NOTED_LATER, SINCE_2
@@ -122,7 +122,9 @@ def test_what_one_of_two_tables_has_not_yet_is_left_out(new_run):
     run.trial("t1", images=before)
     assert {"consistency x 100", "accuracy on t(x)"}.isdisjoint(lines_of(run))
     _, told = say_below(comparisons_of(run)[0])
-    assert told.startswith("accuracy on t(x) and consistency x 100: not measured yet by the gcc-search that scored one")
+    assert told.startswith(
+        "accuracy on t(x) and own consistency x100: not measured yet by the gcc-search that scored one"
+    )
 
 
 def test_where_all_is_measured_mcnemars_test_stands_alone_below_the_table(compared):
@@ -376,7 +378,16 @@ def test_the_printed_table_is_markdown_within_100_columns(compared):
 def test_each_value_stands_with_its_own_error_and_hundreds_with_two_digits(measure, unit, cells):
     values = {"baseline": 0.5, "baseline_se": 0.01, "trained": 0.75, "trained_se": 0.02, "difference": 0.25}
     line = Line(measure=measure, unit=unit, better="up", num_images=200, low=0.125, high=0.375, **values)
-    assert line_cells(line) == (f"{measure} ↑", *cells, "200")
+    assert line_cells(line) == (f"{label_of(measure)} ↑", *cells, "200")
+
+
+def test_consistency_for_own_classes_is_called_so_and_keeps_its_name_in_the_files(compared):
+    (item,) = comparisons_of(compared[0])
+    assert [line_cells(line)[0] for line in item.lines][2:4] == ["own consistency x100 ↑", "consistency ↑"]
+    assert [row["measure"] for row in comparison_rows([item])][2:4] == ["consistency x 100", "consistency"]
+    assert "own consistency: each map for the class predicted on its own view, as in the paper" in KEY.replace(
+        "\n", " "
+    )
 
 
 def test_mcnemars_line_tells_the_two_apart():
