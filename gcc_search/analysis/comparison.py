@@ -15,7 +15,8 @@ from gcc_search.analysis.feasibility import Question, is_feasible
 from gcc_search.analysis.measures import ACCURACY, Line, lines_from_images, lines_from_records
 from gcc_search.analysis.paired_images import PairedImages
 from gcc_search.analysis.pairing import Pair
-from gcc_search.analysis.seeds import INTERVAL, SeedSpread, over_seeds
+from gcc_search.analysis.seeds import INTERVAL, SeedSpread, over_seeds, say_without
+from gcc_search.results.schema import TrialRecord
 
 RULE = "ours: the feasible trial with the highest C* on the validation split; every value: test split"
 
@@ -70,13 +71,21 @@ def _validated(pair: Pair) -> float | None:
 
 
 def compare_chosen(
-    chosen: Sequence[Pair], pairs: Sequence[Pair], images: Mapping[str, PairedImages | None]
+    chosen: Sequence[Pair],
+    pairs: Sequence[Pair],
+    records: Sequence[TrialRecord],
+    images: Mapping[str, PairedImages | None],
 ) -> tuple[Comparison, ...]:
-    """Table 1. `images`: of each chosen trial, by id; None where they cannot be read."""
-    return tuple(_compare(pair, pairs, images[pair.trial.id]) for pair in chosen)
+    """Table 1.
+
+    Args:
+        records: of all trials, whatever became of them.
+        images: of each chosen trial, by id; None where they cannot be read.
+    """
+    return tuple(_compare(pair, images[pair.trial.id], over_seeds(pair, pairs, records)) for pair in chosen)
 
 
-def _compare(pair: Pair, pairs: Sequence[Pair], images: PairedImages | None) -> Comparison:
+def _compare(pair: Pair, images: PairedImages | None, seeds: tuple[SeedSpread, ...]) -> Comparison:
     explanation, (data, network) = pair.trial.settings["explanation"], _place(pair)
     return Comparison(
         data=data,
@@ -88,7 +97,7 @@ def _compare(pair: Pair, pairs: Sequence[Pair], images: PairedImages | None) -> 
         validation_corrected_consistency=_validated(pair) or 0.0,
         lines=lines_from_images(images) if images else lines_from_records(pair),
         disagreement=_disagreement(images) if images else None,
-        seeds=over_seeds(pair, pairs),
+        seeds=seeds,
     )
 
 
@@ -120,6 +129,7 @@ def _row(item: Comparison, line: Line) -> dict[str, Any]:
             "seeds_mean": None if spread is None else spread.mean,
             "seeds_low": None if spread is None else spread.low,
             "seeds_high": None if spread is None else spread.high,
-            "seeds_interval": None if spread is None else INTERVAL,
+            "seeds_interval": None if spread is None or spread.low is None else INTERVAL,
+            "seeds_without_value": None if spread is None else say_without(spread) or None,
         }
     )

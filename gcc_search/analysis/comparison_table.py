@@ -101,5 +101,6 @@ SEEDS_HEADING = f"the same settings under several seeds, ours - baseline ({INTER
 
 def say_seeds(spread: SeedSpread) -> str:
     """`C*: +0.120 (+0.081 to +0.159) over seeds 0, 1, 2`: mean difference and its interval."""
-    interval = f"({spread.low:+.3f} to {spread.high:+.3f})"
-    return f"{label_of(spread.measure)}: {spread.mean:+.3f} {interval} over {say_which(spread)}"
+    known = spread.low is not None and spread.high is not None
+    interval = f" ({spread.low:+.3f} to {spread.high:+.3f})" if known else ""
+    return f"{label_of(spread.measure)}: {spread.mean:+.3f}{interval} over {say_which(spread)}"

@@ -86,7 +86,7 @@ def find(run: Run, tell: Tell = untold, *, with_paper: bool = False) -> Findings
     tell("computing", 0, 0)
     images = _read_images(run, chosen)
     importances = find_importances(records, question)
-    comparisons, effects = compare_chosen(chosen, pairs, images), find_effects(records, pairs)
+    comparisons, effects = compare_chosen(chosen, pairs, records, images), find_effects(records, pairs)
     gallery = read_gallery(run, _by_interest(pairs, frontier, chosen, effects))
     return Findings(
         # Of runs that kept the password of --storage.

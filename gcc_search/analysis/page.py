@@ -22,7 +22,7 @@ from gcc_search.analysis.findings import Findings, say_counts
 from gcc_search.analysis.frontier import say_none_feasible, say_ranking
 from gcc_search.analysis.measures import FEWEST_IMAGES, Line, Verdict
 from gcc_search.analysis.page_data import page_data
-from gcc_search.analysis.seeds import INTERVAL
+from gcc_search.analysis.seeds import INTERVAL, SeedSpread
 from gcc_search.analysis.several import trial_directory
 from gcc_search.analysis.telling import tell_bands, tell_boundary, tell_paper, tell_table_1_of_paper
 
@@ -135,10 +135,14 @@ def _comparison(item: Comparison, paper: AgainstPaper | None) -> dict[str, Any]:
         "lines": [_line(line) for line in item.lines],
         "notes": [
             *say_below(item),
-            *(f"{say_seeds(spread)}: {INTERVAL}" for spread in item.seeds),
+            *map(_spread, item.seeds),
             *tell_table_1_of_paper(paper, item),
         ],
     }
+
+
+def _spread(spread: SeedSpread) -> str:
+    return say_seeds(spread) if spread.low is None else f"{say_seeds(spread)}: {INTERVAL}"
 
 
 def _line(line: Line) -> list[tuple[str, float | None]]:

@@ -15,10 +15,11 @@ from gcc_search.analysis.findings import check_searched, say_way_out
 from gcc_search.analysis.frontier import find_frontier
 from gcc_search.analysis.paired_images import read_paired
 from gcc_search.analysis.pairing import Pair, pair_with_baselines
-from gcc_search.analysis.seeds import SeedSpread, differs_in_more_than_seed
+from gcc_search.analysis.seeds import SeedSpread, alike_to
 from gcc_search.errors import ResultsError
 from gcc_search.objectives import closest
 from gcc_search.results.reader import Run, Trial, find_damage
+from gcc_search.results.schema import TrialRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +56,12 @@ class Recommendation:
         considered: trials of the wished network, whatever became of them.
         runner_up: the next best; None where no other qualifies.
         comparison: trial against baseline on the test split.
-        gain_over_seeds: of C*, where these settings were trained under several seeds.
+        gain_over_seeds: of C*, where these settings were trained under several seeds, whatever became of them.
         was_chosen_by_seed: whether they were preferred to other settings by one of these seeds, whose luck is in the
-            mean over all of them.
+            mean over all of them. Others were considered even where a constraint, or their failing, left them out.
         gain_is_beyond_noise: whether the 95 % interval of the gain in C* leaves out 0 from above: that over seeds, else
-            that over test images; None where there is none, or one over too few images to say.
+            that over test images; None where there is none, or one over too few images to say. False where the
+            settings diverged under a seed, or collapsed without a value.
         problems: a line for each file that was refused: records of trials, tables of these two.
     """
 
@@ -83,12 +85,12 @@ class Recommendation:
 
 @dataclass(frozen=True, kw_only=True)
 class _Field:
-    """Who takes part: pairs by trial, the names of those that qualify, and why others do not."""
+    """Who takes part: pairs by trial, the names of those that qualify, all that were considered, why others do not."""
 
     question: Question
     by_id: dict[str, Pair]
     names: tuple[str, ...]
-    considered: int
+    considered: tuple[TrialRecord, ...]
     excluded: tuple[Excluded, ...]
 
 
@@ -136,7 +138,8 @@ def _qualify(run: Run, wish: Wish) -> _Field:
     names = tuple(name for name, reason in reasons.items() if reason is None)
     if not names:
         raise _none_qualifies(run, wished, [pair for name, pair in by_id.items() if name in reasons], excluded)
-    return _Field(question=question, by_id=by_id, names=names, considered=len(wished), excluded=excluded)
+    considered = tuple(trial.record for trial in wished)
+    return _Field(question=question, by_id=by_id, names=names, considered=considered, excluded=excluded)
 
 
 def _recommend(run: Run, field: _Field, ranked: Sequence[Candidate]) -> Recommendation:
@@ -144,26 +147,31 @@ def _recommend(run: Run, field: _Field, ranked: Sequence[Candidate]) -> Recommen
     pair = by_id[ranked[0].trial]
     trial = next(trial for trial in run.trials if trial.record.id == pair.trial.id)
     baseline = next(trial for trial in run.baselines.values() if trial.record.id == pair.baseline.id)
-    (comparison,) = compare_chosen([pair], [*by_id.values()], {pair.trial.id: read_paired(trial, baseline)})
+    images = {pair.trial.id: read_paired(trial, baseline)}
+    (comparison,) = compare_chosen([pair], [*by_id.values()], [trial.record for trial in run.trials], images)
+    is_alike = alike_to(pair.trial)
     over_seeds = next((spread for spread in comparison.seeds if spread.measure == "C*"), None)
     return Recommendation(
         trial=trial,
         baseline=baseline,
         chosen=ranked[0],
-        considered=field.considered,
+        considered=len(field.considered),
         excluded=field.excluded,
         runner_up=ranked[1] if len(ranked) > 1 else None,
         comparison=comparison,
         gain_over_seeds=over_seeds,
-        was_chosen_by_seed=over_seeds is not None
-        and any(differs_in_more_than_seed(by_id[name], pair) for name in field.names),
-        gain_is_beyond_noise=_is_beyond_noise(comparison) if over_seeds is None else over_seeds.low > 0,
+        was_chosen_by_seed=over_seeds is not None and not all(map(is_alike, field.considered)),
+        gain_is_beyond_noise=_is_beyond_noise(comparison, over_seeds),
         problems=(*run.problems, *find_damage(trial), *find_damage(baseline)),
     )
 
 
-def _is_beyond_noise(comparison: Comparison) -> bool | None:
-    """Of the test images."""
+def _is_beyond_noise(comparison: Comparison, over_seeds: SeedSpread | None) -> bool | None:
+    """Of seeds, where several have a value, else of the test images."""
+    if over_seeds is not None and over_seeds.is_broken:
+        return False
+    if over_seeds is not None and over_seeds.low is not None:
+        return over_seeds.low > 0
     told = (None, "too few images")
     line = next((line for line in comparison.lines if line.measure == "C*" and line.verdict not in told), None)
     return None if line is None else line.verdict == "apart" and line.difference > 0

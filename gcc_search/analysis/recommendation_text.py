@@ -15,13 +15,15 @@ from gcc_search.analysis.comparison_table import (
 from gcc_search.analysis.measures import Line
 from gcc_search.analysis.printing import say_refused
 from gcc_search.analysis.recommendation import Recommendation, Wish, say_excluded
-from gcc_search.analysis.seeds import SeedSpread
+from gcc_search.analysis.seeds import SeedSpread, say_notes
 from gcc_search.analysis.several import trial_directory
 from gcc_search.atomic import place_of
 from gcc_search.saying import say
 
 # The last parts of sampled names that stand in the line of settings whether sampled or not.
 _NAMED = ("alpha", "beta", "p", "distance", "network")
+# Of a mean over the seeds that have a value, where others came to nothing.
+_FAILING = "no verdict, as these settings fail under other seeds"
 
 
 def print_recommendation(found: Recommendation, wish: Wish, console: Console) -> None:
@@ -95,20 +97,26 @@ def say_gain(found: Recommendation) -> tuple[str, ...]:
         told += "; no whole images.parquet of one of the two, so no interval"
     else:
         told += f", 95 % interval {line.low:+.3f} to {line.high:+.3f} over its images"
-    if found.gain_over_seeds is not None:
-        chosen = "; one of these seeds chose the settings: --confirm trains others" if found.was_chosen_by_seed else ""
-        return (told, f"{_say_over_seeds(found.gain_over_seeds)}{chosen}")
-    return (told, _say_over_images(line)) if line.verdict else (told,)
+    spread, over_images = found.gain_over_seeds, (_say_over_images(line),) if line.verdict else ()
+    if spread is None:
+        return (told, *over_images)
+    if spread.low is None and not spread.is_broken:
+        return (told, *over_images, f"no other seed has a value{say_notes(spread)}")
+    chosen = "; one of these seeds chose the settings: --confirm trains others" if found.was_chosen_by_seed else ""
+    return (told, f"{_say_over_seeds(spread)}{chosen}")
 
 
 def _say_over_seeds(spread: SeedSpread) -> str:
-    if spread.low <= 0 <= spread.high:
+    told = f"mean over {len(spread.seeds)} seed{'s' * (len(spread.seeds) > 1)}{say_notes(spread)} {spread.mean:+.3f}"
+    if spread.low is None or spread.high is None:
+        return f"{told}: {_FAILING}"
+    if spread.is_broken:
+        verdict = _FAILING
+    elif spread.low <= 0 <= spread.high:
         verdict = "within the noise of seeds: it holds 0"
     else:
         verdict = f"a {_gain(spread.mean)} beyond the noise of seeds"
-    interval = f"95 % interval {spread.low:+.3f} to {spread.high:+.3f}"
-    collapsed = f", {len(spread.collapsed)} of them collapsed" if spread.collapsed else ""
-    return f"mean over {len(spread.seeds)} seeds{collapsed} {spread.mean:+.3f}, {interval}: {verdict}"
+    return f"{told}, 95 % interval {spread.low:+.3f} to {spread.high:+.3f}: {verdict}"
 
 
 def _say_over_images(line: Line) -> str:

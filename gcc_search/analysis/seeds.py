@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,8 +12,15 @@ from gcc_search.analysis.comparable import comparable_settings, explanation_of
 from gcc_search.analysis.measures import MEASURES, Measure
 from gcc_search.analysis.pairing import Pair
 from gcc_search.analysis.student import mean_interval
+from gcc_search.results.schema import TrialRecord
 
 INTERVAL = "95 %, Student's t over seeds"
+
+Without = tuple[str, tuple[int, ...]]
+"""What became of trials that have no value, and their seeds: `("diverged", (2, 4))`."""
+_DIVERGED, _COLLAPSED = "diverged", "collapsed, not measured"
+_TOLD = {"stopped": "stopped early", "diverged": _DIVERGED, "collapsed": _COLLAPSED}
+_WAITING, _UNMEASURED = "without its baseline", "not measured"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,64 +28,114 @@ class SeedSpread:
     """Trained - baseline of one measure, seed by seed, each with a baseline of its own seed.
 
     Args:
-        collapsed: of the seeds, those under which the trial collapsed: given up, as a rule, and scored then.
-        low, high: 95 % interval of the mean by Student's t with n - 1 degrees of freedom.
+        seeds: those that have a value.
+        collapsed: of these, those under which the trial collapsed: given up, as a rule, and scored then.
+        without: the seeds that have none, by what became of them.
+        low, high: 95 % interval of the mean by Student's t with n - 1 degrees of freedom; None of a single value.
     """
 
     measure: str
     seeds: tuple[int, ...]
     collapsed: tuple[int, ...]
+    without: tuple[Without, ...]
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether these settings led to nothing under a seed, so that the mean over the others is too good."""
+        return any(what in (_DIVERGED, _COLLAPSED) for what, _ in self.without)
 
 
-def over_seeds(chosen: Pair, pairs: Sequence[Pair]) -> tuple[SeedSpread, ...]:
+def over_seeds(chosen: Pair, pairs: Sequence[Pair], records: Sequence[TrialRecord]) -> tuple[SeedSpread, ...]:
     """A spread per measure, over trials that differ from `chosen` in nothing but the seed; none for a single seed.
 
-    A seed under which the trial collapsed counts: it is what these settings lead to.
+    A seed under which the trial collapsed counts: it is what these settings lead to. One that has no value is named.
+
+    Args:
+        pairs: of trials that are scored.
+        records: of all trials, whatever became of them.
     """
-    asked, explanation = _without_seed(chosen), explanation_of(chosen.trial)
-    # Compared first, as it is: few trials share it, and writing settings as text takes its time.
-    near = [pair for pair in pairs if explanation_of(pair.trial) == explanation]
-    same = {pair.trial.settings["seed"]: pair for pair in near if _without_seed(pair) == asked}
+    is_alike, by_id = alike_to(chosen.trial), {pair.trial.id: pair for pair in pairs}
+    alike = [record for record in records if is_alike(record)]
+    same = {record.settings["seed"]: by_id[record.id] for record in alike if record.id in by_id}
     same[chosen.trial.settings["seed"]] = chosen
-    spreads = (_spread(measure, same) for measure in MEASURES)
+    spreads = (_spread(measure, same, alike) for measure in MEASURES)
     return tuple(spread for spread in spreads if spread is not None)
 
 
-def differs_in_more_than_seed(pair: Pair, other: Pair) -> bool:
-    """Whether two trials have other settings, so that the choice between them was one of settings."""
-    if explanation_of(pair.trial) != explanation_of(other.trial):
-        return True
-    return _without_seed(pair) != _without_seed(other)
+def alike_to(chosen: TrialRecord) -> Callable[[TrialRecord], bool]:
+    """Whether a trial has the settings of `chosen` but for the seed; one that never saw its images has its images."""
+    asked, explanation = _without_seed(chosen), explanation_of(chosen)
+
+    def is_alike(record: TrialRecord) -> bool:
+        # Compared first, as it is: few trials share it, and writing settings as text takes its time.
+        if explanation_of(record) != explanation:
+            return False
+        seen = record.data_fingerprint or chosen.data_fingerprint
+        return _without_seed(replace(record, data_fingerprint=seen)) == asked
+
+    return is_alike
 
 
-def _without_seed(pair: Pair) -> str:
-    settings = {name: value for name, value in comparable_settings(pair.trial).items() if name != "seed"}
+def _without_seed(record: TrialRecord) -> str:
+    settings = {name: value for name, value in comparable_settings(record).items() if name != "seed"}
     return json.dumps(settings, sort_keys=True)
 
 
-def _spread(measure: Measure, by_seed: dict[int, Pair]) -> SeedSpread | None:
+def _spread(measure: Measure, by_seed: dict[int, Pair], alike: Sequence[TrialRecord]) -> SeedSpread | None:
     found = {seed: _difference(measure, by_seed[seed]) for seed in sorted(by_seed)}
     known = {seed: value for seed, value in found.items() if value is not None}
-    if len(known) < 2 or not _is_told(measure, by_seed.values()):
+    without = _find_without(alike, by_seed, known)
+    if not known or len({*known, *(seed for _, seeds in without for seed in seeds)}) < 2:
         return None
-    mean, low, high = mean_interval(np.array(list(known.values())))
+    if not _is_told(measure, by_seed.values()):
+        return None
+    values = np.array(list(known.values()))
+    mean, low, high = mean_interval(values) if len(values) > 1 else (values[0], None, None)
     return SeedSpread(
         measure=measure.name,
         seeds=tuple(known),
         collapsed=tuple(seed for seed in known if by_seed[seed].trial.status == "collapsed"),
+        without=without,
         mean=float(mean),
-        low=float(low),
-        high=float(high),
+        low=None if low is None else float(low),
+        high=None if high is None else float(high),
     )
 
 
+def _find_without(alike: Sequence[TrialRecord], scored: Container[int], known: Container[int]) -> tuple[Without, ...]:
+    """The seeds without a value, by what became of their trials; one that diverged whatever a twin of it came to."""
+    found: dict[str, set[int]] = {}
+    for record in alike:
+        seed = record.settings["seed"]
+        if seed not in known or record.status == "diverged":
+            unscored = _UNMEASURED if seed in scored else _WAITING
+            what = unscored if record.status == "finished" else _TOLD.get(record.status, record.status)
+            found.setdefault(what, set()).add(seed)
+    return tuple((what, tuple(sorted(found[what]))) for what in sorted(found))
+
+
 def say_which(spread: SeedSpread) -> str:
-    """`seeds 0, 1, 2 (collapsed: 1)`."""
-    seeds = f"seeds {', '.join(map(str, spread.seeds))}"
-    return f"{seeds} (collapsed: {', '.join(map(str, spread.collapsed))})" if spread.collapsed else seeds
+    """`seeds 0, 1, 2 (collapsed: 1; diverged: 3)`."""
+    return f"seed{'s' * (len(spread.seeds) > 1)} {_join(spread.seeds)}{say_notes(spread)}"
+
+
+def say_notes(spread: SeedSpread) -> str:
+    """` (collapsed: 1; diverged: 3, 4)`: which of the seeds collapsed, and which have no value; nothing where none."""
+    collapsed = [f"collapsed: {_join(spread.collapsed)}"] if spread.collapsed else []
+    notes = "; ".join(filter(None, (*collapsed, say_without(spread))))
+    return f" ({notes})" if notes else ""
+
+
+def say_without(spread: SeedSpread) -> str:
+    """`diverged: 3, 4; failed: 5`; nothing where all seeds have a value."""
+    return "; ".join(f"{what}: {_join(seeds)}" for what, seeds in spread.without)
+
+
+def _join(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, seeds))
 
 
 def _is_told(measure: Measure, pairs: Iterable[Pair]) -> bool:

@@ -1,6 +1,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,9 +21,11 @@ from gcc_search.analysis.comparison_table import (
 )
 from gcc_search.analysis.findings import find
 from gcc_search.analysis.measures import Line, corrected_consistency, label_of, means_of
+from gcc_search.analysis.seeds import say_which
 from gcc_search.analysis.table import to_csv
 from gcc_search.results.reader import read_run
 from gcc_search.results.schema import NOTED_LATER, SINCE_2
+from gcc_search.results.writer import write_trial
 
 
 def comparisons_of(builder):
@@ -317,6 +320,77 @@ def test_a_seed_under_which_the_trial_collapsed_is_named(new_run):
         run.trial(f"t{seed}", baseline=f"base-{seed}", seed=seed, corrected=0.4, alpha=2.0, status=status)
     spread = {spread.measure: spread for spread in comparisons_of(run)[0].seeds}["C*"]
     assert say_seeds(spread).endswith(" over seeds 0, 1, 2 (collapsed: 1)")
+
+
+UNSCORED = {
+    "diverged": "diverged: 2, 4",
+    "failed": "failed: 2, 4",
+    "stopped": "stopped early: 2, 4",
+    "interrupted": "interrupted: 2, 4",
+    "running": "running: 2, 4",
+}
+
+
+@pytest.mark.parametrize(("status", "told"), UNSCORED.items())
+def test_every_line_over_seeds_names_those_without_a_value(new_run, status, told):
+    run = new_run()
+    for seed in range(5):
+        run.baseline(key=f"base-{seed}", seed=seed, corrected=0.3)
+        # A trial that fails early has seen no images yet.
+        values = {"status": status, "fingerprint": ""} if seed in (2, 4) else {}
+        run.trial(f"t{seed}", baseline=f"base-{seed}", seed=seed, alpha=2.0, **values)
+    run.trial("other", baseline="base-0", alpha=3.0, status=status)
+    (item,) = comparisons_of(run)
+    assert {spread.seeds for spread in item.seeds} == {(0, 1, 3)}
+    assert all(say_seeds(spread).endswith(f" over seeds 0, 1, 3 ({told})") for spread in item.seeds)
+    rows = comparison_rows([item])
+    assert [row["seeds_without_value"] for row in rows if row["measure"] == "C*"] == [told]
+
+
+def test_a_seed_that_collapsed_or_finished_unmeasured_is_named_where_it_has_no_value(new_run):
+    run = new_run()
+    for seed in range(4):
+        run.baseline(key=f"base-{seed}", seed=seed, corrected=0.3)
+        status = "collapsed" if seed == 2 else "finished"
+        record = run.trial(f"t{seed}", baseline=f"base-{seed}", seed=seed, alpha=2.0, status=status)
+        if seed > 1:
+            write_trial(run.folder / "trials" / record.id, replace(record, test=record.test | {"iauc": None}))
+    told = {spread.measure: say_which(spread) for spread in comparisons_of(run)[0].seeds}
+    assert told["C*"] == "seeds 0, 1, 2, 3 (collapsed: 2)"
+    assert told["insertion AUC"] == "seeds 0, 1 (collapsed, not measured: 2; not measured: 3)"
+
+
+def test_a_seed_whose_baseline_has_not_finished_is_named(new_run):
+    run = new_run()
+    for seed in range(3):
+        status = "running" if seed == 2 else "finished"
+        run.baseline(key=f"base-{seed}", seed=seed, corrected=0.3, status=status)
+        run.trial(f"t{seed}", baseline=f"base-{seed}", seed=seed, alpha=2.0)
+    assert {say_which(spread) for spread in comparisons_of(run)[0].seeds} == {"seeds 0, 1 (without its baseline: 2)"}
+
+
+def test_a_single_seed_with_a_value_has_no_interval_and_names_the_others(new_run):
+    run = new_run()
+    for seed in range(2):
+        run.baseline(key=f"base-{seed}", seed=seed, corrected=0.3)
+        status = "diverged" if seed else "finished"
+        run.trial(f"t{seed}", baseline=f"base-{seed}", seed=seed, alpha=2.0, corrected=0.4, status=status)
+    (item,) = comparisons_of(run)
+    spread = {spread.measure: spread for spread in item.seeds}["C*"]
+    assert say_seeds(spread) == "C*: +0.100 over seed 0 (diverged: 1)"
+    (row,) = (row for row in comparison_rows([item]) if row["measure"] == "C*")
+    assert [row[f"seeds_{name}"] for name in ("low", "high", "interval")] == [None] * 3
+
+
+def test_a_seed_that_diverged_is_named_though_a_twin_of_it_has_a_value(new_run):
+    """Of runs read together; GPUs of two kinds round otherwise."""
+    run = new_run()
+    for seed in range(2):
+        run.baseline(key=f"base-{seed}", seed=seed, corrected=0.3)
+        run.trial(f"t{seed}", baseline=f"base-{seed}", seed=seed, alpha=2.0)
+    for status in ("diverged", "failed"):
+        run.trial(f"twin-{status}", baseline="base-1", seed=1, alpha=2.0, status=status)
+    assert {say_which(spread) for spread in comparisons_of(run)[0].seeds} == {"seeds 0, 1 (diverged: 1)"}
 
 
 def test_over_seeds_images_may_lie_elsewhere_and_each_seed_has_a_start_of_its_own(new_run):

@@ -131,3 +131,15 @@ def test_a_run_without_feasible_trials_says_so(new_run):
     run.trial("t1", accuracy=80.0)
     content = page_of(run.folder)
     assert "no feasible trial: none of 1 that finished kept accuracy &gt;= baseline - 1.0" in content
+
+
+def test_what_became_of_the_same_settings_under_other_seeds_stands_below_the_table(new_run):
+    run = new_run()
+    statuses = ("finished", "finished", "diverged")
+    for seed, status in enumerate(statuses):
+        run.baseline(key=f"base-{seed}", seed=seed, corrected=0.3)
+        run.trial(f"t{seed}", baseline=f"base-{seed}", seed=seed, alpha=2.0, corrected=0.4, status=status)
+    told = "C*: +0.100 (+0.100 to +0.100) over seeds 0, 1 (diverged: 2): 95 %, Student&#39;s t over seeds</p>"
+    assert told in page_of(run.folder)
+    run.trial("t1", baseline="base-1", seed=1, alpha=2.0, status="failed")
+    assert "C*: +0.100 over seed 0 (diverged: 2; failed: 1)</p>" in page_of(run.folder)

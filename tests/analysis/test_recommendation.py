@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from gcc_search.analysis.recommendation import Candidate, Excluded, Wish, recomm
 from gcc_search.analysis.recommendation_text import print_recommendation, say_settings, say_why
 from gcc_search.analysis.several import read_runs
 from gcc_search.errors import ResultsError
+from gcc_search.results.reader import read_run
+from gcc_search.results.writer import write_trial
 from tests.analysis.conftest import RunBuilder
 
 
@@ -105,6 +108,80 @@ def test_where_there_are_several_seeds_their_noise_decides(new_run, gains, told,
     found = found_in(run)
     assert found.gain_is_beyond_noise is beyond
     assert say_why(found, Wish())[-1].startswith(f"{told} the noise of seeds")
+
+
+def train_under_seeds(run: RunBuilder, *statuses: str) -> None:
+    """The same settings once for each status: where they come to something, gains in C* that no noise explains."""
+    for seed, status in enumerate(statuses):
+        run.baseline(key=f"base-{seed}", seed=seed, corrected=0.3, images=images(consistency=0.8))
+        values = {"corrected": 0.5 + 0.005 * seed, "images": images(consistency=0.9)}
+        run.trial(f"t{seed}", baseline=f"base-{seed}", seed=seed, alpha=2.0, status=status, **values)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "told"),
+    [
+        (
+            ("finished",) * 3 + ("diverged",) * 2,
+            "mean over 3 seeds (diverged: 3, 4) +0.205, 95 % interval +0.193 to +0.217",
+        ),
+        (("finished", "diverged"), "mean over 1 seed (diverged: 1) +0.200"),
+    ],
+)
+def test_settings_that_diverge_under_a_seed_have_no_gain_beyond_noise(new_run, statuses, told):
+    run = new_run()
+    train_under_seeds(run, *statuses)
+    found = found_in(run)
+    assert found.gain_is_beyond_noise is False
+    assert say_why(found, Wish())[-1] == f"{told}: no verdict, as these settings fail under other seeds"
+
+
+def test_settings_that_collapse_unmeasured_under_a_seed_have_no_gain_beyond_noise(new_run):
+    run = new_run()
+    train_under_seeds(run, "finished", "finished", "collapsed")
+    record = read_run(run.folder).trials[2].record
+    write_trial(run.folder / "trials/t2", replace(record, test=record.test | {"corrected_consistency": None}))
+    found = found_in(run)
+    assert found.gain_is_beyond_noise is False
+    assert say_why(found, Wish())[-1].startswith("mean over 2 seeds (collapsed, not measured: 2) ")
+
+
+def test_seeds_that_failed_by_a_machine_or_were_stopped_are_named_beside_the_verdict(new_run):
+    run = new_run()
+    train_under_seeds(run, "finished", "finished", "finished", "failed", "stopped")
+    found = found_in(run)
+    assert found.gain_is_beyond_noise is True
+    told = say_why(found, Wish())[-1]
+    assert told.startswith("mean over 3 seeds (failed: 3; stopped early: 4) +0.205, ")
+    assert told.endswith(": a gain beyond the noise of seeds")
+
+
+def test_where_no_other_seed_has_a_value_the_images_decide_and_the_seeds_are_named(new_run):
+    run = new_run()
+    train_under_seeds(run, "finished", "failed")
+    found = found_in(run)
+    assert found.gain_is_beyond_noise is True
+    *_, verdict, told = say_why(found, Wish())
+    assert verdict.startswith("a gain beyond the noise of these test images")
+    assert told == "no other seed has a value (failed: 1)"
+
+
+@pytest.mark.parametrize("status", ["finished", "collapsed", "diverged"])
+def test_settings_that_a_constraint_or_a_failure_left_out_were_chosen_among_as_well(new_run, status):
+    """The accuracy of those that finished breaks the constraint."""
+    run = new_run()
+    train_under_seeds(run, "finished", "finished", "finished")
+    run.trial("other", baseline="base-0", alpha=3.0, accuracy=90.0, corrected=0.6, status=status)
+    found = found_in(run)
+    assert found.was_chosen_by_seed
+    assert say_why(found, Wish())[-1].endswith("; one of these seeds chose the settings: --confirm trains others")
+
+
+def test_a_seed_of_these_settings_that_never_began_was_no_choice_of_settings(new_run):
+    run = new_run()
+    train_under_seeds(run, "finished", "finished")
+    run.trial("t2", seed=2, alpha=2.0, status="failed", fingerprint="")
+    assert not found_in(run).was_chosen_by_seed
 
 
 @pytest.mark.parametrize("is_alone", [True, False])
