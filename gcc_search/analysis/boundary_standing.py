@@ -6,7 +6,8 @@ that alpha changes over a decade of beta; a slope of 0 is a boundary that does n
 
 Intervals: trials drawn with replacement, the fit repeated, 2.5 and 97.5 % quantiles. Resamples without a failed trial
 or with no other have no fit and are left out, as are those in which failing does not rise with alpha: at most
-2.5 %, with more of them the interval has no end and is not given.
+2.5 %, with more of them the interval has no end and is not given. Of made-up searches of 16 to 60 trials they held the
+truth in 85 to 98 %, of 90 % as a rule: a little narrow.
 """
 
 from __future__ import annotations

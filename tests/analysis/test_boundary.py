@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from gcc_search.analysis.boundary import FIELD, find_boundary
 from gcc_search.analysis.boundary_figure import BESIDE, STOPPED, draw_boundary
 from gcc_search.analysis.boundary_standing import FEWEST_OF_A_KIND, Standing, find_standing, say_place, say_shift
-from gcc_search.analysis.logistic import fit_logistic, refit_logistic
+from gcc_search.analysis.logistic import PENALTY, fit_logistic, refit_logistic
 from gcc_search.analysis.pairing import pair_with_baselines
 from gcc_search.analysis.shared_places import APART, MOST_APART, spread_apart
 from gcc_search.analysis.telling import tell_boundary
@@ -80,11 +80,11 @@ def test_where_a_boundary_stands_and_moves_is_read_off_its_slopes():
     )
 
 
-def searched(num_trials, steepness, seed=0):
-    """Places over four decades each, and which failed: half at log alpha = -1 - 0.5 (log beta + 2)."""
+def searched(num_trials, steepness, seed=0, *, half_at=-1.0):
+    """Places over four decades each, and which failed: half at log alpha = half_at - 0.5 (log beta + 2)."""
     random = np.random.default_rng(seed)
     places = np.stack([random.uniform(-3, 1, num_trials), random.uniform(-4, 0, num_trials)], axis=1)
-    log_odds = steepness * (places[:, 0] + 1 + 0.5 * (places[:, 1] + 2))
+    log_odds = steepness * (places[:, 0] - half_at + 0.5 * (places[:, 1] + 2))
     return places, random.uniform(size=num_trials) < 1 / (1 + np.exp(-log_odds))
 
 
@@ -96,6 +96,24 @@ def test_the_intervals_hold_the_boundary_that_trials_were_drawn_from():
     assert low < truth < high < low + 1
     assert least < -0.5 < most < least + 0.8
     assert (found.num_resamples, found.missing) == (500, "")
+
+
+def test_where_a_quarter_fails_the_boundary_stands_where_it_is_on_average(new_run):
+    """Forty searches of thirty trials each: with a penalty of 1 it stands a fifth of a decade too high."""
+    record, errors = new_run().trial("t", alpha=1.0, beta=1.0), []
+    for seed in range(40):
+        places, failed = searched(30, steepness=20.0, seed=seed, half_at=0.0)
+        (panel,) = find_boundary([_at(record, *row) for row in zip(places, failed, strict=True)], ()).panels
+        errors.append(panel.standing.log_alpha + 0.5 * (panel.standing.log_beta + 2))
+    # 0, and three standard errors.
+    assert abs(np.mean(errors)) < 0.07
+
+
+def _at(record, place, failed):
+    log_alpha, log_beta = place
+    explanation = record.settings["explanation"] | {"alpha": 10**log_alpha, "beta": 10**log_beta}
+    status = "collapsed" if failed else "finished"
+    return replace(record, status=status, settings=record.settings | {"explanation": explanation})
 
 
 def test_more_trials_make_a_narrower_interval():
@@ -229,7 +247,7 @@ def test_odds_are_those_of_a_fit_in_units_of_the_trials_spread(new_run):
     failed = np.array([dot.status != "finished" for dot in panel.dots])
     centre, spread = places.mean(0), places.std(0)
     assert min(abs(spread - 1)) > 0.01
-    intercept, *weights = _reference_fit((places - centre) / spread, failed, 1.0)
+    intercept, *weights = _reference_fit((places - centre) / spread, failed, PENALTY)
     slopes = np.array(weights) / spread
     assert (panel.slope_alpha, panel.slope_beta) == pytest.approx(tuple(slopes), abs=1e-3)
     assert panel.intercept == pytest.approx(intercept - slopes @ centre, abs=1e-3)
