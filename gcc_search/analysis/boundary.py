@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gcc_search.analysis.bootstrap import Floats
 from gcc_search.analysis.boundary_standing import Coefficients, Standing, find_standing, standardise
+from gcc_search.analysis.comparable import settings_but_seed
 from gcc_search.analysis.logistic import fit_logistic
 from gcc_search.analysis.pairing import Pair
 from gcc_search.analysis.parameters import by_sparsity
@@ -112,8 +113,9 @@ def find_boundary(records: Sequence[TrialRecord], pairs: Sequence[Pair]) -> Boun
     }
     dots = [dot for ours in placed.values() for dot in ours]
     alpha_range, beta_range = _range([dot.log_alpha for dot in dots]), _range([dot.log_beta for dot in dots])
+    settings = {record.id: settings_but_seed(record) for record in ended}
     panels = tuple(
-        _panel(row, band, ours, (alpha_range, beta_range))
+        _panel(row, band, ours, (alpha_range, beta_range), settings)
         for row, ours in placed.items()
         for band in _bands([dot.p for dot in dots])
     )
@@ -162,6 +164,7 @@ def _panel(
     band: tuple[float, float],
     dots: Sequence[BoundaryDot],
     ranges: tuple[tuple[float, float], tuple[float, float]],
+    settings: Mapping[str, str],
 ) -> BoundaryPanel:
     inside = tuple(dot for dot in dots if band[0] <= dot.p <= band[1])
     failed = np.array([dot.status in FAILED for dot in inside], dtype=bool)
@@ -171,7 +174,8 @@ def _panel(
     places = np.array([(dot.log_alpha, dot.log_beta) for dot in inside], dtype=np.float64).reshape(-1, 2)
     found = _fit_in_decades(places, failed) if fit == "fitted" else None
     intercept, slope_alpha, slope_beta = found or (None, None, None)
-    standing, standing_missing = find_standing(places, failed, found) if found else (None, "")
+    of_dots = [settings[dot.trial] for dot in inside]
+    standing, standing_missing = find_standing(places, failed, found, of_dots) if found else (None, "")
     return BoundaryPanel(
         network=row[0],
         sparsity=row[1],

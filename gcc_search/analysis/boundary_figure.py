@@ -21,7 +21,7 @@ LIGHTEST_TO_DARKEST = Normalize(0, 1.8)
 LEVELS = tuple(tenth / 10 for tenth in range(11))
 STANDING = (
     "half fail: at a panel's median beta; moves: decades of alpha per decade of beta\n"
-    "in brackets: 95 % bootstrap interval over the panel's trials"
+    "in brackets: 95 % bootstrap interval over the panel's settings, each with all its seeds"
 )
 STOPPED = "stopped early: counted as not failed, as it had not failed by then"
 BESIDE = "marks side by side: trials of the same alpha and beta, moved around their place"

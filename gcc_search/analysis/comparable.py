@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from gcc_search.results.schema import CHANGE_NO_NUMBER, NOTED_LATER, TrialRecord
@@ -20,6 +21,12 @@ def comparable_settings(record: TrialRecord) -> dict[str, Any]:
     if str(settings.get("weights")).startswith("start:"):
         settings["weights"] = "start"
     return settings
+
+
+def settings_but_seed(record: TrialRecord) -> str:
+    """One text for all trials that differ in the seed alone: what they tell is not told independently."""
+    settings = {name: value for name, value in comparable_settings(record).items() if name != "seed"}
+    return json.dumps(settings, sort_keys=True)
 
 
 def explanation_of(record: TrialRecord) -> dict[str, Any]:

@@ -7,6 +7,10 @@ Kruskal and Wallis). The p-value is the share of 2,000 seeded permutations that 
 taken one at a time: shares do not sum to 1. A sampler that learns draws parameters that depend on each other; the
 permutations do not know of it.
 
+Trials that differ in the seed alone are not independent: they count once, with the mean of their metric, for every
+parameter but `seed`. For `seed` it is trials that are compared, and permuted within their settings; those of settings
+that no other trial has, among each other.
+
 The largest of several shares is large by being chosen: among four parameters that do nothing, one has a p-value below
 0.05 in a sixth of cases. Its p-value is that of the family: how often any parameter explains as much after the same
 permutation (the largest statistic: P. Westfall and S. Young, Resampling-Based Multiple Testing, 1993). Metrics and
@@ -15,7 +19,7 @@ networks are not counted in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,13 +27,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcc_search.analysis.bootstrap import SEED, Floats
+from gcc_search.analysis.comparable import settings_but_seed
 from gcc_search.analysis.feasibility import Question
 from gcc_search.analysis.parameters import Parameter, find_parameters
 from gcc_search.objectives import Metric
 from gcc_search.results.schema import TrialRecord
 
 PERMUTATIONS = 2000
-# With fewer trials even a perfect order has a p-value that says little.
+# With fewer settings even a perfect order has a p-value that says little.
 FEWEST = 6
 
 
@@ -38,6 +43,7 @@ class Importance:
     """What one parameter explains of a metric.
 
     Args:
+        num_trials, num_settings: that were compared; fewer settings than trials where some differ in the seed alone.
         share: of the variance of the metric's ranks, 0 to 1.
         correlation: Spearman's, None for choices.
         p_value: that chance gives this parameter as large a share.
@@ -48,6 +54,7 @@ class Importance:
     metric: str
     parameter: str
     num_trials: int
+    num_settings: int
     share: float
     correlation: float | None
     p_value: float
@@ -55,30 +62,32 @@ class Importance:
 
 
 def find_importances(records: Sequence[TrialRecord], question: Question) -> tuple[Importance, ...]:
-    """Per network, metric of the run and parameter, in this order; networks with fewer than six trials have none."""
+    """Per network, metric of the run and parameter, in this order; networks with fewer than six settings have none."""
     finished = [record for record in records if record.status == "finished"]
     parameters = find_parameters(finished)
+    settings = {record.id: settings_but_seed(record) for record in finished}
     return tuple(
         importance
         for network in sorted({record.network for record in finished})
         for metric in question.metrics
-        for importance in _importances(network, metric, parameters, [r for r in finished if r.network == network])
+        for importance in _importances(metric, parameters, [r for r in finished if r.network == network], settings)
     )
 
 
 def _importances(
-    network: str, metric: Metric, parameters: Sequence[Parameter], records: Sequence[TrialRecord]
+    metric: Metric, parameters: Sequence[Parameter], records: Sequence[TrialRecord], settings: Mapping[str, str]
 ) -> list[Importance]:
     orders: dict[tuple[str, ...], int] = {}
-    tested = [(parameter, _test(metric.column, parameter, records, orders)) for parameter in parameters]
+    tested = [(parameter, _test(_compare(metric, parameter, records, settings), orders)) for parameter in parameters]
     found = [(parameter, test) for parameter, test in tested if test is not None]
     largest = np.max([test.by_chance for _, test in found], axis=0) if found else np.empty(0)
     return [
         Importance(
-            network=network,
+            network=records[0].network,
             metric=metric.name,
             parameter=parameter.label,
-            num_trials=test.num_trials,
+            num_trials=test.compared.num_trials,
+            num_settings=test.compared.num_settings,
             share=test.share,
             correlation=None if parameter.choices else test.correlation,
             p_value=_p_value(test.share, test.by_chance),
@@ -89,34 +98,77 @@ def _importances(
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Compared:
+    """What is ranked: a row for each of the settings, or for each trial where the parameter is the seed.
+
+    Args:
+        trials: ids of the trials that the rows are made of.
+        places, values: of the parameter and of the metric, by row.
+        blocks: within which rows may change places, by row.
+    """
+
+    trials: tuple[str, ...]
+    num_settings: int
+    is_choice: bool
+    places: Floats
+    values: Floats
+    blocks: NDArray[np.int32]
+
+    @property
+    def num_trials(self) -> int:
+        return len(self.trials)
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Test:
     """A parameter's share, and those after each permutation, (PERMUTATIONS,)."""
 
-    num_trials: int
+    compared: _Compared
     share: float
     correlation: float
     by_chance: Floats
 
 
-def _test(
-    column: str, parameter: Parameter, records: Sequence[TrialRecord], orders: dict[tuple[str, ...], int]
-) -> _Test | None:
-    """`orders`: which permutations the trials of an earlier parameter got; added to."""
+def _compare(
+    metric: Metric, parameter: Parameter, records: Sequence[TrialRecord], settings: Mapping[str, str]
+) -> _Compared:
+    """Of the trials that sampled the parameter and of which the metric is known."""
     known = {
         record.id: (parameter.place(record.sampled[parameter.name]), value)
         for record in records
-        if parameter.is_sampled(record) and (value := record.validated(column)) is not None
+        if parameter.is_sampled(record) and (value := record.validated(metric.column)) is not None
     }
-    if len(known) < FEWEST or any(len({pair[side] for pair in known.values()}) < 2 for side in (0, 1)):
+    by_settings: dict[str, list[str]] = {}
+    for trial in known:
+        by_settings.setdefault(settings[trial], []).append(trial)
+    rows, blocks = list(by_settings.values()), [0] * len(by_settings)
+    if parameter.name == "seed":
+        rows = [[trial] for trial in known]
+        own = {settings: number for number, (settings, ours) in enumerate(by_settings.items(), 1) if len(ours) > 1}
+        blocks = [own.get(settings[trial], 0) for trial in known]
+    return _Compared(
+        trials=tuple(known),
+        num_settings=len(by_settings),
+        is_choice=bool(parameter.choices),
+        # Trials of equal settings have an equal place, too.
+        places=np.array([known[row[0]][0] for row in rows], dtype=np.float64),
+        values=np.array([np.mean([known[trial][1] for trial in row]) for row in rows], dtype=np.float64),
+        blocks=np.array(blocks, dtype=np.int32),
+    )
+
+
+def _test(compared: _Compared, orders: dict[tuple[str, ...], int]) -> _Test | None:
+    """`orders`: which permutations the trials of an earlier parameter got; added to."""
+    places, values = compared.places, compared.values
+    if len(places) < FEWEST or any(len(np.unique(side)) < 2 for side in (places, values)):
         return None
-    places, values = np.array(list(known.values()), dtype=np.float64).T
-    explained, ranked = _explained_by(places, is_choice=bool(parameter.choices)), _standardised(values)
+    explained, ranked = _explained_by(places, is_choice=compared.is_choice), _standardised(values)
     # Parameters of the same trials share their permutations; those of others have their own, which makes the largest
     # share by chance too large, if anything.
-    order = orders.setdefault(tuple(known), len(orders))
-    shuffled = _shuffled(ranked.tobytes(), order)
+    order = orders.setdefault(compared.trials, len(orders))
+    shuffled = _shuffled(ranked.tobytes(), compared.blocks.tobytes(), order)
     return _Test(
-        num_trials=len(known),
+        compared=compared,
         share=float(((explained @ ranked) ** 2).sum()),
         correlation=float(explained[0] @ ranked),
         by_chance=((shuffled @ explained.T) ** 2).sum(axis=1),
@@ -130,17 +182,20 @@ def _p_value(share: float, by_chance: Floats) -> float:
 
 # The parameters of a network are known of the same trials, as a rule, and so are its metrics: each is drawn once.
 @lru_cache(maxsize=1)
-def _shuffled(ranked: bytes, order: int) -> Floats:
+def _shuffled(ranked: bytes, blocks: bytes, order: int) -> Floats:
     """The ranks in each of `PERMUTATIONS` orders, a row each: 160 MB for ten thousand trials."""
-    ranks = np.frombuffer(ranked)
-    return ranks[_permutations(len(ranks), order)]
+    return np.frombuffer(ranked)[_permutations(blocks, order)]
 
 
 @lru_cache(maxsize=1)
-def _permutations(num_trials: int, order: int) -> NDArray[np.int32]:
-    """Orders of so many trials, the same ones each time."""
-    orders = np.tile(np.arange(num_trials, dtype=np.int32), (PERMUTATIONS, 1))
-    return np.random.default_rng(SEED + order).permuted(orders, axis=1, out=orders)
+def _permutations(blocks: bytes, order: int) -> NDArray[np.int32]:
+    """Orders of so many rows, each within its block, the same ones each time."""
+    of_rows, generator = np.frombuffer(blocks, dtype=np.int32), np.random.default_rng(SEED + order)
+    orders = np.tile(np.arange(len(of_rows), dtype=np.int32), (PERMUTATIONS, 1))
+    for block in np.unique(of_rows):
+        ours = np.flatnonzero(of_rows == block)
+        orders[:, ours] = generator.permuted(orders[:, ours], axis=1)
+    return orders
 
 
 def _explained_by(places: Floats, *, is_choice: bool) -> Floats:

@@ -43,7 +43,9 @@ def draw_importance(panels: Sequence[ImportancePanel], *, title: str) -> Figure:
 
 
 def _draw_panel(axes: Axes, panel: ImportancePanel) -> None:
-    axes.set_title(f"{panel.network}, {panel.num_finished} finished trials", loc="left", fontsize=10)
+    axes.set_title(
+        f"{panel.network}, {panel.num_finished} finished trials{_of_settings(panel)}", loc="left", fontsize=10
+    )
     if panel.missing:
         _say(axes, panel.missing)
         return
@@ -57,6 +59,12 @@ def _draw_panel(axes: Axes, panel: ImportancePanel) -> None:
     axes.tick_params(length=0)
     axes.grid(False)
     axes.spines[:].set_visible(False)
+
+
+def _of_settings(panel: ImportancePanel) -> str:
+    if panel.num_settings == panel.num_finished:
+        return ""
+    return f" of {panel.num_settings} settings, each counted once by its mean over seeds"
 
 
 def _draw_cell(axes: Axes, row: int, column: int, cell: Importance | None) -> None:

@@ -155,8 +155,12 @@ def _print_importances(importances: Sequence[Importance], console: Console) -> N
     for item in sorted(importances, key=lambda item: -item.share):
         strongest.setdefault((item.network, item.metric), item)
     for (network, metric), item in sorted(strongest.items()):
-        share = f"{item.parameter} {item.share:.0%} (p = {item.family_p_value:.2g}, {item.num_trials} trials)"
-        say(console, f"  {network}, {metric}: {share}")
+        of_settings = "" if item.num_settings == item.num_trials else f" of {item.num_settings} settings"
+        trials = f"{item.num_trials} trials{of_settings}"
+        say(
+            console,
+            f"  {network}, {metric}: {item.parameter} {item.share:.0%} (p = {item.family_p_value:.2g}, {trials})",
+        )
 
 
 def _print_problems(findings: Findings, console: Console) -> None:

@@ -61,8 +61,8 @@ def test_refits_are_the_fits_of_repeated_rows(signal):
         assert row == pytest.approx([again, *slopes], abs=1e-4)
 
 
-def standing_of(places, failed, fitted):
-    standing, missing = find_standing(places, failed, fitted)
+def standing_of(places, failed, fitted, settings=None):
+    standing, missing = find_standing(places, failed, fitted, range(len(places)) if settings is None else settings)
     assert missing == ""
     return standing
 
@@ -116,6 +116,48 @@ def _at(record, place, failed):
     return replace(record, status=status, settings=record.settings | {"explanation": explanation})
 
 
+def test_seeds_of_the_same_settings_narrow_no_interval():
+    """Each trial three times over says what it says once."""
+    places, failed = searched(60, steepness=20.0)
+    once = standing_of(places, failed, (40.0, 20.0, 10.0))
+    thrice = [np.repeat(rows, 3, axis=0) for rows in (places, failed)]
+    as_seeds = standing_of(*thrice, (40.0, 20.0, 10.0), np.repeat(np.arange(60), 3))
+    as_trials = standing_of(*thrice, (40.0, 20.0, 10.0))
+    widths = [np.ptp(found.log_alpha_interval) for found in (once, as_seeds, as_trials)]
+    assert widths[1] == pytest.approx(widths[0], rel=0.2)
+    assert widths[2] < 0.7 * widths[0]
+
+
+def test_trials_that_differ_in_the_seed_alone_are_drawn_together(new_run):
+    run = new_run()
+    for index, (place, failed) in enumerate(zip(*searched(30, steepness=20.0), strict=True)):
+        for seed in range(2):
+            alpha, beta = (10**place).tolist()
+            status = "collapsed" if failed else "finished"
+            run.trial(f"t{index:02d}-{seed}", status=status, alpha=alpha, beta=beta, seed=seed)
+    (panel,) = boundary_of(run).panels
+    places = np.array([(dot.log_alpha, dot.log_beta) for dot in panel.dots])
+    failed = np.array([dot.status == "collapsed" for dot in panel.dots])
+    fitted = (panel.intercept, panel.slope_alpha, panel.slope_beta)
+    assert panel.standing == standing_of(places, failed, fitted, [dot.trial.split("-")[0] for dot in panel.dots])
+    assert panel.standing != standing_of(places, failed, fitted)
+
+
+def test_three_settings_of_each_kind_are_needed_however_many_seeds_they_have():
+    places = np.array([[-3 + index / 5, index % 3] for index in range(20)])
+    failed = np.arange(20) >= 16
+    found = standing_of(np.repeat(places, 2, axis=0), np.repeat(failed, 2), (0.0, 4.0, 0.0), np.arange(40) // 4)
+    assert found.missing == "fewer than 3 settings failed"
+
+
+def test_of_one_trial_a_setting_the_intervals_are_those_of_trials():
+    """Written down before settings were drawn."""
+    found = standing_of(*searched(60, steepness=3.0), (6.0, 3.0, 1.5))
+    # Another CPU may sum in another order.
+    assert found.log_alpha_interval == pytest.approx((-1.3540407339449652, -0.8904345216333239), abs=1e-9)
+    assert found.shift_interval == pytest.approx((-0.6132903151796417, -0.16598886279339878), abs=1e-9)
+
+
 def test_more_trials_make_a_narrower_interval():
     def width(num_trials):
         low, high = standing_of(*searched(num_trials, steepness=3.0), (6.0, 3.0, 1.5)).log_alpha_interval
@@ -132,7 +174,7 @@ def test_without_a_clear_effect_of_alpha_there_is_no_interval():
 
 def test_where_failing_falls_with_alpha_no_boundary_stands():
     places, failed = searched(4, steepness=0.0)
-    assert find_standing(places, failed, (0.0, -1.0, 1.0)) == (None, "failing does not rise with alpha")
+    assert find_standing(places, failed, (0.0, -1.0, 1.0), range(4)) == (None, "failing does not rise with alpha")
 
 
 @pytest.mark.parametrize("num_failed", [FEWEST_OF_A_KIND - 1, FEWEST_OF_A_KIND])

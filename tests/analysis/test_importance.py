@@ -29,7 +29,8 @@ def searched(new_run):
             "gini": beta + 0.3 * random.normal(),
             "corrected": 0.5 * (distance == "ssim") + 0.1 * random.normal(),
         }
-        run.trial(f"t{index:02d}", sampled={"alpha": alpha, "beta": beta, "distance": distance}, **measured)
+        sampled = {"alpha": alpha, "beta": beta, "distance": distance}
+        run.trial(f"t{index:02d}", sampled=sampled, settings={"explanation": {"p": 1.0, **sampled}}, **measured)
         values.append((alpha, beta, distance, measured["gini"], measured["corrected"]))
     return run, list(zip(*values, strict=True))
 
@@ -78,6 +79,13 @@ def test_the_share_of_choices_is_that_of_kruskal_and_wallis(searched):
 QUESTION = Question(metrics=(METRICS["gini"],), constraints=())
 
 
+def a_trial(record, name, sampled, gini, *, seed=0):
+    settings = {"explanation": {name: value for name, value in sampled.items() if name != "seed"}, "seed": seed}
+    return replace(
+        record, id=name, sampled=sampled, validation={"gini": gini}, settings=record.settings | settings, network="net"
+    )
+
+
 @pytest.fixture
 def nothing_matters(new_run):
     """Draws twenty trials of which no parameter explains anything."""
@@ -86,9 +94,7 @@ def nothing_matters(new_run):
     def draw(random, *, num_parameters=4):
         drawn = random.uniform(size=(20, num_parameters + 1)).tolist()
         return [
-            replace(
-                record, id=f"t{index}", sampled={f"q{n}": x for n, x in enumerate(others)}, validation={"gini": gini}
-            )
+            a_trial(record, f"t{index}", {f"q{n}": x for n, x in enumerate(others)}, gini)
             for index, (gini, *others) in enumerate(drawn)
         ]
 
@@ -112,6 +118,59 @@ def test_a_single_parameter_is_its_own_family(nothing_matters):
     assert found.family_p_value == found.p_value
 
 
+@pytest.fixture
+def under_three_seeds(new_run):
+    """Draws fifteen settings, each under three seeds: beta alone decides Gini, and `by_seed` what each seed adds."""
+    record = new_run().trial("t")
+
+    def draw(random, *, by_seed=(0.0, 0.0, 0.0)):
+        return [
+            a_trial(record, f"t{number}-{seed}", {"alpha": alpha, "beta": beta, "seed": seed}, gini, seed=seed)
+            for number, (alpha, beta) in enumerate(random.uniform(size=(15, 2)).tolist())
+            for seed in range(3)
+            for gini in [beta + by_seed[seed] + 0.01 * random.normal()]
+        ]
+
+    return draw
+
+
+def test_settings_under_several_seeds_are_no_further_evidence(under_three_seeds):
+    """Counted trial by trial, a quarter of the searches would find that alpha, which does nothing, matters."""
+    random, searches = np.random.default_rng(0), 100
+    found = [find_importances(under_three_seeds(random), QUESTION) for _ in range(searches)]
+    alphas = [item for items in found for item in items if item.parameter == "alpha"]
+    assert {(item.num_trials, item.num_settings) for item in alphas} == {(45, 15)}
+    # 0.05 and three standard errors.
+    assert sum(item.p_value < 0.05 for item in alphas) < 0.115 * searches
+
+
+def test_the_share_over_seeds_is_that_of_their_means(under_three_seeds):
+    records = under_three_seeds(np.random.default_rng(0), by_seed=(0.0, 0.5, 0.2))
+    found = {item.parameter: item for item in find_importances(records, QUESTION)}
+    alpha, gini = ([f(r) for r in records] for f in (lambda r: r.sampled["alpha"], lambda r: r.validation["gini"]))
+    expected = stats.spearmanr(alpha[::3], np.reshape(gini, (15, 3)).mean(axis=1))
+    assert found["alpha"].correlation == pytest.approx(expected.statistic)
+    assert found["alpha"].p_value == pytest.approx(expected.pvalue, abs=0.04)
+
+
+def test_what_a_seed_does_is_looked_for_within_settings(under_three_seeds):
+    """Seed 2 adds 0.05 to what beta spreads over 1: among all trials that would be nothing."""
+    random = np.random.default_rng(0)
+    does = find_importances(under_three_seeds(random, by_seed=(0.0, 0.0, 0.05)), QUESTION)
+    does_nothing = find_importances(under_three_seeds(random), QUESTION)
+    for found, expected in ((does, True), (does_nothing, False)):
+        (seed,) = (item for item in found if item.parameter == "seed")
+        assert (seed.num_trials, seed.share < 0.05) == (45, True)
+        assert (seed.p_value < 0.05) == expected
+
+
+def test_of_one_trial_a_setting_the_permutations_are_those_of_trials(nothing_matters):
+    """Written down before settings were compared."""
+    found = find_importances(nothing_matters(np.random.default_rng(0)), QUESTION)
+    assert [2001 * item.p_value for item in found] == pytest.approx([1252, 1678, 1418, 19])
+    assert [2001 * item.family_p_value for item in found] == pytest.approx([1963, 1999, 1988, 58])
+
+
 def test_the_family_has_parameters_of_other_trials_too(nothing_matters):
     """Ten of twenty trials sampled q1: a share of chance is then likelier to be large."""
     records = [
@@ -128,7 +187,8 @@ def test_the_printed_p_value_is_the_familys(new_run):
     run, random = new_run(), np.random.default_rng(0)
     run.baseline()
     for index in range(10):
-        run.trial(f"t{index}", gini=random.uniform(), sampled={"alpha": random.uniform(), "beta": random.uniform()})
+        gini, alpha, beta = random.uniform(size=3).tolist()
+        run.trial(f"t{index}", gini=gini, alpha=alpha, beta=beta, sampled={"alpha": alpha, "beta": beta})
     console = Console(file=io.StringIO(), width=100)
     print_findings(find(read_run(run.folder)), [Path("analysis/frontier.png")], console)
     found = importances_of(run)
@@ -153,6 +213,7 @@ def an_importance(metric, parameter, share, p_value, correlation=None) -> Import
         metric=metric,
         parameter=parameter,
         num_trials=9,
+        num_settings=9,
         share=share,
         correlation=correlation,
         p_value=p_value,
@@ -161,13 +222,14 @@ def an_importance(metric, parameter, share, p_value, correlation=None) -> Import
 
 
 def test_a_panel_is_a_table_of_metrics_by_parameters(new_run):
-    records = [new_run().trial(f"t{index}") for index in range(2)]
+    records = [new_run().trial(f"t{index}", alpha=index) for index in range(2)]
     falls, rises = an_importance("gini", "alpha", 0.64, 0.001, -0.8), an_importance("gini", "beta", 0.04, 0.5, 0.2)
     choice = an_importance("accuracy", "beta", 0.3, 0.06)
     assert importance_panels(records, (falls, rises, choice)) == (
         ImportancePanel(
             network="resnet18",
             num_finished=2,
+            num_settings=2,
             metrics=("gini", "accuracy"),
             parameters=("alpha", "beta"),
             cells=((falls, rises), (None, choice)),
@@ -179,15 +241,16 @@ def test_a_panel_is_a_table_of_metrics_by_parameters(new_run):
 
 
 @pytest.mark.parametrize(
-    ("num_trials", "missing"),
+    ("num_trials", "num_seeds", "missing"),
     [
-        (2, "2 finished trials: nothing can be said with fewer than 6"),
-        (6, "nothing can be said: no parameter or no metric takes two values"),
+        (2, 1, "2 finished trials: nothing can be said with fewer than 6"),
+        (6, 1, "nothing can be said: no parameter or no metric takes two values"),
+        (10, 5, "2 settings, each under several seeds: nothing can be said with fewer than 6"),
     ],
 )
-def test_a_network_of_which_nothing_can_be_said_says_so(new_run, num_trials, missing):
+def test_a_network_of_which_nothing_can_be_said_says_so(new_run, num_trials, num_seeds, missing):
     run = new_run()
-    records = [run.trial(f"t{index}") for index in range(num_trials)]
+    records = [run.trial(f"t{index}", alpha=index // num_seeds, seed=index % num_seeds) for index in range(num_trials)]
     (panel,) = importance_panels(records, ())
     assert panel.missing == missing
     assert [text.get_text() for text in draw_importance([panel], title="demo").axes[0].texts] == [missing]
