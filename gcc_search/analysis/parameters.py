@@ -21,7 +21,8 @@ class Parameter:
     Args:
         name: as in the space file: `alpha`, `lr`, `distance`.
         is_log: numbers, all above 0, over more than a decade or so.
-        choices: the values in order, where they are words or claims; empty for numbers.
+        choices: the values in order, where they are words or claims, or seeds, whose numbers say nothing; empty for
+            numbers.
         sparsity: the form of the sparsity loss that a beta weighs, where trials have both; None elsewhere.
     """
 
@@ -96,8 +97,9 @@ def say_unit(sparsity: str | None) -> str:
 def _parameter(name: str, sparsity: str | None, values: Sequence[Any]) -> Parameter | None:
     if not values:
         return None
-    if any(isinstance(value, str | bool | list) or value is None for value in values):
-        choices = tuple(sorted({str(value) for value in values}))
+    is_seed = name == "seed"
+    if is_seed or any(isinstance(value, str | bool | list) or value is None for value in values):
+        choices = tuple(map(str, sorted(set(values)))) if is_seed else tuple(sorted({str(value) for value in values}))
         return Parameter(name=name, is_log=False, choices=choices) if len(choices) > 1 else None
     low, high = np.min(values), np.max(values)
     is_log = bool(low > 0 and high > LOG_SPAN * low)

@@ -240,3 +240,20 @@ def test_trials_that_did_not_train_are_marked_and_do_not_stretch_the_axes(table_
 
 def test_without_a_parameter_the_figure_says_so():
     assert "no parameter takes more than one value" in draw_effects((), title="demo").get_suptitle()
+
+
+def test_seeds_have_a_place_each_in_the_order_of_their_numbers(new_run):
+    run = new_run()
+    seeds = [(10, 2, 0)[index % 3] for index in range(12)]
+    records = [
+        run.trial(f"t{index:02d}", seed=seed, alpha=index, gini=0.3 + seed / 100, sampled={"seed": seed})
+        for index, seed in enumerate(seeds)
+    ]
+    (effect,) = find_effects(records, ())
+    assert (effect.parameter.choices, effect.parameter.is_log) == (("0", "2", "10"), False)
+    rows = [row for row in effect_rows([effect]) if row["measure"] == "gini"]
+    assert [(row["value"], row["num_trials"], row["mean"]) for row in rows] == [
+        ("0", 4, pytest.approx(0.3)),
+        ("2", 4, pytest.approx(0.32)),
+        ("10", 4, pytest.approx(0.4)),
+    ]

@@ -86,6 +86,18 @@ def a_trial(record, name, sampled, gini, *, seed=0):
     )
 
 
+def test_a_seed_is_a_choice(new_run):
+    """The middle one of three is best: no rank correlation sees it."""
+    record = new_run().trial("t")
+    records = [
+        a_trial(record, f"t{index}", {"alpha": index, "seed": seed}, (0.3, 0.6, 0.3)[seed] + index / 1e3, seed=seed)
+        for index in range(30)
+        for seed in [index % 3]
+    ]
+    found = {item.parameter: item for item in find_importances(records, QUESTION)}["seed"]
+    assert (found.correlation, found.share > 0.6, found.p_value < 0.001) == (None, True, True)
+
+
 @pytest.fixture
 def nothing_matters(new_run):
     """Draws twenty trials of which no parameter explains anything."""
