@@ -105,7 +105,7 @@ def find(run: Run, tell: Tell = untold, *, with_paper: bool = False) -> Findings
         effects=effects,
         boundary=find_boundary(records, pairs),
         growth=find_growth(records, pairs, question, frontier),
-        bands=find_bands(records, pairs, question),
+        bands=find_bands(records, pairs, question, run.record.space),
         importances=importances,
         importance_panels=importance_panels(records, importances),
         paper=compare_with_paper(records, comparisons, effects, space=run.record.space) if with_paper else None,

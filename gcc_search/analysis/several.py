@@ -66,15 +66,16 @@ def _named(trial: Trial, run: str) -> Trial:
 
 def _join_records(records: Sequence[RunRecord], names: Sequence[str]) -> RunRecord:
     command = "; ".join(record.command for record in records)
-    space = records[0].space | _join_searches([record.space for record in records])
+    space = records[0].space | _join_searches([record.space for record in records], names)
     return replace(records[0], name=" + ".join(names), command=command, space=space)
 
 
-def _join_searches(spaces: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """How the trials were drawn and stopped, which may differ: each method, and the first early stopping there is."""
-    methods = dict.fromkeys(space["method"] for space in spaces if "method" in space)
+def _join_searches(spaces: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    """How the trials were drawn and stopped, which may differ: each method (by run, too), the first early stopping."""
+    methods = {name: space["method"] for name, space in zip(names, spaces, strict=True) if "method" in space}
     early = [space["early_terminate"] for space in spaces if space.get("early_terminate")]
-    return ({"method": ", ".join(methods)} if methods else {}) | ({"early_terminate": early[0]} if early else {})
+    told = {"method": ", ".join(dict.fromkeys(methods.values())), "methods": methods} if methods else {}
+    return told | ({"early_terminate": early[0]} if early else {})
 
 
 def _check_comparable(first: Run, other: Run) -> None:

@@ -13,8 +13,11 @@ from gcc_search.analysis.findings import find
 from gcc_search.analysis.frontier_figure import draw_frontier
 from gcc_search.analysis.growth_figure import draw_growth
 from gcc_search.analysis.pairing import Pair
+from gcc_search.analysis.several import read_runs
+from gcc_search.analysis.telling import tell_bands
 from gcc_search.objectives import METRICS
 from gcc_search.results.reader import read_run
+from gcc_search.results.writer import write_run
 from tests.analysis.conftest import RunBuilder
 
 SPACE = {"metrics": [{"name": "gini"}], "constraints": []}
@@ -118,6 +121,43 @@ def test_a_seed_that_has_only_begun_leaves_no_band(two_seeds):
     assert bands_of(two_seeds).growth_missing == "no trial of seed 2 has ended: no band over seeds"
 
 
+@pytest.mark.parametrize("method", ["bayes", "random", "grid", "points"])
+def test_seeds_that_a_learning_sampler_dealt_out_have_no_band_and_figures_and_words_say_why(two_seeds, method):
+    write_run(two_seeds.folder, replace(two_seeds.record, space=two_seeds.record.space | {"method": method}))
+    found = find(read_run(two_seeds.folder))
+    has_none = method == "bayes"
+    missing = "seeds shared one sampler: no interval" if has_none else ""
+    assert (found.bands.attainment_missing, found.bands.growth_missing) == (missing, missing)
+    assert (found.bands.attainment is None, found.bands.growth is None) == (has_none, has_none)
+    frontier = draw_frontier(found.frontier, bands=found.bands, knee=None, title="demo")
+    growth = draw_growth(found.growth, bands=found.bands, title="demo")
+    for figure in (frontier, growth):
+        labels = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert any("band" in label or "seed" in label for label in labels) != has_none
+        told = figure.axes[0].get_title(loc="left").splitlines()[-1]
+        assert told == (missing or say_band(found.bands))
+    assert (tell_bands(found.bands) == [f"hypervolume: {missing}"]) == has_none
+
+
+@pytest.mark.parametrize(
+    ("seeds", "methods", "has_band"),
+    [
+        ({"first": [0], "second": [1]}, {"first": "bayes", "second": "bayes"}, True),
+        ({"first": [0, 1], "second": [2]}, {"first": "random", "second": "bayes"}, True),
+        ({"first": [0, 1], "second": [2]}, {"first": "bayes", "second": "random"}, False),
+    ],
+)
+def test_searches_of_one_seed_each_share_no_sampler(tmp_path, seeds, methods, has_band):
+    runs = [RunBuilder(tmp_path / name) for name in seeds]
+    for run in runs:
+        name = run.folder.name
+        write_run(run.folder, replace(run.record, space=run.record.space | {"method": methods[name]}))
+        for seed in seeds[name]:
+            add(run, seed, [(0.4, 0.5 + seed / 10), (0.6, 0.3)])
+    bands = find(read_runs([run.folder for run in runs])).bands
+    assert (bands.growth is not None) == has_band
+
+
 def test_the_budget_is_told_in_hours(two_seeds):
     assert say_band(bands_of(two_seeds)) == "band: the first 0.333 device hours of each seed, the shortest's total"
 
@@ -147,8 +187,9 @@ def test_bands_hold_their_mean_and_curves_only_fall_over_gini_and_rise_over_time
         for seed, ours in enumerate(by_seed)
         for index, (gini, corrected) in enumerate(ours)
     ]
-    bands = find_bands(records, [Pair(trial=record, baseline=baseline) for record in records], question)
-    assert bands == find_bands(records[::-1], [Pair(trial=r, baseline=baseline) for r in records], question)
+    pairs = [Pair(trial=record, baseline=baseline) for record in records]
+    bands = find_bands(records, pairs, question, SPACE)
+    assert bands == find_bands(records[::-1], pairs, question, SPACE)
     for band, sign in ((bands.attainment, -1), (bands.growth, 1)):
         low, mean, high = (np.array(asdict(band)[name]) for name in ("low", "mean", "high"))
         assert (low <= mean + 1e-12).all()

@@ -52,6 +52,7 @@ def test_runs_that_were_searched_in_different_ways_name_each_of_them(two_runs):
         write_run(run.folder, replace(run.record, space=run.record.space | {"method": method, "early_terminate": stop}))
     space = read_runs([run.folder for run in two_runs]).record.space
     assert (space["method"], space["early_terminate"]) == ("random, bayes", early)
+    assert space["methods"] == {"first": "random", "second": "bayes"}
 
 
 @pytest.mark.parametrize(
