@@ -64,7 +64,8 @@ def _draw_panel(axes: Axes, panel: ImportancePanel) -> None:
 def _of_settings(panel: ImportancePanel) -> str:
     if panel.num_settings == panel.num_finished:
         return ""
-    return f" of {panel.num_settings} settings, each counted once by its mean over seeds"
+    but = ", but for seed itself" if "seed" in panel.parameters else ""
+    return f" of {panel.num_settings} settings: means over their seeds{but}"
 
 
 def _draw_cell(axes: Axes, row: int, column: int, cell: Importance | None) -> None:

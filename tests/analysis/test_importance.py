@@ -176,6 +176,22 @@ def test_what_a_seed_does_is_looked_for_within_settings(under_three_seeds):
         assert (seed.p_value < 0.05) == expected
 
 
+def test_figure_and_screen_say_how_many_settings_there_are(new_run):
+    run, random = new_run(), np.random.default_rng(0)
+    for seed in (0, 1):
+        run.baseline(key=f"base-{seed}", seed=seed)
+    for index in range(16):
+        alpha, seed = 1.0 + index // 2, index % 2
+        values = {"seed": seed, "baseline": f"base-{seed}", "alpha": alpha, "gini": 0.01 * (alpha + random.uniform())}
+        run.trial(f"t{index:02d}", sampled={"alpha": alpha, "seed": seed}, **values)
+    found, console = find(read_run(run.folder)), Console(file=io.StringIO(), width=100)
+    figure = draw_importance(found.importance_panels, title="demo")
+    told = "resnet18, 16 finished trials of 8 settings: means over their seeds, but for seed itself"
+    assert figure.axes[0].get_title(loc="left") == told
+    print_findings(found, [Path("analysis/frontier.png")], console)
+    assert "16 trials of 8 settings)" in console.file.getvalue()
+
+
 def test_of_one_trial_a_setting_the_permutations_are_those_of_trials(nothing_matters):
     """Written down before settings were compared."""
     found = find_importances(nothing_matters(np.random.default_rng(0)), QUESTION)
