@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gcc_search.analysis.comparable import comparable_settings, explanation_of
+from gcc_search.analysis.comparable import explanation_of, settings_but_seed
 from gcc_search.analysis.measures import MEASURES, Measure
 from gcc_search.analysis.pairing import Pair
 from gcc_search.analysis.student import mean_interval
@@ -67,21 +66,16 @@ def over_seeds(chosen: Pair, pairs: Sequence[Pair], records: Sequence[TrialRecor
 
 def alike_to(chosen: TrialRecord) -> Callable[[TrialRecord], bool]:
     """Whether a trial has the settings of `chosen` but for the seed; one that never saw its images has its images."""
-    asked, explanation = _without_seed(chosen), explanation_of(chosen)
+    asked, explanation = settings_but_seed(chosen), explanation_of(chosen)
 
     def is_alike(record: TrialRecord) -> bool:
         # Compared first, as it is: few trials share it, and writing settings as text takes its time.
         if explanation_of(record) != explanation:
             return False
         seen = record.data_fingerprint or chosen.data_fingerprint
-        return _without_seed(replace(record, data_fingerprint=seen)) == asked
+        return settings_but_seed(replace(record, data_fingerprint=seen)) == asked
 
     return is_alike
-
-
-def _without_seed(record: TrialRecord) -> str:
-    settings = {name: value for name, value in comparable_settings(record).items() if name != "seed"}
-    return json.dumps(settings, sort_keys=True)
 
 
 def _spread(measure: Measure, by_seed: dict[int, Pair], alike: Sequence[TrialRecord]) -> SeedSpread | None:
