@@ -21,6 +21,9 @@ from gcc_search.objectives import closest
 from gcc_search.results.reader import Run, Trial, find_damage
 from gcc_search.results.schema import TrialRecord
 
+# How a trial that --max-accuracy-drop leaves out is told.
+_LOSING = "losing more than"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
@@ -197,7 +200,7 @@ def _why_not(run: Run, trial: Trial, pair: Pair | None, question: Question, wish
     if broken is not None:
         return f"breaking {broken.text}"
     if wish.max_accuracy_drop is not None and _drop(pair) > wish.max_accuracy_drop:
-        return f"losing more than {wish.max_accuracy_drop:g} points"
+        return f"{_LOSING} {wish.max_accuracy_drop:g} points"
     return None
 
 
@@ -237,4 +240,5 @@ def _none_qualifies(
         return ResultsError(f"{told}; {say_way_out([trial.record for trial in (*others, *lost)])}")
     closest_one = min(finished, key=lambda pair: (_drop(pair), pair.trial.id))
     smallest = f"the smallest drop is {_drop(closest_one):.2f} points, of {closest_one.trial.id} (validation split)"
-    return ResultsError(f"{told}; {smallest}; raise --max-accuracy-drop, or search with other ranges or constraints")
+    raised = "raise --max-accuracy-drop, or " if any(item.reason.startswith(_LOSING) for item in excluded) else ""
+    return ResultsError(f"{told}; {smallest}; {raised}search with other ranges or constraints")

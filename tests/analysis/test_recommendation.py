@@ -278,7 +278,17 @@ def test_where_none_qualifies_the_smallest_drop_is_told(mixed_run):
         found_in(mixed_run, max_accuracy_drop=0.1, network="resnet18")
     message = str(caught.value)
     assert message.startswith(f"{mixed_run.folder}: must have a trial that qualifies, got none (2 losing more than 0.1")
-    assert "; the smallest drop is 0.50 points, of t1 (validation split); raise --max-accuracy-drop" in message
+    assert (
+        "; the smallest drop is 0.50 points, of t1 (validation split); raise --max-accuracy-drop, or search" in message
+    )
+
+
+def test_nobody_is_told_to_raise_a_limit_that_left_nothing_out(new_run):
+    run = new_run(constraints=["accuracy >= baseline + 50"])
+    run.baseline()
+    run.trial("t1")
+    with pytest.raises(ResultsError, match=r"\(validation split\); search with other ranges or constraints$"):
+        found_in(run)
 
 
 @pytest.mark.parametrize(
