@@ -12,8 +12,10 @@ from gcc_search.settings import Collapse
 COLLAPSE_DEGENERATE = 0.5
 COLLAPSE_CORRECTED, COLLAPSE_CONSISTENCY = 0.05, 0.9
 
+Verdict = tuple[Status, str]
 
-def diverged(row: EpochRow) -> tuple[Status, str] | None:
+
+def diverged(row: EpochRow) -> Verdict | None:
     """Status and reason of a trial whose loss is not finite any more."""
     return None if math.isfinite(row.loss) else ("diverged", f"loss was not finite in epoch {row.epoch}")
 
@@ -41,19 +43,38 @@ class Judge:
         self._first = min(rule.min_epochs, epochs)
         self._open = [row for row in earlier if row.epoch >= self._first]
 
-    def verdict(self, row: EpochRow) -> tuple[Status, str] | None:
+    def verdict(self, row: EpochRow) -> Verdict | None:
         """Status and reason of a trial that is to be given up after this row."""
+        if self._reference is None or row.epoch < self._first:
+            return diverged(row)
+        reached, rows = self._reference(), (*self._open, row)
+        if found := first_verdict(rows, reached, self._rule, epochs=self._epochs):
+            return found
+        self._open = [item for item in rows if points_compared(reached, item.epoch, epochs=self._epochs) is None]
+        return None
+
+
+def first_verdict(rows: Sequence[EpochRow], reached: Sequence[float], rule: Collapse, *, epochs: int) -> Verdict | None:
+    """Status and reason of a trial by the first of its rows that is a reason to give it up; None where none is.
+
+    With all that its baseline reached it is what `Judge` says, had the baseline been trained before.
+
+    Args:
+        rows: in order. reached, epochs: as `Judge` has them.
+    """
+    first = min(rule.min_epochs, epochs)
+    for row in rows:
         if failure := diverged(row):
             return failure
-        if self._reference is None or row.epoch < self._first:
-            return None
-        reached = self._reference()
-        compared = [(item, points_compared(reached, item.epoch, epochs=self._epochs)) for item in (*self._open, row)]
-        for item, points in compared:
-            if sign := sign_of_collapse(item, points, limit=self._rule.points):
-                return "collapsed", f"{sign} in epoch {item.epoch}"
-        self._open = [item for item, points in compared if points is None]
-        return None
+        points = points_compared(reached, row.epoch, epochs=epochs)
+        if row.epoch >= first and (sign := sign_of_collapse(row, points, limit=rule.points)):
+            return "collapsed", f"{sign} in epoch {row.epoch}"
+    return None
+
+
+def epochs_needed(epoch: int, *, epochs: int) -> int:
+    """How many epochs of a baseline there must be to compare a trial with it after `epoch` of `epochs`."""
+    return epochs if epoch >= epochs else epoch_compared(epoch)
 
 
 def points_compared(reached: Sequence[float], epoch: int, *, epochs: int) -> float | None:
@@ -62,7 +83,7 @@ def points_compared(reached: Sequence[float], epoch: int, *, epochs: int) -> flo
     Args:
         reached: as `Judge` has it from its reference.
     """
-    passed = epochs if epoch >= epochs else epoch_compared(epoch)
+    passed = epochs_needed(epoch, epochs=epochs)
     if passed > len(reached):
         return None
     return reached[passed - 1] if passed else 0.0

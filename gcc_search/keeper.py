@@ -112,14 +112,21 @@ class Keeper:
         self._patiently(write_epochs, self._rows)
         self._update(epochs_done=row.epoch, validation=_finite(row.to_dict()))
 
-    def finish(self, ended: Ended, data: DataSet) -> None:
+    def finish(self, ended: Ended, data: DataSet, *, baseline_epochs: int | None) -> None:
+        """`baseline_epochs`: see `TrialRecord`."""
         if ended.columns is not None:
             self._patiently(write_images, image_columns(ended.columns, data.test.names))
         if ended.examples is not None:
             self._patiently(write_heatmaps, ended.examples)
         network = self._folder / NETWORK_FILE
         digest = sha256_of_file(network) if network.exists() else None
-        self._update(status=ended.status, reason=ended.reason, test=ended.summary, network_sha256=digest)
+        self._update(
+            status=ended.status,
+            reason=ended.reason,
+            test=ended.summary,
+            network_sha256=digest,
+            baseline_epochs=baseline_epochs,
+        )
         remove_tree(self._folder / "checkpoint")
 
     def __enter__(self) -> Keeper:

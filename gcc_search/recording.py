@@ -77,9 +77,10 @@ def record_trial(
             _check_images(data, fingerprint)
             settings = _resolve_weights(settings, folder)
             with crew_of(num_processes, settings, device) as crew:
+                reference = _reference(settings, folder, identity, contact)
                 surroundings = Surroundings(
                     device=device,
-                    reference=_reference(settings, folder, identity, contact),
+                    reference=reference,
                     earlier=keeper.rows,
                     checkpoints=folder / "checkpoint",
                     weights_file=folder / NETWORK_FILE,
@@ -91,7 +92,8 @@ def record_trial(
                     if isinstance(event, EpochRow):
                         keeper.add_epoch(event)
                     else:
-                        keeper.finish(event, data)
+                        known = reference.epochs_known if reference else None
+                        keeper.finish(event, data, baseline_epochs=known)
                     yield event
 
 

@@ -24,6 +24,11 @@ class Reference:
         self._points: list[float] = []
         self._is_told = False
 
+    @property
+    def epochs_known(self) -> int:
+        """Of how many epochs it told when it was last asked."""
+        return len(self._points)
+
     def __call__(self) -> list[float]:
         if len(self._points) < self._epochs:
             self._points = self._read()

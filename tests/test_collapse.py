@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
 
-from gcc_search.collapse import Judge, points_compared, sign_of_accuracy
+from gcc_search.collapse import Judge, Verdict, first_verdict, points_compared, sign_of_accuracy
 from gcc_search.results.schema import EpochRow
 from gcc_search.settings import Collapse
 
@@ -101,6 +102,52 @@ def test_maps_need_no_baseline_to_be_constant():
     assert judge.verdict(replace(dark, epoch=4, degenerate_fraction=0.6)) == (
         "collapsed",
         "60% of the maps constant in epoch 4",
+    )
+
+
+def random_rows(draw: random.Random, epochs: int) -> list[EpochRow]:
+    """Of a trial that may dip, have constant maps for a while, and diverge."""
+    found = rows(*(draw.choice([45.0, 50.0, 60.0, 80.0]) for _ in range(epochs)))
+    found = [replace(row, degenerate_fraction=draw.choice([0.0, 0.0, 0.0, 0.6])) for row in found]
+    return [replace(row, loss=float("nan")) if draw.random() < 0.05 else row for row in found]
+
+
+def judged_beside(trial: list[EpochRow], reached: list[float], rule: Collapse, draw: random.Random) -> Verdict | None:
+    """By a worker whose baseline trains beside it and which may be interrupted, and once more after both have ended."""
+    baseline, told, epochs = Baseline(), None, len(reached)
+    judge = Judge(rule, baseline, epochs=epochs)
+    for number, row in enumerate(trial, start=1):
+        known = draw.choice([len(baseline.points), draw.randint(len(baseline.points), epochs)])
+        baseline.points = reached[:known]
+        if told := judge.verdict(row):
+            break
+        if draw.random() < 0.2:
+            judge = Judge(rule, baseline, epochs=epochs, earlier=trial[:number])
+    return first_verdict(trial[:number], reached, rule, epochs=epochs) or told
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_however_fast_a_baseline_trains_beside_it_a_trial_ends_as_after_it(seed):
+    draw = random.Random(seed)
+    epochs = draw.randint(1, 8)
+    rule = Collapse(points=10, min_epochs=draw.choice([1, 1, 3]))
+    reached = [draw.choice([50.0, 60.0, 70.0]) for _ in range(epochs)]
+    trial = random_rows(draw, epochs)
+    after = Judge(rule, lambda: reached, epochs=epochs)
+    expected = next((told for row in trial if (told := after.verdict(row))), None)
+    for _ in range(10):
+        assert judged_beside(trial, reached, rule, draw) == expected
+
+
+def test_a_row_that_was_ahead_of_its_baseline_comes_before_one_that_diverges():
+    baseline = Baseline()
+    judge = Judge(Collapse(), baseline, epochs=6)
+    dip, further = rows(50.0, 39.9, 50.0)[1:]
+    assert judge.verdict(dip) is None
+    baseline.points = [50.0]
+    assert judge.verdict(replace(further, loss=float("nan"))) == (
+        "collapsed",
+        "accuracy 10.1 points under the baseline's in epoch 2",
     )
 
 

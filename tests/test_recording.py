@@ -345,6 +345,8 @@ def test_a_trial_is_compared_with_what_its_baseline_reaches_beside_it(run_with_b
     assert next(events).epoch == 2
     (ended,) = events
     assert ended.reason.endswith("points under the baseline's in epoch 2")
+    # What its end was decided by.
+    assert read_trial(tmp_path / "trials" / "t").record.baseline_epochs == 1
 
 
 def test_a_trial_that_goes_on_is_compared_where_it_was_ahead_of_its_baseline(run_with_baseline, tiny_trial, tmp_path):

@@ -48,8 +48,8 @@ def _trial_problems(record: TrialRecord) -> Iterator[str]:
     for field, name in names.items():
         if not NAME.fullmatch(name):
             yield f"{field}: must be a plain name without slashes, got {shown(name)}"
-    for field in ("device_seconds", "epochs_done", "attempts"):
-        if getattr(record, field) < 0:
+    for field in ("device_seconds", "epochs_done", "attempts", "baseline_epochs"):
+        if (getattr(record, field) or 0) < 0:
             yield f"{field}: must be at least 0, got {getattr(record, field)}"
     for field in ("settings", "sampled", "validation", "test", "device_seconds", "epochs_done", "attempts"):
         yield from _number_problems(field, getattr(record, field))

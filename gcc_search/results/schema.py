@@ -204,6 +204,8 @@ class TrialRecord:
         settings: `TrialSettings` as JSON.
         sampled: what the sampler chose, by parameter name; empty for a baseline.
         baseline: folder name below baselines/ that this trial is compared to; None for baselines themselves.
+        baseline_epochs: how many epochs of its baseline were there when its rows were last compared with them; None for
+            one that did not end so, for baselines, and in records from before it was noted.
         threads: torch's on the CPU, which decide the order of sums; None in records from before they were noted.
         device_seconds: wall seconds during which the trial held its device, over all its attempts.
         attempts: how often it was begun or gone on with: after a stop, after a failure.
@@ -222,6 +224,7 @@ class TrialRecord:
     settings: dict[str, Any]
     sampled: dict[str, Any] = field(default_factory=dict)
     baseline: str | None = None
+    baseline_epochs: int | None = None
     node: str
     device: str
     started: str

@@ -29,6 +29,7 @@ from gcc_search.search.giving_up import Failures
 from gcc_search.search.hours import Hours
 from gcc_search.search.jobs import FOLDERS, Job, JobMaker, baseline_combinations, start_combinations
 from gcc_search.search.judging import Judging, Outcome
+from gcc_search.search.late_judge import LateJudge
 from gcc_search.search.retries import Death, again, goes_on, told
 from gcc_search.search.study import NetworkStudy, trial_name
 from gcc_search.search.turns import Turns
@@ -66,7 +67,7 @@ class JobQueue(Searcher):
         self._settled: dict[str, TrialRecord] = {}
         # Baselines and start networks of an earlier process that would end again as they did: without finishing.
         self.lost: dict[str, TrialRecord] = {}
-        self._judging = Judging(space, studies, self._write)
+        self._judging = Judging(space, studies, LateJudge(run), self._write)
         self._failures = Failures(space.max_failed_trials)
         self._turns = Turns(slots, sum(study.cap for study in studies.values()))
         self._hours = Hours(space.max_hours, lambda line: self.contact.tell(line))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from gcc_search.collapse import sign_of_accuracy
 from gcc_search.results.schema import TrialRecord
 from gcc_search.search.jobs import Job
+from gcc_search.search.late_judge import LateJudge
 from gcc_search.search.study import NetworkStudy, violations
 from gcc_search.settings import NetworkName
 from gcc_search.space import SearchSpace
@@ -32,6 +32,7 @@ class Judging:
     """Keeps the outcomes, and the trials that wait for their baseline.
 
     Args:
+        late_judge: looks again at trials that were ahead of their baseline.
         write: keeps a record that is another than its worker left.
     """
 
@@ -39,9 +40,10 @@ class Judging:
         self,
         space: SearchSpace,
         studies: Mapping[NetworkName, NetworkStudy],
+        late_judge: LateJudge,
         write: Callable[[Job, TrialRecord], None],
     ) -> None:
-        self._space, self._studies, self._write = space, studies, write
+        self._space, self._studies, self._late_judge, self._write = space, studies, late_judge, write
         # By baseline: trials that ended before it did.
         self._waiting: dict[str, list[tuple[Job, TrialRecord]]] = {}
         self.outcomes: list[Outcome] = []
@@ -68,7 +70,7 @@ class Judging:
 
     def add_trial(self, job: Job, record: TrialRecord, baseline: TrialRecord | None) -> None:
         """A trial that ended, as its baseline has; None where there is none any more."""
-        late = baseline and collapsed_late(record, baseline, limit=job.settings.collapse.points)
+        late = baseline and self._late_judge.corrected(job, record, baseline)
         if late:
             record = late
             self._write(job, record)
@@ -78,15 +80,3 @@ class Judging:
         is_compared = baseline is not None and baseline.status == "finished"
         feasible = record.status == "finished" and is_compared and holds
         self.outcomes.append(Outcome(job=job, record=record, baseline=baseline, feasible=feasible))
-
-
-def collapsed_late(record: TrialRecord, baseline: TrialRecord, *, limit: float) -> TrialRecord | None:
-    """The record of a trial that ended before its baseline did, and is over `limit` points under it; None for others.
-
-    Of one whose baseline has been through its epochs by then, the worker itself says so.
-    """
-    if (record.status, baseline.status) != ("finished", "finished"):
-        return None
-    points, of_baseline = ((item.validation or {}).get("accuracy_points") for item in (record, baseline))
-    sign = sign_of_accuracy(points, of_baseline, limit=limit)
-    return replace(record, status="collapsed", reason=f"{sign} in epoch {record.epochs_done}") if sign else None
