@@ -10,11 +10,9 @@ from gcc_search.analysis.comparison_table import HEADINGS, KEY, line_cells, say_
 from gcc_search.analysis.measures import ACCURACY, Line
 from gcc_search.analysis.recommendation import Recommendation
 from gcc_search.analysis.recommendation_text import say_settings
+from gcc_search.card_code import how_to_load
 from gcc_search.model_file import ModelFacts
-from gcc_search.plugins import bringers, import_line
-
-# torchvision's vision transformers: pixels on a side of what their position embeddings are of, and of a patch.
-VIT_IMAGE, VIT_PATCHES = 224, {"vit_b_16": 16, "vit_b_32": 32}
+from gcc_search.plugins import bringers
 
 LIMITS = """\
 - **C\\* says that the heatmap moves along when the image is cropped or flipped, beyond what unrelated maps do.** It
@@ -40,7 +38,7 @@ def model_card(
         "Settings": f"{say_settings(found)}\n\n{_table(_all_settings(facts.settings))}",
         "Why this one": "\n".join(f"- {line}" for line in why),
         "Measures": _measures(found),
-        "How to load it": _how_to_load(facts, file),
+        "How to load it": how_to_load(facts, file),
         "Limits": LIMITS,
         "Made with": _table({**record.versions, "device": record.device, "trained": record.started}),
     }
@@ -138,45 +136,3 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> st
 def _shown(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text.replace("|", "\\|")
-
-
-def _how_to_load(facts: ModelFacts, file: str) -> str:
-    size, side = facts.image_size, round(facts.image_size / facts.crop)
-    return f"""\
-```python
-{_imports(facts)}
-network.load_state_dict({_weights(facts, file)})
-network.eval()
-```
-
-Images: the middle square, {100 * facts.crop:g} % of the short side wide, at {size} x {size} pixels (the short side
-scaled to {side} pixels, the middle {size} x {size} cut out), RGB in [0, 1], minus mean {list(facts.mean)},
-divided by standard deviation {list(facts.std)}.
-
-`gcc-search evaluate {file} --data-root FOLDER` measures it again, `gcc-search explain {file} --images FILES`
-draws its heatmaps."""
-
-
-def _weights(facts: ModelFacts, file: str) -> str:
-    read = f"load_file({json.dumps(file)})"
-    if not _is_resized(facts):
-        return read
-    resize = "torchvision.models.vision_transformer.interpolate_embeddings"
-    return f"{resize}({facts.image_size}, {VIT_PATCHES[facts.network]}, {read})"
-
-
-def _is_resized(facts: ModelFacts) -> bool:
-    """Whether the position embeddings are of another size, that of the published weights, than the images."""
-    return facts.network in VIT_PATCHES and facts.image_size != VIT_IMAGE
-
-
-def _imports(facts: ModelFacts) -> str:
-    if facts.network == "convnet_small":
-        module, call = "from gcc_search.training.networks import SmallConvNet", f"SmallConvNet({len(facts.classes)})"
-    elif bringers(facts.network):
-        module, factory = import_line(facts.network)
-        call = f"{factory}({len(facts.classes)}).model"
-    else:
-        asked = f"num_classes={len(facts.classes)}" + (f", image_size={facts.image_size}" if _is_resized(facts) else "")
-        module, call = "import torchvision", f"torchvision.models.{facts.network}({asked})"
-    return f"{module}\nfrom safetensors.torch import load_file\nnetwork = {call}"

@@ -79,7 +79,8 @@ ALLOWED: dict[str, set[str]] = {
     "preparation": {"plugins", "training", "saying", "letters", "homes", "settings", "errors"},
     "model_file": {"atomic", "errors"},
     "trained": {"plugins", "model_file", "identity", "training", "results", "settings", "complaints", "errors"},
-    "model_card": {"model_file", "analysis", "plugins"},
+    "card_code": {"model_file", "plugins"},
+    "model_card": {"card_code", "model_file", "analysis", "plugins"},
     "exporting": {
         "trained",
         "model_file",

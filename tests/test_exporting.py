@@ -6,11 +6,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 from safetensors.torch import load_file
 
 from gcc_search.analysis.recommendation import Wish, recommend
@@ -21,11 +19,7 @@ from gcc_search.model_card import model_card
 from gcc_search.model_file import read_model
 from gcc_search.results.reader import read_run
 from gcc_search.results.writer import write_trial
-from gcc_search.settings import DataSettings
 from gcc_search.trained import open_trained
-from gcc_search.training.datasets import eval_crop_of, load_dataset
-from gcc_search.training.evaluation_plan import Evaluation
-from gcc_search.training.examples import to_pixels
 from gcc_search.training.networks import SmallConvNet
 
 WISH = Wish(max_accuracy_drop=100)
@@ -92,19 +86,6 @@ def test_the_card_tells_of_files_that_are_in_two_splits(exported, found, repeate
     assert told in model_card(found, say_why(found, WISH), read_model(exported[0])[0], images, file="model.safetensors")
 
 
-def test_the_card_tells_what_of_an_image_of_its_data_set_the_network_sees(exported, found):
-    assert (
-        "Images: the middle square, 100 % of the short side wide, at 32 x 32 pixels (the short side\n"
-        "scaled to 32 pixels, the middle 32 x 32 cut out)"
-    ) in exported[1].read_text()
-    photographs = replace(read_model(exported[0])[0], image_size=224, crop=eval_crop_of("caltech101"))
-    images = read_run(found.trial.folder.parent.parent).record.data[0]
-    assert (
-        "Images: the middle square, 87.5 % of the short side wide, at 224 x 224 pixels (the short side\n"
-        "scaled to 256 pixels, the middle 224 x 224 cut out)"
-    ) in model_card(found, say_why(found, WISH), photographs, images, file="model.safetensors")
-
-
 @pytest.mark.parametrize(("size", "expected"), [(224, False), (96, True)])
 def test_the_card_tells_how_torchvision_takes_a_transformer_of_other_images(exported, found, size, expected):
     facts = replace(read_model(exported[0])[0], network="vit_b_16", image_size=size)
@@ -114,26 +95,6 @@ def test_the_card_tells_how_torchvision_takes_a_transformer_of_other_images(expo
     assert (f"network.load_state_dict(torchvision.models.vision_transformer.{resized})" in card) == expected
     assert ("network = torchvision.models.vit_b_16(num_classes=8, image_size=96)" in card) == expected
     assert ('network.load_state_dict(load_file("model.safetensors"))' in card) != expected
-
-
-@pytest.mark.parametrize(("width", "height"), [(400, 200), (200, 300)])
-def test_what_the_card_says_of_photographs_is_what_the_evaluation_shows(tmp_path, width, height):
-    across, down = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
-    photograph = Image.fromarray(np.stack([across, down, 255 - across], axis=2).astype(np.uint8))
-    for number in range(6):
-        path = tmp_path / f"class_{number % 2}" / f"{number}.png"
-        path.parent.mkdir(exist_ok=True)
-        photograph.save(path)
-    data = load_dataset(DataSettings(name="imagefolder", root=tmp_path), image_size=224)
-    evaluation = Evaluation(
-        image_size=224, crop=eval_crop_of("imagefolder"), seed=0, batch_size=1, device=torch.device("cpu")
-    )
-    (shown,) = to_pixels(evaluation.show(data.test, torch.tensor([0]))).numpy()
-    scale = 256 / min(width, height)
-    scaled = photograph.resize((round(scale * width), round(scale * height)), Image.Resampling.BILINEAR)
-    left, top = (scaled.width - 224) / 2, (scaled.height - 224) / 2
-    expected = np.asarray(scaled.crop((left, top, left + 224, top + 224)))
-    np.testing.assert_allclose(shown.astype(float), expected.astype(float), atol=2)
 
 
 def test_paths_of_this_machine_stay_here(exported, tmp_path_factory):

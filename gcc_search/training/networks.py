@@ -36,6 +36,11 @@ class SmallConvNet(nn.Module):
         self.stages = nn.Sequential(*(_stage(*sizes) for sizes in zip(widths[:-1], widths[1:], strides, strict=True)))
         self.fc = nn.Linear(widths[-1], num_classes)
 
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, as torchvision's networks give them."""
+        logits: Tensor = self.fc(self.stages(images).mean((2, 3)))
+        return logits
+
 
 def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     conv = nn.Conv2d(inputs, outputs, kernel_size=3, stride=stride, padding=1, bias=False)
