@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+import torch
+from matplotlib import colormaps
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+
+from gcc_search.analysis.overlay import COLOURS, OPACITY
+from gcc_search.analysis.report import analyze
+from gcc_search.results.reader import read_run
+from gcc_search.saliency.geometry import Transforms, move_heatmaps
+from gcc_search.saliency.ssim import structural_similarity
 
 # CSS of what a reader sees.
 MARK = "#scatter .mark"
 TIP = "#tip"
 PANEL = "#chosen"
 
-# Of the second image's row, once its picture has been decoded.
+# Of one image's row, counted from 1, once its picture has been decoded.
 PIXELS = """
-const done = arguments[0], all = [...document.querySelectorAll(".maps tbody tr:nth-child(2) canvas")];
+const [row, done] = arguments, all = [...document.querySelectorAll(`.maps tbody tr:nth-child(${row}) canvas`)];
 const pixels = (c) => [...c.getContext("2d").getImageData(0, 0, c.width, c.height).data];
 setTimeout(() => done(all.map(pixels)), 300);
 """
@@ -82,7 +91,7 @@ def test_clicking_shows_settings_measures_and_heatmaps(open_page, report):
 
 
 def moved(image, crop, flipped):
-    """t of a square image or heatmap, (size, size) or (size, size, 3), at its own size, by its nearest pixels.
+    """t of a square image, (size, size, 3), at its own size, by its nearest pixels.
 
     Args:
         crop: top, left, height, width as shares of the frame.
@@ -96,15 +105,21 @@ def moved(image, crop, flipped):
     return image[rows][:, columns[::-1] if flipped else columns]
 
 
+def moved_heatmap(heatmap, image):
+    """As it is measured: moved, then stretched to its own range."""
+    t = Transforms(boxes=torch.tensor([image.crop], dtype=torch.float64), flips=torch.tensor([image.flipped]))
+    found = move_heatmaps(t, torch.tensor(heatmap)[None], len(heatmap))[0].numpy()
+    return (found - found.min()) / (found.max() - found.min())
+
+
 def test_heatmaps_are_painted_as_analysis_draws_them(open_page, report):
     from gcc_search.analysis.gallery import read_gallery
     from gcc_search.analysis.heatmap_figure import open_picture
     from gcc_search.analysis.overlay import heatmap, overlay
-    from gcc_search.results.reader import read_run
 
     page = open_page(report)
     find(page, f"{MARK}[data-trial=t2]").send_keys(Keys.ENTER)
-    painted = page.execute_async_script(PIXELS)
+    painted = page.execute_async_script(PIXELS, 2)
     kept = read_gallery(read_run(report.parent.parent), ["t2"])
     image, maps = kept.albums[0].images[1], kept.maps_of("t2")
     picture = open_picture(image)
@@ -114,13 +129,43 @@ def test_heatmaps_are_painted_as_analysis_draws_them(open_page, report):
     expected = [
         picture,
         overlay(picture, first),
-        overlay(shown, moved(first, crop, image.flipped)),
+        overlay(shown, moved_heatmap(first, image)),
         overlay(shown, second),
     ]
     # Columns: image; baseline and trial; then both views of the baseline and of the trial.
     for place, wanted in zip((0, 2, 5, 6), expected, strict=True):
         found = np.array(painted[place], dtype=int).reshape(size, size, 4)[..., :3]
         assert np.abs(found - wanted).mean() < 2, place
+
+
+def levels_of(painted, shown):
+    """The heatmap, in [0, 1], that was laid over a picture: the colour that is left when the grey is taken away."""
+    table = colormaps[COLOURS](np.arange(256))[:, :3] * 255
+    grey = shown @ np.array([0.299, 0.587, 0.114])
+    colours = (painted - (1 - OPACITY) * grey[..., None]) / OPACITY
+    return ((colours[:, :, None] - table) ** 2).sum(-1).argmin(-1) / 255
+
+
+@pytest.mark.parametrize("trial", ["t1", "base"])
+def test_the_two_heatmaps_that_are_painted_are_as_alike_as_is_written_below_them(open_page, tiny_run, tmp_path, trial):
+    run = tmp_path / "tiny"
+    shutil.copytree(tiny_run, run)
+    page = open_page(analyze(run).files[0])
+    find(page, f"{MARK}[data-trial={trial}]").send_keys(Keys.ENTER)
+    told = [float(text.removeprefix("SSIM ")) for text in texts(page, ".maps .caption") if text.startswith("SSIM")]
+    kept = read_run(run).trials[0].heatmaps().to_pylist()
+    found = []
+    for number, image in enumerate(kept, start=1):
+        pictures = page.execute_async_script(PIXELS, number)
+        size = round((len(pictures[0]) / 4) ** 0.5)
+        plain, *others = (np.array(values, dtype=float).reshape(size, size, 4)[..., :3] for values in pictures)
+        shown = moved(plain, image["crop"], image["flipped"])
+        # The picture, CAM(x) of each network, then both views of each.
+        views = [levels_of(other, shown) for other in others[len(others) // 3 :]]
+        pairs = torch.tensor(np.array(views)).float().unflatten(0, (-1, 2))
+        found += structural_similarity(pairs[:, 0], pairs[:, 1]).tolist()
+    # Of the 256 levels of a map, those of a small crop are few.
+    np.testing.assert_allclose(found, told, atol=0.02)
 
 
 def test_everything_is_reached_with_keys(open_page, report):

@@ -380,7 +380,8 @@
   function paint(canvas, pixels, kind, maps, place, second, image) {
     const { size, values } = pixels;
     canvas.width = canvas.height = size;
-    const heat = maps ? heatmap(maps, 2 * place + second, size) : null;
+    const whole = maps ? upsampled(maps, 2 * place + second, size) : null;
+    const heat = whole && stretched(kind === "moved" ? movedMap(whole, size, image) : whole);
     const out = new ImageData(size, size), [top, left, height, width] = image.crop;
     for (let row = 0; row < size; row += 1) for (let column = 0; column < size; column += 1) {
       const at = row * size + column;
@@ -389,8 +390,7 @@
         const side = image.flipped ? size - 1 - column : column;
         from = index(top + height * (row + 0.5) / size, size) * size + index(left + width * (side + 0.5) / size, size);
       }
-      const level = heat ? heat[kind === "second" ? at : from] : 0;
-      mix(out.data, 4 * at, values, 4 * from, heat ? level : null);
+      mix(out.data, 4 * at, values, 4 * from, heat ? heat[at] : null);
     }
     canvas.getContext("2d").putImageData(out, 0, 0);
   }
@@ -403,24 +403,38 @@
     }
     target[to + 3] = 255;
   }
-  // Bilinear, align_corners false, then scaled to its own range: the heatmap that is measured.
-  function heatmap(maps, which, size) {
+  // Both heatmaps are those that are measured: moved before they are stretched to their own range.
+  function upsampled(maps, which, size) {
     const side = maps.side, cells = (maps.bytes ??= bytes(maps.cells)).subarray(which * side * side, (which + 1) * side * side);
-    const places = Array.from({ length: size }, (_, k) => Math.min(side - 1, Math.max(0, (k + 0.5) * side / size - 0.5)));
-    const full = new Float32Array(size * size);
+    const places = Array.from({ length: size }, (_, k) => (k + 0.5) * side / size - 0.5);
+    return bilinear(cells, side, places, places);
+  }
+  // t as saliency/geometry.py has it: no sample lies beyond the centres of the crop's outermost pixels.
+  function movedMap(full, size, { crop: [top, left, height, width], flipped }) {
+    const places = (start, extent) => {
+      const reach = Math.max(0, 0.5 - 0.5 / (extent * size));
+      return Array.from({ length: size }, (_, k) => (start + extent * (0.5 + Math.min(reach, Math.max(-reach, (k + 0.5) / size - 0.5)))) * size - 0.5);
+    };
+    const columns = places(left, width);
+    return bilinear(full, size, places(top, height), flipped ? columns.reverse() : columns);
+  }
+  // Values of a square of `side` x `side` between its cells; align_corners false.
+  function bilinear(values, side, rows, columns) {
+    const between = (place) => {
+      const inside = Math.min(side - 1, Math.max(0, place)), first = Math.floor(inside);
+      return [first, Math.min(side - 1, first + 1), inside - first];
+    };
+    const across = columns.map(between), out = new Float32Array(rows.length * columns.length);
+    rows.map(between).forEach(([r, below, down], row) => across.forEach(([c, beside, over], column) => {
+      out[row * columns.length + column] = (1 - down) * ((1 - over) * values[r * side + c] + over * values[r * side + beside])
+        + down * ((1 - over) * values[below * side + c] + over * values[below * side + beside]);
+    }));
+    return out;
+  }
+  function stretched(values) {
     let low = Infinity, high = -Infinity;
-    for (let row = 0; row < size; row += 1) {
-      const r = Math.floor(places[row]), down = places[row] - r, below = Math.min(side - 1, r + 1);
-      for (let column = 0; column < size; column += 1) {
-        const c = Math.floor(places[column]), over = places[column] - c, beside = Math.min(side - 1, c + 1);
-        const value = (1 - down) * ((1 - over) * cells[r * side + c] + over * cells[r * side + beside])
-          + down * ((1 - over) * cells[below * side + c] + over * cells[below * side + beside]);
-        full[row * size + column] = value;
-        low = Math.min(low, value);
-        high = Math.max(high, value);
-      }
-    }
-    return full.map((value) => (high > low ? (value - low) / (high - low) : 0));
+    for (const value of values) { low = Math.min(low, value); high = Math.max(high, value); }
+    return values.map((value) => (high > low ? (value - low) / (high - low) : 0));
   }
 
   const bar = document.getElementById("bar");
