@@ -73,8 +73,21 @@ def test_hovering_tells_trial_settings_and_measures(open_page, report):
     ActionChains(page).move_to_element(find(page, f"{MARK}[data-trial=t2]")).perform()
     told = find(page, TIP).text
     assert told.startswith("t2")
-    for words in ("alpha 3", "beta 0.05", "C* 0.500", "Gini index 0.400", "resnet18"):
+    for words in ("alpha 3", "beta 0.05", "C*, validation 0.500", "Gini index, validation 0.400", "resnet18"):
         assert words in told
+
+
+def test_a_tooltip_tells_a_measure_of_one_split_from_that_of_the_other(open_page, report):
+    page = open_page(report)
+    choose = (
+        "const s = document.getElementById(arguments[0]); s.value = arguments[1]; s.dispatchEvent(new Event('change'))"
+    )
+    for axis, field in (("x", "test.accuracy_points"), ("y", "test.corrected_consistency"), ("colour", "test.gini")):
+        page.execute_script(choose, f"axis-{axis}", field)
+    page.execute_script("arguments[0].focus()", find(page, f"{MARK}[data-trial=t2]"))
+    named = texts(page, f"{TIP} td:first-child")
+    assert {"accuracy, test", "C*, test", "Gini index, test", "accuracy tradeoff", "alpha"} <= set(named)
+    assert len(named) == len(set(named))
 
 
 def test_clicking_shows_settings_measures_and_heatmaps(open_page, report):

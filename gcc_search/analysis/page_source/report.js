@@ -263,6 +263,8 @@
     } else return;
     event.preventDefault();
   }
+  // What is measured, and on which split.
+  const shortTitle = (title) => title.match(/^[^,]*(?:, (?:validation|test)(?= split))?/)[0];
   function showTip({ row, x, y }) {
     tip.replaceChildren();
     make(tip, "strong", {}, row.trial);
@@ -272,7 +274,7 @@
       const column = columns.get(field);
       if (!column || row[field] === null || row[field] === undefined) continue;
       const line = make(list, "tr");
-      make(line, "td", {}, column.title.split(",")[0]);
+      make(line, "td", {}, shortTitle(column.title));
       make(line, "td", {}, told(row[field], column.digits));
     }
     tip.hidden = false;
