@@ -48,7 +48,9 @@ def _measure(name: str, direction: Direction, meaning: str, *, unit: str = "1", 
 
 CORRECTED = "C* = (consistency - chance) / (1 - chance); of a constant map chance counts as its consistency"
 NO_MAPS = "the loss was not finite"
-NO_REGIONS = "the image has neither box nor mask, or its positive map is empty"
+NO_REGIONS = "the image has neither box nor mask"
+NO_MASS = f"{NO_REGIONS}; in files of earlier versions, or its positive map is empty"
+ON_OBJECT = "share of the positive map inside box or mask; 0 where that map is empty"
 BEFORE_2 = "not measured yet by the gcc-search that wrote it"
 NOT_INSERTED = "not among the images insertion and deletion were run on"
 
@@ -67,7 +69,7 @@ EPOCH_COLUMNS = (
     _measure("gini", "up", "mean Gini index of the positive map at its own resolution", missing=NO_MAPS),
     _measure("mass_half", "down", "mean share of heatmap pixels above 0.5", missing=NO_MAPS),
     _measure("degenerate_fraction", "down", "share of images with a constant map", missing=NO_MAPS),
-    _measure("box_mass", "up", "mean share of the positive map inside box or mask", missing="no boxes or masks"),
+    _measure("box_mass", "up", f"mean {ON_OBJECT}", missing="no boxes or masks"),
     _measure("pointing", "up", "share of images whose map peaks inside box or mask", missing="no boxes or masks"),
     _measure("train_seconds", "down", "training part of the epoch", unit="s"),
     _measure("evaluation_seconds", "down", "validation part of the epoch", unit="s"),
@@ -93,7 +95,7 @@ IMAGE_COLUMNS = (
     _measure("dauc", "down", "deletion AUC (RISE, 28 steps)", unit="0 to 1", missing=NOT_INSERTED),
     _measure("iauc_start", "none", "probability on the blurred image", unit="0 to 1", missing=NOT_INSERTED),
     _measure("iauc_end", "none", "probability on the whole image", unit="0 to 1", missing=NOT_INSERTED),
-    _measure("box_mass", "up", "share of the positive map inside box or mask", unit="0 to 1", missing=NO_REGIONS),
+    _measure("box_mass", "up", ON_OBJECT, unit="0 to 1", missing=NO_MASS),
     _measure("pointing", "up", "the map peaks inside box or mask", unit="0 or 1", missing=NO_REGIONS),
     _measure("box_share", "none", "area share of box or mask: what a uniform map scores", missing=NO_REGIONS),
     Column(name="degenerate", type=pa.bool_(), unit="0 or 1", direction="down", meaning="the map is constant"),

@@ -99,13 +99,15 @@ def choose_partners(cycle: Order, is_constant: Claims) -> Order:
 
 @torch.no_grad()
 def region_mass(mass: Heatmaps, regions: Regions) -> PerImage:
-    """Share of a map's mass inside the region, in [0, 1]; NaN where either is empty.
+    """Share of a map's mass inside the region, in [0, 1]; NaN where the region is empty.
+
+    An empty map has 0: nothing of it lies there. Else who silences a bad map would raise the mean over images.
 
     Args:
         mass: ReLU(upsampled map), square, like the regions.
     """
-    # An empty map is 0 / 0.
-    share = (mass * regions).sum((1, 2)) / mass.sum((1, 2))
+    total = mass.sum((1, 2))
+    share = torch.where(total == 0, 0, (mass * regions).sum((1, 2)) / total)
     return torch.where(regions.sum((1, 2)) > 0, share, torch.nan)
 
 

@@ -3,6 +3,7 @@ import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gcc_search.atomic import sha256
@@ -10,6 +11,7 @@ from gcc_search.errors import DiskError, ResultsError
 from gcc_search.results.files import REDO, read_json
 from gcc_search.results.reader import find_damage, is_finished_whole, network_problem, read_run, read_trial
 from gcc_search.results.schema import EPOCHS, NETWORK_FILE
+from gcc_search.results.seal import sealed_parquet
 from gcc_search.results.writer import write_epochs, write_images, write_json, write_run, write_trial
 
 
@@ -19,6 +21,20 @@ def test_a_trial_is_read_as_it_was_written(tmp_path, trial_record, epoch_rows):
     trial = read_trial(tmp_path / "t1")
     assert trial.record == trial_record
     assert trial.epochs().to_pylist() == [row.to_dict() for row in epoch_rows]
+
+
+def test_a_table_that_tells_of_a_column_in_other_words_is_read_with_the_values_it_did_not_have(
+    tmp_path, trial_record, image_columns
+):
+    write_trial(tmp_path, trial_record)
+    values = image_columns | {"box_mass": np.array([0.25, np.nan, 0.75])}
+    write_images(tmp_path, values)
+    table = read_trial(tmp_path).images()
+    place = table.column_names.index("box_mass")
+    told = {"meaning": "as once defined", "missing": "the image has no box, or its map is empty"}
+    older = table.schema.set(place, table.schema.field(place).with_metadata(told))
+    (tmp_path / "images.parquet").write_bytes(sealed_parquet(table.cast(older)))
+    assert read_trial(tmp_path).images()["box_mass"].to_pylist() == [0.25, None, 0.75]
 
 
 def test_a_run_is_read_with_its_trials_in_order_and_its_baselines_by_key(tmp_path, run_record, trial_record):

@@ -158,11 +158,27 @@ def test_uniform_map_has_the_regions_area_share_as_mass(generator):
     assert_close(region_mass_of(torch.ones(3, 7, 7), regions), regions.mean((1, 2)))
 
 
-def test_mass_and_pointing_of_an_empty_region_and_mass_of_an_empty_map_are_unknown():
-    nothing, something = torch.zeros(1, 14, 14), region(0, 7, 0, 7)
+def test_mass_and_pointing_of_an_empty_region_are_unknown():
+    nothing = torch.zeros(1, 14, 14)
     assert region_mass_of(one_cell(1, 1), nothing).isnan().all()
-    assert region_mass_of(-one_cell(1, 1), something).isnan().all()
+    assert region_mass_of(-one_cell(1, 1), nothing).isnan().all()
     assert pointing(upsample(one_cell(1, 1), 14), nothing).isnan().all()
+
+
+def test_nothing_of_an_empty_map_lies_in_the_region_and_of_an_overflown_one_it_is_unknown():
+    assert region_mass_of(-one_cell(1, 1), region(0, 7, 0, 7)).tolist() == [0.0]
+    assert region_mass_of(torch.full((1, 7, 7), torch.nan), region(0, 7, 0, 7)).isnan().all()
+
+
+def test_silencing_maps_never_raises_the_mean_of_mass_in_the_region(generator):
+    maps, regions = torch.randn(40, 7, 7, generator=generator), torch.rand(40, 14, 14, generator=generator) > 0.5
+    before = region_mass_of(maps, regions.float())
+    for share in (0.1, 0.5, 1.0):
+        # The worst ones, shifted below 0: whatever is lit in them, nothing is positive.
+        silent = before <= before.quantile(share)
+        after = region_mass_of(torch.where(silent[:, None, None], maps - 100, maps), regions.float())
+        assert after.mean() < before.mean()
+        assert torch.equal(after[~silent], before[~silent])
 
 
 def test_pointing_hits_where_the_highest_pixel_is():

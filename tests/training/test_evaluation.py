@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 
@@ -230,6 +231,20 @@ def test_images_without_boxes_have_no_box_measures(network, shapes):
     for name in ("box_mass", "pointing", "box_share"):
         assert columns[name].isnan().all()
         assert summary[name] is None
+
+
+def test_box_mass_pointing_and_box_share_are_over_the_same_images_where_maps_are_silent(network, shapes):
+    silent = copy.deepcopy(network)
+    with torch.no_grad():
+        # Of features that are never below 0.
+        silent.model.fc.weight.abs_().neg_()
+    columns = measure(Passes(silent), shapes.test, make_evaluation())
+    assert (columns["gini"] == 0).all()
+    assert (columns["degenerate"] == 0).all()
+    assert (columns["box_mass"] == 0).all()
+    assert summarise(columns)["box_mass"] == 0.0
+    for name in ("pointing", "box_share"):
+        assert torch.equal(columns[name].isnan(), columns["box_mass"].isnan())
 
 
 @pytest.mark.parametrize(("asked", "scored"), [(0, 0), (3, 3), (99, 16)])
