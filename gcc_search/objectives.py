@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,6 +48,19 @@ METRICS: dict[str, Metric] = {
         Metric(name="pointing", column="pointing", goal="maximize", worst=0, best=1),
     )
 }
+
+RANKED = ("accuracy", "corrected_consistency", "gini")
+"""The paper's three quantities: frontiers are in them, whatever a search ranked by, so that they mean the same."""
+
+
+def ranked_by(asked: Iterable[str]) -> tuple[Metric, ...]:
+    """What a frontier is in: `RANKED`, then the further metrics that a search asked for.
+
+    Raises:
+        KeyError: there is no such metric.
+    """
+    return tuple(METRICS[name] for name in dict.fromkeys((*RANKED, *asked)))
+
 
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _CONSTRAINT = re.compile(

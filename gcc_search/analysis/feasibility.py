@@ -10,31 +10,29 @@ from dataclasses import dataclass
 
 from gcc_search.analysis.pairing import Pair
 from gcc_search.errors import ResultsError, SpaceError
-from gcc_search.objectives import METRICS, Constraint, Metric, parse_constraint
+from gcc_search.objectives import Constraint, Metric, parse_constraint, ranked_by
 from gcc_search.results.schema import RunRecord
 
 # Of what is quoted from a file that may be anybody's.
 LONGEST_QUOTE = 80
-RANKED = ("accuracy", "corrected_consistency", "gini")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """The metrics to rank by (`RANKED`, then the run's further ones), and what must hold."""
+    """The metrics to rank by (`objectives.ranked_by`), and what must hold."""
 
     metrics: tuple[Metric, ...]
     constraints: tuple[Constraint, ...]
 
 
 def read_question(record: RunRecord) -> Question:
-    """`RANKED` and the frozen space's `metrics` and `constraints`, parsed by the search's own rules.
+    """What to rank by and the frozen space's `constraints`, parsed by the search's own rules.
 
     Raises:
         ResultsError: a metric or constraint that this version does not know.
     """
     try:
-        asked = (entry["name"] for entry in record.space["metrics"])
-        metrics = tuple(METRICS[name] for name in dict.fromkeys((*RANKED, *asked)))
+        metrics = ranked_by(entry["name"] for entry in record.space["metrics"])
         constraints = tuple(parse_constraint(text) for text in record.space["constraints"])
     except (KeyError, TypeError) as error:
         raise ResultsError(

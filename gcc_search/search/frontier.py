@@ -1,4 +1,4 @@
-"""Which trials of a search are on its frontier, as far as it has come."""
+"""Which trials of a search are on its frontier, as far as it has come: those that the analysis will name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gcc_search.objectives import METRICS
+from gcc_search.objectives import METRICS, ranked_by
 from gcc_search.pareto import non_dominated
 from gcc_search.search.judging import Outcome
 from gcc_search.search.study import objective_values
@@ -15,12 +15,20 @@ from gcc_search.space import SearchSpace
 
 
 def find_frontier(space: SearchSpace, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Feasible trials that no other of their network beats in every metric, best in the first metric first."""
-    maximise = [METRICS[metric.name].goal == "maximize" for metric in space.metrics]
-    kept: list[Outcome] = []
-    for network in space.networks:
-        rivals = [o for o in outcomes if o.job.is_trial and o.feasible and o.job.settings.network == network]
-        rows = np.array([objective_values(space, rival.record) for rival in rivals])
-        if rivals:
-            kept += itertools.compress(rivals, non_dominated(rows, maximise))
-    return sorted(kept, key=lambda outcome: objective_values(space, outcome.record)[0], reverse=maximise[0])
+    """Feasible trials, of all networks, that no other beats in every metric of `objectives.ranked_by`.
+
+    Best in the search's first metric first.
+    """
+    feasible = [outcome for outcome in outcomes if outcome.job.is_trial and outcome.feasible]
+    metrics = ranked_by(metric.name for metric in space.metrics)
+    # None is NaN: of what is not known, nobody can say that it is not beaten.
+    rows = np.array(
+        [[outcome.record.validated(metric.column) for metric in metrics] for outcome in feasible], dtype=np.float64
+    ).reshape(len(feasible), len(metrics))
+    mask = non_dominated(rows, [metric.goal == "maximize" for metric in metrics])
+    is_better_above = METRICS[space.metrics[0].name].goal == "maximize"
+    return sorted(
+        itertools.compress(feasible, mask),
+        key=lambda outcome: objective_values(space, outcome.record)[0],
+        reverse=is_better_above,
+    )

@@ -60,7 +60,7 @@ class SearchResult:
 
     Args:
         num_left: trials that neither ended nor were interrupted: without a baseline that finished, or time.
-        frontier: feasible trials that none of their network beats, best in the first metric first.
+        frontier: as `find_frontier` has it.
         interrupted: by the user. gave_up: after `max_failed_trials`, or ten attempts in a row on unfit machines.
         out_of_time: by `max_hours`.
         resume_command: what goes on with it.

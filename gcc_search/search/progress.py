@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gcc_search.objectives import METRICS
+from gcc_search.objectives import METRICS, RANKED
 from gcc_search.saying import say
 from gcc_search.search.frames import frame_seconds, write_frame
 from gcc_search.search.job_queue import JobQueue
@@ -177,7 +177,8 @@ class SearchScreen(Callback):
         return table
 
     def _frontier_table(self) -> Table:
-        names = [metric.name for metric in self._space.metrics]
+        asked = [metric.name for metric in self._space.metrics]
+        names = list(dict.fromkeys((*asked, *RANKED)))
         table = Table(
             title="frontier of the feasible (validation)", title_justify="left", box=None, padding=(0, 2, 0, 0)
         )
