@@ -1,4 +1,4 @@
-"""When a trial is given up: it diverged, or it collapsed (METHOD 7)."""
+"""When a trial is given up: it diverged, or it collapsed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def diverged(row: EpochRow) -> Verdict | None:
 
 
 class Judge:
-    """Looks at a trial's rows as they come, for METHOD 7's three signs; a baseline, without a reference, shows none.
+    """Looks at a trial's rows as they come, for three signs; a baseline, without a reference, shows none.
 
     Its baseline may train beside it. A row that is further than that has come is looked at again once it is not.
 
