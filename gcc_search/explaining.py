@@ -106,9 +106,15 @@ def _check(wanted: Wanted) -> None:
     if wanted.out.suffix not in SUFFIXES:
         raise SpaceError(f"--out: must end in {', '.join(SUFFIXES)}, got {wanted.out}")
     check_target("--out", wanted.out, inputs=[*wanted.files, *wanted.places])
-    if wanted.out.exists() and not wanted.force and _MARK.encode() not in wanted.out.read_bytes():
+    if wanted.out.exists() and not wanted.force and not _is_ours(wanted.out):
         rule = "must be a new name or a figure of explain to replace, got another file"
         raise ResultsError(f"--out: {wanted.out}: {rule}; choose another, or add --force")
+
+
+def _is_ours(path: Path) -> bool:
+    content = path.read_bytes()
+    # PDF has it in two bytes a letter where a place has letters beyond Latin ones.
+    return _MARK.encode() in content or _MARK.encode("utf-16-be") in content
 
 
 def _with_baselines(wanted: Wanted, console: Console) -> tuple[Trained, ...]:

@@ -178,7 +178,7 @@ def image_columns(columns: Columns, names: Sequence[str]) -> dict[str, Any]:
 def discard_anothers(settings: TrialSettings, folder: Path, contact: Contact) -> None:
     """Empties `folder` where its record is of other settings: nothing there is to be gone on with as ours."""
     before = _previous(folder)
-    if before is None or _decisive(before.settings) == _decisive(settings.model_dump(mode="json")):
+    if before is None or decisive(before.settings) == decisive(settings.model_dump(mode="json")):
         return
     contact.tell("begins anew: what lay under its name was trained with other settings")
     remove_tree(folder / "checkpoint")
@@ -186,7 +186,7 @@ def discard_anothers(settings: TrialSettings, folder: Path, contact: Contact) ->
         remove_file(folder / name)
 
 
-def _decisive(settings: dict[str, Any]) -> dict[str, Any] | None:
+def decisive(settings: dict[str, Any]) -> dict[str, Any] | None:
     """Settings that change a number, of any version that had no others; None where this version does not know them.
 
     Images move, and so do files of weights; that the images are the same is seen by their fingerprint.
@@ -196,8 +196,8 @@ def _decisive(settings: dict[str, Any]) -> dict[str, Any] | None:
     except ValidationError:
         return None
     data = {name: value for name, value in full["data"].items() if name not in ("root", "download")}
-    decisive = {name: value for name, value in full.items() if name not in CHANGE_NO_NUMBER}
-    return decisive | {"data": data, "weights": Path(full["weights"]).name}
+    kept = {name: value for name, value in full.items() if name not in CHANGE_NO_NUMBER}
+    return kept | {"data": data, "weights": Path(full["weights"]).name}
 
 
 def _previous(folder: Path) -> TrialRecord | None:

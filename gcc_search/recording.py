@@ -25,6 +25,9 @@ from gcc_search.settings import TrialSettings
 from gcc_search.training.datasets import DataSet
 from gcc_search.trial import Ended, Progress, Surroundings, open_dataset, run_trial
 
+# How long nobody waits for another process at the folder: what was killed lets go at once.
+ALONE_SECONDS = 1.0
+
 
 def record_trial(
     settings: TrialSettings,
@@ -35,6 +38,7 @@ def record_trial(
     num_processes: int = 1,
     fingerprint: str | None = None,
     failures: Sequence[FailureKind] = (),
+    is_alone: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     on_notice: Callable[[str], None] | None = None,
 ) -> Generator[EpochRow | Ended, None, None]:
@@ -52,6 +56,8 @@ def record_trial(
         num_processes: how many train it together, each on a GPU of its own where `device` is one. This one leads them.
         fingerprint: of the images it must be trained with; None: whatever there is.
         failures: how former attempts failed, where their workers did not live to record it.
+        is_alone: no search hands it out: who finds another process at it does not wait for that, nor begins anew what
+            that has ended.
         on_notice: called with a line for people: a checkpoint that is torn, a disk that is full.
 
     Raises:
@@ -63,11 +69,11 @@ def record_trial(
         WeightsError: see `run_trial`.
         ChildProcessError, MemoryError: of several processes, another one ended.
     """
-    with only_writer(folder):
+    with only_writer(folder, patience_seconds=ALONE_SECONDS if is_alone else None):
         pulse = Pulse(folder / "trial.json", on_progress)
         contact = Contact(tell=on_notice or UNHEARD.tell, beat=pulse.beat)
         discard_anothers(settings, folder, contact)
-        if failures and _has_ended(folder):
+        if (failures or is_alone) and _has_ended(folder):
             return
         # Of an attempt whose process was killed while it wrote.
         remove_leftovers(folder)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from gcc_search.atomic import copy_tree
-from gcc_search.errors import DataError, DiskError, DiskFullError, ResultsError
+from gcc_search.errors import DataError, ResultsError
 from gcc_search.identity import Identity, settings_of, start_key
 from gcc_search.results.reader import network_problem, read_trial
 from gcc_search.results.schema import TrialRecord
@@ -41,19 +40,17 @@ class Original:
             )
 
     def copy_needs(self, run: Path) -> None:
-        """Puts baseline and start network into the new folder `run`, so that it stands alone wherever the first goes.
+        """Puts baseline and start network into `run`, unless they are there, so that it stands alone wherever the first
+        goes.
 
         Raises:
-            DiskError, DiskFullError: they cannot be copied; `run` is removed.
+            DiskError, DiskFullError: they cannot be copied.
         """
-        try:
-            for folder in self.needs:
-                copy = run / "baselines" / folder.name
+        for folder in self.needs:
+            copy = run / "baselines" / folder.name
+            if not copy.exists():
                 copy_tree(folder, copy)
                 push_tree(copy)
-        except (DiskError, DiskFullError):
-            shutil.rmtree(run, ignore_errors=True)
-            raise
 
 
 def needs_of(record: TrialRecord) -> list[str]:

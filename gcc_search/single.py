@@ -14,18 +14,19 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from gcc_search import trial
-from gcc_search.errors import DataError, DiskError, ResultsError, WeightsError
+from gcc_search.broken_off import check_same_images, goes_on
+from gcc_search.errors import ResultsError, WeightsError
 from gcc_search.identity import Identity, package_versions, start_key
 from gcc_search.patience import check_limit
 from gcc_search.preparation import DataSet, check_network, choose_device, describe_images, prepare_images
 from gcc_search.recording import record_trial
 from gcc_search.repeating import Original
-from gcc_search.results.reader import read_run_record, read_trial
+from gcc_search.results.reader import read_trial
 from gcc_search.results.schema import EpochRow, RunRecord, Status
 from gcc_search.results.writer import write_run
 from gcc_search.saying import say
 from gcc_search.settings import NAME_PATTERN, Recipe, TrialSettings
-from gcc_search.storage.mirror import names_in
+from gcc_search.storage.mirror import mirror_of
 from gcc_search.trial import Ended
 
 
@@ -49,8 +50,8 @@ def train_one(
         The run's folder, and how the network has ended.
 
     Raises:
-        ResultsError: another run of the name, or one that has ended. SpaceError, DataError, WeightsError,
-            ResourceError: see `run_trial` and `check_network`; nothing is left behind.
+        ResultsError: another run of the name, one that has ended, or that another process trains.
+        SpaceError, DataError, WeightsError, ResourceError: see `run_trial` and `check_network`; nothing is left behind.
     """
     console = Console()
     if name is not None and not re.fullmatch(NAME_PATTERN, name):
@@ -59,9 +60,7 @@ def train_one(
     run = out / (name or _name_of(settings))
     identity = Identity(id=settings.network) if like is None else like.identity
     folder = run / "trials" / identity.id
-    goes_on = _is_broken_off(run, folder, settings)
-    if not goes_on and (run.exists() or names_in(run)):
-        raise ResultsError(f"{run}: must be a new name, got one that exists; choose another with --name, or remove it")
+    is_old = goes_on(run, identity.id, settings)
     check_limit()
     chosen = choose_device(device)
     if settings.weights == "baseline":
@@ -74,35 +73,21 @@ def train_one(
     # A trial's start network was looked at when the trial was read, and is copied to where it will be found.
     if start_key(settings.weights) is None:
         check_network(settings, data, is_new=like is None)
-    if goes_on:
-        _check_same_images(run, data)
+    if is_old:
+        check_same_images(run, data.fingerprint)
         say(console, f"goes on with {run}")
     else:
-        if like is not None:
-            like.copy_needs(run)
         write_run(run, _run_record(settings, data, run, command))
+    if like is not None:
+        like.copy_needs(run)
     try:
         _train(settings, folder, identity, chosen, console)
     except KeyboardInterrupt:
-        say(console, f"go on:   {command}")
+        if mirror_of(run) is None:
+            say(console, f"go on:   {command}")
         raise
     say(console, f"results: {folder}")
     return run, read_trial(folder).record.status
-
-
-def _is_broken_off(run: Path, folder: Path, settings: TrialSettings) -> bool:
-    """Whether `run` is one of `settings` alone whose network has not ended. Of a bucket nothing is fetched for it."""
-    try:
-        kept = read_run_record(run).space.get("single")
-        status = read_trial(folder).record.status if folder.exists() else "running"
-    except (ResultsError, DiskError):
-        return False
-    return status in ("running", "interrupted") and kept == settings.model_dump(mode="json")
-
-
-def _check_same_images(run: Path, data: DataSet) -> None:
-    if read_run_record(run).data[0]["fingerprint"] != data.fingerprint:
-        raise DataError(f"{run}: images must be those it began with, got others; put them back, or choose another name")
 
 
 def _train(settings: TrialSettings, folder: Path, identity: Identity, device: torch.device, console: Console) -> None:
@@ -118,13 +103,15 @@ def _train(settings: TrialSettings, folder: Path, identity: Identity, device: to
             bar.update(task, completed=completed, description=f"{state.phase} {state.epoch}/{settings.recipe.epochs}")
 
         tell = functools.partial(say, bar.console)
-        events = record_trial(settings, folder, identity, device=device, on_progress=on_progress, on_notice=tell)
+        events = record_trial(
+            settings, folder, identity, device=device, is_alone=True, on_progress=on_progress, on_notice=tell
+        )
         try:
             for event in events:
                 tell(_told(event))
-        except KeyboardInterrupt as stop:
+        except BaseException as stop:
             # Between two events the record has not heard of it, and would take the end for early stopping's.
-            with contextlib.suppress(KeyboardInterrupt):
+            with contextlib.suppress(BaseException):
                 events.throw(stop)
             raise
 

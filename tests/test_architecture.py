@@ -103,6 +103,13 @@ ALLOWED: dict[str, set[str]] = {
         "atomic",
         "errors",
     },
+    "broken_off": {
+        "errors",
+        "keeper",
+        "results",
+        "settings",
+        "storage",
+    },
     "confirming": {
         "analysis",
         "atomic",
@@ -148,6 +155,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
     },
     "single": {
+        "broken_off",
         "storage",
         "identity",
         "trial",

@@ -165,6 +165,13 @@ def test_a_folder_without_a_network_is_one_line(tmp_path):
     assert "must be a trial directory (with a trial.json)" in message
 
 
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_a_figure_of_ours_is_known_again_whatever_its_places_are_called(tiny_run, tmp_path, suffix):
+    shutil.copytree(tiny_run / "trials/t1", tmp_path / "läufe 網/trials/t1")
+    for _ in range(2):
+        explained(tmp_path / "läufe 網/trials/t1", out=tmp_path / f"x.{suffix}", test=1)
+
+
 def test_a_figure_replaces_no_input_and_nothing_but_a_figure_of_ours(tiny_run, tmp_path):
     trial, photo, text = tiny_run / "trials/t1", tmp_path / "photo.png", tmp_path / "text.png"
     Image.new("RGB", (8, 8)).save(photo)

@@ -82,7 +82,9 @@ def test_a_changed_bit_anywhere_is_refused(model):
 @pytest.mark.parametrize("kept", [0, 7, 100, -1])
 def test_a_torn_file_is_refused(model, kept):
     model.write_bytes(model.read_bytes()[:kept])
-    assert complaint(model).startswith(f"{model}: must be a whole safetensors file, got: ")
+    assert complaint(model).startswith(
+        f"{model}: must be a trial directory or a whole model that gcc-search exported, got: "
+    )
 
 
 def test_weights_of_another_program_are_refused(tmp_path):

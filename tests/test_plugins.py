@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 from torch.testing import assert_close
 
@@ -206,6 +207,7 @@ def test_what_was_found_is_exported_with_the_lines_that_load_it(searched, tmp_pa
     assert "library_name: pytorch\n" in card
     assert f"| own-nets | {version} |" in card
     monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (40, 30), (200, 40, 40)).save("IMAGE.jpg")
     names: dict[str, Any] = {}
     exec(card.partition("```python\n")[2].partition("```")[0], names)
     images = torch.rand(2, 3, 32, 32)

@@ -178,5 +178,5 @@ def test_a_file_that_is_no_export_is_one_line(tiny_run):
     message = complaint(WeightsError, tiny_run / "trials/t1/network.safetensors")
     assert message.endswith("must be a model that gcc-search exported, got another's weights")
     assert complaint(WeightsError, tiny_run / "run.json").startswith(
-        f"{tiny_run}/run.json: must be a whole safetensors"
+        f"{tiny_run}/run.json: must be a trial directory or a whole model that gcc-search exported"
     )

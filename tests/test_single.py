@@ -10,9 +10,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gcc_search.errors import DataError, GccSearchError, ResourceError, ResultsError, WeightsError
-from gcc_search.results.reader import read_run
-from gcc_search.results.writer import write_run
+from gcc_search.errors import DataError, GccSearchError, OccupiedError, ResourceError, ResultsError, WeightsError
+from gcc_search.identity import Identity
+from gcc_search.occupancy import only_writer
+from gcc_search.recording import record_trial
+from gcc_search.results.reader import read_run, read_trial
+from gcc_search.results.writer import write_run, write_trial
 from gcc_search.settings import DataSettings, Explanation, Recipe, TrialSettings
 from gcc_search.single import _name_of, train_one
 
@@ -75,21 +78,25 @@ def test_runs_of_other_seeds_rates_and_distances_have_other_names(tiny_trial):
 
 
 class Interrupted(io.StringIO):
-    """A terminal at which somebody presses Ctrl-C when the second epoch is told."""
+    """A terminal at which somebody presses Ctrl-C when the second epoch is told, or that goes away."""
+
+    def __init__(self, by: type[BaseException]) -> None:
+        super().__init__()
+        self.by = by
 
     def write(self, text: str) -> int:
         if "epoch 2:" in text and "epoch 2:" not in self.getvalue():
             super().write(text)
-            raise KeyboardInterrupt
+            raise self.by
         return super().write(text)
 
 
-def interrupt(settings: TrialSettings, out, monkeypatch) -> str:
+def interrupt(settings: TrialSettings, out, monkeypatch, by: type[BaseException] = KeyboardInterrupt) -> str:
     """What was printed of a run that was broken off after its second epoch."""
-    terminal = Interrupted()
+    terminal = Interrupted(by)
     with monkeypatch.context() as patch:
         patch.setattr("sys.stdout", terminal)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(by):
             train(settings, out)
     return terminal.getvalue()
 
@@ -115,7 +122,7 @@ def test_a_run_that_was_broken_off_goes_on_and_ends_as_the_undisturbed_one(three
 
 def test_a_run_that_was_broken_off_goes_on_with_its_own_settings_and_images_alone(tiny_trial, tmp_path, monkeypatch):
     interrupt(tiny_trial, tmp_path, monkeypatch)
-    with pytest.raises(ResultsError, match=r"one: must be a new name, got one that exists"):
+    with pytest.raises(ResultsError, match=r"one: must be a new name, got one of other settings"):
         train(tiny_trial.model_copy(update={"seed": 8}), tmp_path)
     record = read_run(tmp_path / "one").record
     write_run(tmp_path / "one", replace(record, data=[record.data[0] | {"fingerprint": "others"}]))
@@ -126,8 +133,48 @@ def test_a_run_that_was_broken_off_goes_on_with_its_own_settings_and_images_alon
 
 def test_a_run_that_has_ended_is_not_gone_on_with(one_epoch, tmp_path):
     train(one_epoch, tmp_path)
-    with pytest.raises(ResultsError, match=r"one: must be a new name, got one that exists"):
+    with pytest.raises(ResultsError, match=r"one: must be a new name, got one that has ended \(finished\)"):
         train(one_epoch, tmp_path)
+
+
+def test_nor_with_one_of_another_trial(one_epoch, tmp_path):
+    run = train(one_epoch, tmp_path)
+    (run / "trials/convnet_small").rename(run / "trials/another")
+    with pytest.raises(ResultsError, match=r"one: must be a new name, got one of other settings"):
+        train(one_epoch, tmp_path)
+
+
+def test_what_was_broken_off_goes_on_whatever_its_record_says_and_wherever_its_images_lie(
+    three_epochs, tmp_path, monkeypatch
+):
+    interrupt(three_epochs, tmp_path, monkeypatch)
+    record, folder = read_run(tmp_path / "one").record, tmp_path / "one/trials/convnet_small"
+    older = {name: value for name, value in record.space["single"].items() if name != "collapse"}
+    older["data"] |= {"root": "/elsewhere"}
+    write_run(tmp_path / "one", replace(record, space=record.space | {"single": older}))
+    (folder / "trial.json").write_text("{")
+    (trial,) = read_run(train(three_epochs, tmp_path)).trials
+    assert (trial.record.status, len(trial.epochs())) == ("finished", 3)
+
+
+def test_one_that_another_process_trains_is_told_at_once_and_never_begun_anew(one_epoch, tmp_path):
+    run = train(one_epoch, tmp_path)
+    folder = run / "trials/convnet_small"
+    began = read_trial(folder).record
+    write_trial(folder, replace(began, status="running"))
+    with only_writer(folder), pytest.raises(OccupiedError, match="must have one writer at a time"):
+        train(one_epoch, tmp_path)
+    write_trial(folder, began)
+    rows = record_trial(one_epoch, folder, Identity(id="convnet_small"), device=torch.device("cpu"), is_alone=True)
+    assert list(rows) == []
+    assert read_trial(folder).record == began
+
+
+def test_a_terminal_that_goes_away_is_no_early_stopping(three_epochs, tmp_path, monkeypatch):
+    interrupt(three_epochs, tmp_path, monkeypatch, by=SystemExit)
+    folder = tmp_path / "one/trials/convnet_small"
+    assert read_trial(folder).record.status == "running"
+    assert any((folder / "checkpoint").iterdir())
 
 
 def test_a_diverged_run_says_so(one_epoch, tmp_path, capsys):

@@ -21,7 +21,7 @@ KEY = (
     "with its 95 % interval (paired bootstrap over the images) | * the interval leaves out 0, or, of\n"
     "accuracies and constant maps, McNemar's exact p < 0.05: beyond the noise of these test images (under\n"
     f"{FEWEST_IMAGES}: too few to say, no *); another seed may differ by more | each row stands on its own: where\n"
-    "nothing differs, one table (of six rows) in five or so has a * by chance alone | consistency: SSIM\n"
+    "nothing differs, three tables in ten or so have a * by chance alone | consistency: SSIM\n"
     "of both maps for the class predicted on x; own consistency: each map for the class predicted on its\n"
     "own view, as in the paper: two quantities, not one in two units"
 )

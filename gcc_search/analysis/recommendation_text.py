@@ -23,7 +23,7 @@ from gcc_search.saying import say
 # The last parts of sampled names that stand in the line of settings whether sampled or not.
 _NAMED = ("alpha", "beta", "p", "distance", "network")
 # Of a mean over the seeds that have a value, where others came to nothing.
-_FAILING = "no verdict, as these settings fail under other seeds"
+_FAILING = "no verdict, as these settings failed or were given up under other seeds"
 
 
 def print_recommendation(found: Recommendation, wish: Wish, console: Console) -> None:

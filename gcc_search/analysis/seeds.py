@@ -17,8 +17,8 @@ INTERVAL = "95 %, Student's t over seeds"
 
 Without = tuple[str, tuple[int, ...]]
 """What became of trials that have no value, and their seeds: `("diverged", (2, 4))`."""
-_DIVERGED, _COLLAPSED = "diverged", "collapsed, not measured"
-_TOLD = {"stopped": "stopped early", "diverged": _DIVERGED, "collapsed": _COLLAPSED}
+_DIVERGED, _COLLAPSED, _STOPPED = "diverged", "collapsed, not measured", "stopped early"
+_TOLD = {"stopped": _STOPPED, "diverged": _DIVERGED, "collapsed": _COLLAPSED}
 _WAITING, _UNMEASURED = "without its baseline", "not measured"
 
 
@@ -43,8 +43,8 @@ class SeedSpread:
 
     @property
     def is_broken(self) -> bool:
-        """Whether these settings led to nothing under a seed, so that the mean over the others is too good."""
-        return any(what in (_DIVERGED, _COLLAPSED) for what, _ in self.without)
+        """Whether these settings led to nothing under a seed, or to less than others', so that the mean is too good."""
+        return any(what in (_DIVERGED, _COLLAPSED, _STOPPED) for what, _ in self.without)
 
 
 def over_seeds(chosen: Pair, pairs: Sequence[Pair], records: Sequence[TrialRecord]) -> tuple[SeedSpread, ...]:

@@ -296,7 +296,7 @@ def test_the_key_fits_and_says_what_rows_beside_each_other_are_worth():
     assert all(len(line) <= 100 for line in KEY.splitlines())
     told = KEY.replace("\n", " ")
     assert "under 20: too few to say, no *" in told
-    assert "each row stands on its own: where nothing differs, one table (of six rows) in five or so has a *" in told
+    assert "each row stands on its own: where nothing differs, three tables in ten or so have a *" in told
 
 
 def test_over_seeds_the_mean_has_students_interval(new_run):
