@@ -11,10 +11,11 @@ Trials that differ in the seed alone are not independent: they count once, with 
 parameter but `seed`. For `seed` it is trials that are compared, and permuted within their settings; those of settings
 that no other trial has, among each other.
 
-The largest of several shares is large by being chosen: among four parameters that do nothing, one has a p-value below
-0.05 in a sixth of cases. Its p-value is that of the family: how often any parameter explains as much after the same
-permutation (the largest statistic: P. Westfall and S. Young, Resampling-Based Multiple Testing, 1993). Metrics and
-networks are not counted in.
+The smallest of several p-values is small by being chosen: among four parameters that do nothing, one is below 0.05 in a
+sixth of cases. Its p-value is that of the family: how often any parameter has as small a one after the same permutation
+(min-p: P. Westfall and S. Young, Resampling-Based Multiple Testing, 1993). The shares themselves are no measure here:
+chance gives k choices among n trials a share of (k - 1) / (n - 1), a number 1 / (n - 1). Where one of m parameters
+matters, its p-value of the family is at least about m / 2,001. Metrics and networks are not counted in.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from gcc_search.analysis.parameters import Parameter, find_parameters
 from gcc_search.objectives import Metric
 from gcc_search.results.schema import TrialRecord
 
+Counts = NDArray[np.intp]
+
 PERMUTATIONS = 2000
 # With fewer settings even a perfect order has a p-value that says little.
 FEWEST = 6
@@ -47,7 +50,7 @@ class Importance:
         share: of the variance of the metric's ranks, 0 to 1.
         correlation: Spearman's, None for choices.
         p_value: that chance gives this parameter as large a share.
-        family_p_value: that chance gives any of the network's parameters as large a share of this metric.
+        family_p_value: that chance gives any of the network's parameters as small a p-value for this metric.
     """
 
     network: str
@@ -80,7 +83,7 @@ def _importances(
     orders: dict[tuple[str, ...], int] = {}
     tested = [(parameter, _test(_compare(metric, parameter, records, settings), orders)) for parameter in parameters]
     found = [(parameter, test) for parameter, test in tested if test is not None]
-    largest = np.max([test.by_chance for _, test in found], axis=0) if found else np.empty(0)
+    fewest = np.min([test.as_large for _, test in found], axis=0) if found else np.empty(0, dtype=np.intp)
     return [
         Importance(
             network=records[0].network,
@@ -90,8 +93,8 @@ def _importances(
             num_settings=test.compared.num_settings,
             share=test.share,
             correlation=None if parameter.choices else test.correlation,
-            p_value=_p_value(test.share, test.by_chance),
-            family_p_value=_p_value(test.share, largest),
+            p_value=int(test.as_large[0]) / (PERMUTATIONS + 1),
+            family_p_value=int((fewest <= test.as_large[0]).sum()) / (PERMUTATIONS + 1),
         )
         for parameter, test in found
     ]
@@ -121,12 +124,17 @@ class _Compared:
 
 @dataclass(frozen=True, kw_only=True)
 class _Test:
-    """A parameter's share, and those after each permutation, (PERMUTATIONS,)."""
+    """A parameter's share, and how unlikely it is.
+
+    Args:
+        as_large: (1 + PERMUTATIONS,): how many of all these orders, the one that was found first, explain at least as
+            much as each of them.
+    """
 
     compared: _Compared
     share: float
     correlation: float
-    by_chance: Floats
+    as_large: Counts
 
 
 def _compare(
@@ -163,21 +171,23 @@ def _test(compared: _Compared, orders: dict[tuple[str, ...], int]) -> _Test | No
     if len(places) < FEWEST or any(len(np.unique(side)) < 2 for side in (places, values)):
         return None
     explained, ranked = _explained_by(places, is_choice=compared.is_choice), _standardised(values)
-    # Parameters of the same trials share their permutations; those of others have their own, which makes the largest
-    # share by chance too large, if anything.
+    # Parameters of the same trials share their permutations; those of others have their own, which makes the smallest
+    # p-value by chance too small, if anything.
     order = orders.setdefault(compared.trials, len(orders))
     shuffled = _shuffled(ranked.tobytes(), compared.blocks.tobytes(), order)
+    share = float(((explained @ ranked) ** 2).sum())
     return _Test(
         compared=compared,
-        share=float(((explained @ ranked) ** 2).sum()),
+        share=share,
         correlation=float(explained[0] @ ranked),
-        by_chance=((shuffled @ explained.T) ** 2).sum(axis=1),
+        as_large=_count_as_large(np.append(share, ((shuffled @ explained.T) ** 2).sum(axis=1))),
     )
 
 
-def _p_value(share: float, by_chance: Floats) -> float:
+def _count_as_large(shares: Floats) -> Counts:
+    """How many of the shares are at least as large as each of them, itself among them."""
     # Rounding must not make a permutation that is the order itself fall short of it.
-    return (int((by_chance >= share - 1e-9).sum()) + 1) / (PERMUTATIONS + 1)
+    return len(shares) - np.searchsorted(np.sort(shares), shares - 1e-9)
 
 
 # The parameters of a network are known of the same trials, as a rule, and so are its metrics: each is drawn once.

@@ -32,8 +32,8 @@ from gcc_search.saying import say
 
 TOLD_ROWS = 10
 IMPORTANCE_HEADING = (
-    "share of a metric's ranks that a parameter explains alone, the largest of all parameters\n"
-    "(p: how often permutations give any of them as much; each line on its own):"
+    "share of a metric's ranks that a parameter explains alone, where that is least likely by chance\n"
+    "(p: how often permutations give any parameter a share as unlikely; each line on its own):"
 )
 
 
@@ -148,11 +148,11 @@ def _fixed(value: float | None) -> str:
 
 
 def _print_importances(importances: Sequence[Importance], console: Console) -> None:
-    """The parameter that explains most of each metric, by network; importance.csv has all of them."""
+    """The parameter of the smallest p-value for each metric, by network; importance.csv has all of them."""
     if importances:
         say(console, f"\n{IMPORTANCE_HEADING}")
     strongest: dict[tuple[str, str], Importance] = {}
-    for item in sorted(importances, key=lambda item: -item.share):
+    for item in sorted(importances, key=lambda item: (item.p_value, -item.share)):
         strongest.setdefault((item.network, item.metric), item)
     for (network, metric), item in sorted(strongest.items()):
         of_settings = "" if item.num_settings == item.num_trials else f" of {item.num_settings} settings"
