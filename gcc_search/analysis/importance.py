@@ -9,7 +9,8 @@ permutations do not know of it.
 
 Trials that differ in the seed alone are not independent: they count once, with the mean of their metric, for every
 parameter but `seed`. For `seed` it is trials that are compared, and permuted within their settings; those of settings
-that no other trial has, among each other.
+that no other trial has, among each other. Choices of which none was made twice explain all of any metric: they have no
+share.
 
 The smallest of several p-values is small by being chosen: among four parameters that do nothing, one is below 0.05 in a
 sixth of cases. Its p-value is that of the family: how often any parameter has as small a one after the same permutation
@@ -168,7 +169,9 @@ def _compare(
 def _test(compared: _Compared, orders: dict[tuple[str, ...], int]) -> _Test | None:
     """`orders`: which permutations the trials of an earlier parameter got; added to."""
     places, values = compared.places, compared.values
-    if len(places) < FEWEST or any(len(np.unique(side)) < 2 for side in (places, values)):
+    if compared.num_settings < FEWEST or any(len(np.unique(side)) < 2 for side in (places, values)):
+        return None
+    if compared.is_choice and len(np.unique(places)) == len(places):
         return None
     explained, ranked = _explained_by(places, is_choice=compared.is_choice), _standardised(values)
     # Parameters of the same trials share their permutations; those of others have their own, which makes the smallest

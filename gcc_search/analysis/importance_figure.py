@@ -64,8 +64,11 @@ def _draw_panel(axes: Axes, panel: ImportancePanel) -> None:
 def _of_settings(panel: ImportancePanel) -> str:
     if panel.num_settings == panel.num_finished:
         return ""
+    settings = f" of {panel.num_settings} setting{'' if panel.num_settings == 1 else 's'}"
+    if panel.missing:
+        return settings
     but = ", but for seed itself" if "seed" in panel.parameters else ""
-    return f" of {panel.num_settings} settings: means over their seeds{but}"
+    return f"{settings}: means over their seeds{but}"
 
 
 def _draw_cell(axes: Axes, row: int, column: int, cell: Importance | None) -> None:

@@ -17,7 +17,8 @@ class ImportancePanel:
     Args:
         num_finished: its finished trials. num_settings: theirs; fewer where some differ in the seed alone.
         metrics, parameters: names of rows and columns: those of which something can be said.
-        cells: row by row; None where a parameter or metric did not vary, or was known of too few trials.
+        cells: row by row; None where a parameter or metric did not vary, no choice was made twice, or too few settings
+            are known.
         missing: why the panel is empty; empty where it is not.
     """
 
@@ -62,5 +63,6 @@ def _missing(num_finished: int, num_settings: int) -> str:
     if num_finished < FEWEST:
         return f"{num_finished} finished trials: nothing can be said with fewer than {FEWEST}"
     if num_settings < FEWEST:
-        return f"{num_settings} settings, each under several seeds: nothing can be said with fewer than {FEWEST}"
-    return "nothing can be said: no parameter or no metric takes two values"
+        settings = "1 setting" if num_settings == 1 else f"{num_settings} settings"
+        return f"{settings} under several seeds: nothing can be said with fewer than {FEWEST}"
+    return "nothing can be said: no parameter or no metric takes two values, or no choice was made twice"

@@ -166,6 +166,37 @@ def test_the_smallest_p_value_is_told_first(new_run):
     assert f"resnet18, gini: alpha {alpha.share:.0%} (p = {alpha.family_p_value:.2g}" in console.file.getvalue()
 
 
+def test_one_setting_under_eight_seeds_has_no_importances(new_run):
+    run, random = new_run(), np.random.default_rng(0)
+    for seed in range(8):
+        run.baseline(key=f"base-{seed}", seed=seed)
+        values = {"seed": seed, "baseline": f"base-{seed}", "gini": random.uniform(), "sampled": {"seed": seed}}
+        run.trial(f"t{seed}", **values)
+    found, console = find(read_run(run.folder)), Console(file=io.StringIO(), width=100)
+    print_findings(found, [Path("analysis/frontier.png")], console)
+    axes = draw_importance(found.importance_panels, title="demo").axes[0]
+    assert found.importances == ()
+    assert "1 settings" not in console.file.getvalue()
+    assert axes.get_title(loc="left") == "resnet18, 8 finished trials of 1 setting"
+    assert axes.texts[0].get_text() == "1 setting under several seeds: nothing can be said with fewer than 6"
+
+
+def test_fewer_than_six_settings_say_nothing_of_the_seed_either(under_three_seeds):
+    records = under_three_seeds(np.random.default_rng(0), by_seed=(0.0, 0.5, 0.2))
+    assert find_importances(records[: 5 * 3], QUESTION) == ()
+    assert {item.parameter for item in find_importances(records[: 6 * 3], QUESTION)} == {"alpha", "beta", "seed"}
+
+
+@pytest.mark.parametrize("name", ["seed", "distance"])
+def test_a_choice_of_which_none_was_made_twice_has_no_importance(new_run, name):
+    record = new_run().trial("t")
+    records = [
+        a_trial(record, f"t{n}", {"alpha": n, name: n if name == "seed" else f"d{n}"}, n * 5 % 8, seed=n)
+        for n in range(8)
+    ]
+    assert [item.parameter for item in find_importances(records, QUESTION)] == ["alpha"]
+
+
 def test_a_single_parameter_is_its_own_family(nothing_matters):
     (found,) = find_importances(nothing_matters(np.random.default_rng(0), num_parameters=1), QUESTION)
     assert found.family_p_value == found.p_value
@@ -313,8 +344,8 @@ def test_a_panel_is_a_table_of_metrics_by_parameters(new_run):
     ("num_trials", "num_seeds", "missing"),
     [
         (2, 1, "2 finished trials: nothing can be said with fewer than 6"),
-        (6, 1, "nothing can be said: no parameter or no metric takes two values"),
-        (10, 5, "2 settings, each under several seeds: nothing can be said with fewer than 6"),
+        (6, 1, "nothing can be said: no parameter or no metric takes two values, or no choice was made twice"),
+        (10, 5, "2 settings under several seeds: nothing can be said with fewer than 6"),
     ],
 )
 def test_a_network_of_which_nothing_can_be_said_says_so(new_run, num_trials, num_seeds, missing):
