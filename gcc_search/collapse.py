@@ -40,17 +40,16 @@ class Judge:
         earlier: Sequence[EpochRow] = (),
     ) -> None:
         self._rule, self._reference, self._epochs = rule, reference, epochs
-        self._first = min(rule.min_epochs, epochs)
-        self._open = [row for row in earlier if row.epoch >= self._first]
+        self._open = tuple(earlier)
 
     def verdict(self, row: EpochRow) -> Verdict | None:
         """Status and reason of a trial that is to be given up after this row."""
-        if self._reference is None or row.epoch < self._first:
+        if self._reference is None:
             return diverged(row)
         reached, rows = self._reference(), (*self._open, row)
         if found := first_verdict(rows, reached, self._rule, epochs=self._epochs):
             return found
-        self._open = [item for item in rows if points_compared(reached, item.epoch, epochs=self._epochs) is None]
+        self._open = tuple(item for item in rows if points_compared(reached, item.epoch, epochs=self._epochs) is None)
         return None
 
 
