@@ -41,6 +41,7 @@ def analyze(
     console = Console(width=table_width())
     with open_runs(runs) as folders:
         place = out or figures_folder(runs) or folder_for(folders)
+        # Of what is no run, that is told first.
         if all((folder / "run.json").exists() for folder in folders):
             check_place("--out", place / "report.html")
         with show_stages(console) as tell:

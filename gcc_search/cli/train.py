@@ -60,7 +60,7 @@ def train(
 ) -> None:
     """Train one network with L = L_CE + alpha L_C + beta L_S, with a progress bar. Needs no Ray.
 
-    Exit code 2 where the loss becomes infinite. One that was broken off goes on from its last epoch when the same
+    Exit code 2 where the loss is not finite any more. One that was broken off goes on from its last epoch when the same
     command is given again; not in a bucket.
 
     --like TRIAL repeats a trial of a search, to its end, beside copies of its baseline and of the network that it

@@ -65,7 +65,8 @@ def read_sealed(content: bytes, columns: Iterable[str] | None = None) -> pa.Tabl
     file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
     there = file.schema_arrow.names
     asked = None if columns is None else [name for name in columns if name in there]
-    # Without Arrow's pool, whose threads have ended a process that had done its work with SIGABRT (arrow issue 34314).
+    # Without Arrow's pool: a process that had done its work ended with SIGABRT once, of which it is suspected (arrow
+    # issue 34314).
     return file.read(columns=asked, use_threads=False)
 
 
